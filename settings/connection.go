@@ -1,0 +1,50 @@
+package settings
+
+import "time"
+
+// AuthenticatedConnectionTimeout ends an idle connection that has logged in.
+var AuthenticatedConnectionTimeout = span(Row{
+	Name: "AuthenticatedConnectionTimeout", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How long a connection that has logged in may be idle before it is closed.",
+}, bounds[time.Duration]{30 * time.Minute, 30 * time.Second, 24 * time.Hour})
+
+// PreAuthenticatedConnectionTimeout ends a connection that does not log in.
+var PreAuthenticatedConnectionTimeout = span(Row{
+	Name: "PreAuthenticatedConnectionTimeout", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How long a connection may last, in all, before it has logged in.",
+}, bounds[time.Duration]{time.Minute, 10 * time.Second, time.Hour})
+
+// MaxConnections bounds the service's connections.
+var MaxConnections = count(Row{
+	Name: "MaxConnections", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How many connections the service has at once, at most.",
+}, same(bounds[int]{Unlimited, 1, Unlimited}))
+
+// MaxConnectionFromSingleIP bounds the connections from one address.
+var MaxConnectionFromSingleIP = count(Row{
+	Name: "MaxConnectionFromSingleIP", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How many connections come from one IPv4 address or one IPv6 /64 network at once, at most.",
+}, same(bounds[int]{Unlimited, 1, Unlimited}))
+
+// MaxConnectionsPerUser bounds the connections of one account.
+var MaxConnectionsPerUser = count(Row{
+	Name: "MaxConnectionsPerUser", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How many connections one user has at once, at most.",
+}, same(bounds[int]{64, 1, Unlimited}))
+
+// MaxCommandSize bounds a command, in bytes.
+var MaxCommandSize = count(Row{
+	Name: "MaxCommandSize", Noun: "Settings", Page: Connection, Services: both,
+	Help: "How long a command may be, in bytes, without the literals of IMAP4; SASL lines have their own bound. A longer one is refused.",
+}, map[Service]bounds[int]{POP3: {512, 40, 16384}, IMAP4: {65536, 1024, 1048576}})
+
+// ProxyTargetPort is the port on a Mailbox server that is another host.
+var ProxyTargetPort = count(Row{
+	Name: "ProxyTargetPort", Noun: "Settings", Page: Connection, Services: both,
+	Help: "The port on the Mailbox server when that is another host. Kept; acts when mailboxes live on other hosts.",
+	note: func(any) string { return "ProxyTargetPort is kept; it acts when mailboxes live on other hosts." },
+}, map[Service]bounds[int]{POP3: {110, 1, 65535}, IMAP4: {143, 1, 65535}})
+
+func same(b bounds[int]) map[Service]bounds[int] {
+	return map[Service]bounds[int]{POP3: b, IMAP4: b}
+}

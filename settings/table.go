@@ -1,0 +1,60 @@
+package settings
+
+import (
+	"slices"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Table lists every setting, in the order in which they are shown. A row stands
+// in the file named after its property page.
+var Table = []*Row{
+	StartupType.Row,
+	Banner.Row,
+
+	UnencryptedOrTLSBindings.Row,
+	SSLBindings.Row,
+
+	LoginType.Row,
+	X509CertificateName.Row,
+
+	AuthenticatedConnectionTimeout.Row,
+	PreAuthenticatedConnectionTimeout.Row,
+	MaxConnections.Row,
+	MaxConnectionFromSingleIP.Row,
+	MaxConnectionsPerUser.Row,
+	MaxCommandSize.Row,
+	ProxyTargetPort.Row,
+
+	MessageRetrievalMimeFormat.Row,
+	MessageRetrievalSortOrder.Row,
+	ShowHiddenFoldersEnabled.Row,
+	CalendarItemRetrievalOption.Row,
+	OwaServerUrl.Row,
+	EnableExactRFC822Size.Row,
+}
+
+// Checks lists what must hold between settings of one service.
+var Checks = []func(*Values) error{
+	customNeedsURL,
+	bindingsAreDistinct,
+}
+
+// customNeedsURL: there is nothing to point calendar items to otherwise.
+func customNeedsURL(v *Values) error {
+	if CalendarItemRetrievalOption.Of(v) == CustomURL && OwaServerUrl.Of(v) == "" {
+		return mail.Errorf(mail.KindBadArgument, "CalendarItemRetrievalOption Custom needs an OwaServerUrl")
+	}
+	return nil
+}
+
+// bindingsAreDistinct: one address cannot speak both from its first byte.
+func bindingsAreDistinct(v *Values) error {
+	ssl := SSLBindings.Of(v)
+	for _, a := range UnencryptedOrTLSBindings.Of(v) {
+		if slices.Contains(ssl, a) {
+			return mail.Errorf(mail.KindBadArgument, "UnencryptedOrTLSBindings and SSLBindings both contain %s", a)
+		}
+	}
+	return nil
+}
