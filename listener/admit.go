@@ -1,0 +1,218 @@
+package listener
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// admit lets a connection in, or tells the client why not and gives nil. When
+// the service is full the oldest connection that has not logged in must go;
+// nobody who has logged in ever does.
+func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
+	c := s.newConn(nc, implicit)
+	l := s.limits()
+	address := network(c.remote)
+
+	s.mu.Lock()
+	var evicted *Conn
+	var full error
+	switch {
+	case address.IsValid() && s.perAddress[address] >= l.perAddress:
+		full = mail.Errorf(mail.KindLimit, "Too many connections from your address.")
+	case s.count >= l.connections:
+		if oldest := s.waiting.Front(); oldest != nil {
+			evicted = oldest.Value.(*Conn)
+			s.uncount(evicted)
+		} else {
+			full = mail.Errorf(mail.KindLimit, "Too many connections.")
+		}
+	}
+	if s.conns == nil {
+		s.conns = map[*Conn]struct{}{}
+		s.perAddress = map[netip.Addr]int{}
+		s.perUser = map[mail.AccountID]int{}
+	}
+	if full == nil {
+		s.conns[c] = struct{}{}
+		s.countIn(c, address)
+	}
+	s.mu.Unlock()
+
+	if evicted != nil {
+		evicted.log.Info("connection ended: the service is full and it had not logged in", "age", time.Since(evicted.accepted))
+		evicted.End(ErrEvicted)
+	}
+	if full != nil {
+		s.turnAway(c, full)
+		return nil
+	}
+	go s.serve(c)
+	return c
+}
+
+// countIn counts c. The caller holds mu.
+func (s *Service) countIn(c *Conn, address netip.Addr) {
+	c.counted = true
+	s.count++
+	if address.IsValid() {
+		s.perAddress[address]++
+	}
+	if !s.NoLogin {
+		c.place = s.waiting.PushBack(c)
+	}
+}
+
+// uncount takes c out of every count, once. The caller holds mu.
+func (s *Service) uncount(c *Conn) {
+	if !c.counted {
+		return
+	}
+	c.counted = false
+	s.count--
+	if address := network(c.remote); address.IsValid() {
+		drop(s.perAddress, address)
+	}
+	s.unplace(c)
+	s.unuser(c)
+}
+
+func (s *Service) unplace(c *Conn) {
+	if c.place != nil {
+		s.waiting.Remove(c.place)
+		c.place = nil
+	}
+}
+
+func (s *Service) unuser(c *Conn) {
+	if c.account != 0 {
+		drop(s.perUser, c.account)
+		c.account, c.user = 0, ""
+	}
+}
+
+func drop[K comparable](counts map[K]int, key K) {
+	if counts[key]--; counts[key] <= 0 {
+		delete(counts, key)
+	}
+}
+
+// release takes an ended connection out of the counts.
+func (s *Service) release(c *Conn) {
+	s.mu.Lock()
+	s.uncount(c)
+	s.mu.Unlock()
+}
+
+// leave forgets an ended connection.
+func (s *Service) leave(c *Conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+// network is what counts as one address: an IPv4 address or an IPv6 /64, which
+// is what one customer has. Invalid for a Unix socket.
+func network(a netip.AddrPort) netip.Addr {
+	ip := a.Addr().WithZone("")
+	if ip.Is6() {
+		p, err := ip.Prefix(64)
+		if err != nil {
+			return netip.Addr{}
+		}
+		return p.Addr()
+	}
+	return ip
+}
+
+// SetUser says who has logged in, name for people who look at the sessions. It
+// ends the time before login and counts the account's connections: KindLimit,
+// with nothing changed, when there are MaxConnectionsPerUser already. The count
+// goes with the connection.
+func (c *Conn) SetUser(account mail.AccountID, name string) error {
+	s := c.service
+	most := s.limits().perUser
+	s.mu.Lock()
+	if !c.counted {
+		s.mu.Unlock()
+		return ErrEvicted
+	}
+	if c.account != account {
+		if s.perUser[account] >= most {
+			s.mu.Unlock()
+			c.log.Warn("too many connections of a user", "user", name, "most", most, "event", 1009)
+			return mail.Errorf(mail.KindLimit, "Too many connections of this user.")
+		}
+		s.unuser(c)
+		s.perUser[account]++
+	}
+	c.account, c.user = account, name
+	s.unplace(c)
+	s.mu.Unlock()
+	c.deadlines.loggedIn()
+	return nil
+}
+
+// ClearUser says that the user has logged out and the connection stays
+// (RFC 8437): the time before login begins anew.
+func (c *Conn) ClearUser() {
+	s := c.service
+	s.mu.Lock()
+	s.unuser(c)
+	if c.counted && c.place == nil && !s.NoLogin {
+		c.place = s.waiting.PushBack(c)
+	}
+	s.mu.Unlock()
+	c.deadlines.loggedOut(s.limits())
+}
+
+// User tells who has logged in; 0 and "" when nobody has.
+func (c *Conn) User() (mail.AccountID, string) {
+	c.service.mu.Lock()
+	defer c.service.mu.Unlock()
+	return c.account, c.user
+}
+
+// Conns lists the live connections, oldest first.
+func (s *Service) Conns() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conns := make([]*Conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	slices.SortFunc(conns, func(a, b *Conn) int { return int(int64(a.id) - int64(b.id)) })
+	return conns
+}
+
+// turnAway says the protocol's word to a client that is not let in and closes.
+// Not more than maxRefusals wait for their clients at once.
+func (s *Service) turnAway(c *Conn, why error) {
+	s.refused.Add(1)
+	c.log.Warn("connection refused", "error", why)
+	if s.telling.Add(1) > maxRefusals || s.Refuse == nil {
+		s.telling.Add(-1)
+		c.abort(why)
+		return
+	}
+	s.mu.Lock()
+	s.conns[c] = struct{}{} // Stop waits for it
+	s.mu.Unlock()
+	go func() {
+		defer close(c.ended)
+		defer s.leave(c)
+		defer s.telling.Add(-1)
+		defer c.abort(why)
+		stop := time.AfterFunc(refuseTimeout, func() { c.raw.Close() })
+		defer stop.Stop()
+		if c.implicit && c.handshake(c.ctx) != nil {
+			return
+		}
+		if _, err := c.Write([]byte(s.Refuse(why))); err == nil {
+			c.linger()
+		}
+	}()
+}

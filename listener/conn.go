@@ -1,0 +1,257 @@
+package listener
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Why Read or Write ended and Cause tells; each text may be said to the client.
+// Compare with errors.Is.
+var (
+	// ErrTimeout: the phase's time is over, or the client does not take what is
+	// written.
+	ErrTimeout = mail.Errorf(mail.KindUnavailable, "The connection was idle or slow for too long.")
+	// ErrDraining: the service stops.
+	ErrDraining = mail.Errorf(mail.KindUnavailable, "The server is shutting down.")
+	// ErrEvicted: the service is full and this client had not logged in.
+	ErrEvicted = mail.Errorf(mail.KindLimit, "Too many connections; this one had not logged in.")
+	// ErrEnded: an administrator ended the session.
+	ErrEnded = mail.Errorf(mail.KindUnavailable, "The administrator ended this session.")
+	// ErrInjected: bytes were sent in the clear behind STLS or STARTTLS.
+	ErrInjected = mail.Errorf(mail.KindBadArgument, "Nothing may follow the command before TLS begins.")
+)
+
+// Conn is one client's connection. Reads come from one goroutine at a time and
+// so do writes; the other methods may be called from any.
+type Conn struct {
+	service  *Service
+	id       uint64
+	raw      net.Conn
+	implicit bool // TLS from the first byte
+	local    netip.AddrPort
+	remote   netip.AddrPort
+	accepted time.Time
+	log      *slog.Logger
+
+	cancel   context.CancelCauseFunc
+	ctx      context.Context
+	draining chan struct{} // closed when the service stops
+	ended    chan struct{} // closed after the handler has returned
+	drain    sync.Once
+
+	in, out atomic.Int64
+	eof     atomic.Bool // the client has closed
+
+	// Changed by the handler's goroutine in StartTLS, when nobody reads or writes.
+	stream net.Conn
+	tls    atomic.Pointer[tls.ConnectionState]
+
+	// Guarded by service.mu; see admit.go.
+	counted bool
+	place   *list.Element // in service.waiting; nil after login
+	account mail.AccountID
+	user    string
+
+	deadlines deadlines
+	ahead     ahead
+}
+
+func (s *Service) newConn(nc net.Conn, implicit bool) *Conn {
+	c := &Conn{
+		service:  s,
+		id:       s.lastID.Add(1),
+		raw:      nc,
+		stream:   nc,
+		implicit: implicit,
+		local:    addrPort(nc.LocalAddr()),
+		remote:   addrPort(nc.RemoteAddr()),
+		accepted: time.Now(),
+		draining: make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.log = s.logger().With("session", c.id, "remote", c.remote.String())
+	c.deadlines.begin(s.limits(), c.accepted, s.NoLogin)
+	return c
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// ID numbers the connection, ascending within the service since it was made.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Service is what the connection belongs to.
+func (c *Conn) Service() *Service { return c.service }
+
+// Local is the server's address; the zero value for a Unix socket.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Remote is the client's address, IPv4 never in its IPv6 form; the zero value
+// for a Unix socket.
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// Accepted is when the connection came.
+func (c *Conn) Accepted() time.Time { return c.accepted }
+
+// Log is the service's log with the connection's id and address.
+func (c *Conn) Log() *slog.Logger { return c.log }
+
+// Context is the handler's: it ends with the connection. Stopping does not end
+// it at once: Draining is closed first, and the session has until Stop's context
+// ends.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Draining is closed when the service stops. The session should take leave at
+// the next moment that suits; a Read in phase Idle returns ErrDraining by itself.
+func (c *Conn) Draining() <-chan struct{} { return c.draining }
+
+// Bytes tells how many bytes of protocol came in and went out, inside TLS.
+func (c *Conn) Bytes() (in, out int64) { return c.in.Load(), c.out.Load() }
+
+// Read reads what the client sends under the deadline of the current Phase.
+// Errors are io.EOF, ErrTimeout, ErrDraining (only in phase Idle), ErrEvicted,
+// ErrEnded, or what the network says.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if n := c.ahead.take(p); n > 0 {
+		return n, nil
+	}
+	for {
+		if err := c.deadlines.armRead(c); err != nil {
+			return 0, err
+		}
+		n, err := c.stream.Read(p)
+		if n > 0 {
+			c.in.Add(int64(n))
+			c.deadlines.progress(n)
+			return n, nil
+		}
+		if err == nil {
+			continue
+		}
+		if !isTimeout(err) {
+			if errors.Is(err, io.EOF) {
+				c.eof.Store(true)
+			}
+			return 0, c.reason(err)
+		}
+		if err := c.deadlines.expired(c); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write writes p. A client that does not take 64 KiB within WriteTimeout ends
+// with ErrTimeout. No answer should be written after an error.
+func (c *Conn) Write(p []byte) (int, error) {
+	done := 0
+	for {
+		chunk := p[done:min(len(p), done+writeChunk)]
+		c.deadlines.armWrite(c)
+		n, err := c.stream.Write(chunk)
+		done += n
+		c.out.Add(int64(n))
+		if err != nil {
+			if isTimeout(err) {
+				err = ErrTimeout
+			}
+			return done, c.reason(err)
+		}
+		if done == len(p) {
+			return done, nil
+		}
+	}
+}
+
+// reason prefers why the connection was ended over what the network said then.
+func (c *Conn) reason(err error) error {
+	if cut := c.deadlines.cutBy(); cut != nil {
+		return cut
+	}
+	return err
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// End ends the connection from another goroutine: a Read returns why at once, so
+// that the handler can take leave, and what still blocks is closed 2 s later.
+// why is an *mail.Error whose text the client may read.
+func (c *Conn) End(why error) {
+	if c.deadlines.cut(c, why) {
+		time.AfterFunc(2*time.Second, func() { c.abort(why) })
+	}
+}
+
+// abort ends context and network connection without a word.
+func (c *Conn) abort(why error) {
+	c.cancel(why)
+	c.raw.Close()
+}
+
+// Close closes the connection. The Service does so when the handler returns.
+func (c *Conn) Close() error {
+	c.cancel(net.ErrClosed)
+	return c.stream.Close()
+}
+
+// LocalAddr implements net.Conn.
+func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// SetDeadline implements net.Conn and does nothing: deadlines follow from Phase.
+func (c *Conn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn and does nothing: see SetDeadline.
+func (c *Conn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn and does nothing: see SetDeadline.
+func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
+
+// startDrain tells the session that the service stops.
+func (c *Conn) startDrain() {
+	c.drain.Do(func() {
+		close(c.draining)
+		c.deadlines.drain(c)
+	})
+}
+
+// linger takes leave: it ends our side and takes a little of what the client
+// still sends, because closing with unread bytes resets the connection and the
+// client may lose our last answer.
+func (c *Conn) linger() {
+	defer c.raw.Close()
+	if t, ok := c.stream.(*tls.Conn); ok {
+		c.raw.SetWriteDeadline(time.Now().Add(lingerTimeout))
+		t.CloseWrite()
+	}
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if !ok || c.eof.Load() || half.CloseWrite() != nil {
+		return
+	}
+	c.raw.SetReadDeadline(time.Now().Add(lingerTimeout))
+	io.CopyN(io.Discard, c.raw, lingerBytes)
+}

@@ -1,0 +1,96 @@
+package listener
+
+import (
+	"time"
+
+	"github.com/postern-mail/postern/settings"
+)
+
+// Bounds that are not settings.
+const (
+	// HandshakeTimeout bounds a TLS handshake.
+	HandshakeTimeout = 10 * time.Second
+	// CommandTimeout bounds a command line from its first byte to its last, and
+	// one step of a SASL exchange.
+	CommandTimeout = 30 * time.Second
+	// WriteTimeout bounds the writing of each 64 KiB.
+	WriteTimeout = 60 * time.Second
+	// LiteralRate is how many bytes a second a literal or message must bring,
+	// after a start of CommandTimeout.
+	LiteralRate = 1024
+	// DrainTimeout is what Stop's caller should give live sessions to end.
+	DrainTimeout = 10 * time.Second
+
+	// lingerTimeout is how long a closed connection still takes what the client
+	// sends, so that the last answer is not lost to a reset.
+	lingerTimeout = 500 * time.Millisecond
+	lingerBytes   = 256 << 10
+	// refuseTimeout bounds telling a client that it is refused.
+	refuseTimeout = time.Second
+	// maxRefusals bounds the clients being told so at once; others are just closed.
+	maxRefusals = 64
+	// endTimeout is how long Stop waits for handlers after it has closed their
+	// connections.
+	endTimeout = 10 * time.Second
+	// writeChunk is how much is written under one deadline.
+	writeChunk = 64 << 10
+)
+
+// limits are the settings that connections obey, read out of one snapshot.
+type limits struct {
+	from *settings.Values
+
+	connections, perAddress, perUser int
+	authenticated, preAuthenticated  time.Duration
+	certificate                      string
+}
+
+func limitsOf(v *settings.Values) *limits {
+	l := &limits{
+		from:             v,
+		connections:      settings.Unlimited,
+		perAddress:       settings.Unlimited,
+		perUser:          settings.Unlimited,
+		authenticated:    30 * time.Minute,
+		preAuthenticated: time.Minute,
+	}
+	if v == nil {
+		return l
+	}
+	// A service that lacks a setting (LMTP) keeps the value above.
+	for _, n := range []struct {
+		to *int
+		of int
+	}{
+		{&l.connections, settings.MaxConnections.Of(v)},
+		{&l.perAddress, settings.MaxConnectionFromSingleIP.Of(v)},
+		{&l.perUser, settings.MaxConnectionsPerUser.Of(v)},
+	} {
+		if n.of > 0 {
+			*n.to = n.of
+		}
+	}
+	if d := settings.AuthenticatedConnectionTimeout.Of(v); d > 0 {
+		l.authenticated = d
+	}
+	if d := settings.PreAuthenticatedConnectionTimeout.Of(v); d > 0 {
+		l.preAuthenticated = d
+	}
+	l.certificate = settings.X509CertificateName.Of(v)
+	return l
+}
+
+// limits gives those of the current settings. It is called for every command,
+// so a snapshot is read out once.
+func (s *Service) limits() *limits {
+	var v *settings.Values
+	if s.Settings != nil {
+		v = s.Settings()
+	}
+	if l := s.read.Load(); l != nil && l.from == v {
+		return l
+	}
+	l := limitsOf(v)
+	s.read.Store(l)
+	return l
+}

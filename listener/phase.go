@@ -1,0 +1,199 @@
+package listener
+
+import (
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Phase says what the server waits for; the deadline of a Read follows from it.
+// Whatever the phase, a client that has not logged in is gone after
+// PreAuthenticatedConnectionTimeout in total.
+type Phase uint8
+
+const (
+	// Idle: the next command. AuthenticatedConnectionTimeout. When bytes come
+	// the connection is in Command by itself.
+	Idle Phase = iota
+	// Command: the rest of a begun command line. CommandTimeout in total.
+	Command
+	// SASL: one answer of a SASL exchange. CommandTimeout in total; say it again
+	// for every step.
+	SASL
+	// Literal: a literal or a message: CommandTimeout to begin with and then at
+	// least LiteralRate bytes a second on the average.
+	Literal
+)
+
+// deadlines keeps a connection's deadlines. Setting one on the network
+// connection costs more than a read needs to, so a deadline that is too early is
+// left as it is, and moved only when it strikes.
+type deadlines struct {
+	mu        sync.Mutex
+	phase     Phase
+	fresh     bool      // the phase has not begun to wait
+	wanted    time.Time // when the phase ends
+	total     time.Time // when the time before login ends; zero after login
+	armedRead time.Time // what the network connection has
+	armedOut  time.Time
+	draining  bool
+	why       error // not nil: the connection is to end
+}
+
+var past = time.Unix(1, 0)
+
+func (d *deadlines) begin(l *limits, now time.Time, loggedIn bool) {
+	d.fresh = true
+	if !loggedIn {
+		d.total = now.Add(l.preAuthenticated)
+	}
+}
+
+// Phase says what is read next. It is cheap: call it before every command, every
+// SASL step and every literal.
+func (c *Conn) Phase(p Phase) {
+	d := &c.deadlines
+	d.mu.Lock()
+	d.phase, d.fresh = p, true
+	d.mu.Unlock()
+}
+
+// loggedIn ends the time before login.
+func (d *deadlines) loggedIn() {
+	d.mu.Lock()
+	d.total, d.fresh = time.Time{}, true
+	d.mu.Unlock()
+}
+
+// loggedOut begins the time before login anew.
+func (d *deadlines) loggedOut(l *limits) {
+	d.mu.Lock()
+	d.total, d.fresh = time.Now().Add(l.preAuthenticated), true
+	d.mu.Unlock()
+}
+
+// start computes when the phase ends. The caller holds mu.
+func (d *deadlines) start(c *Conn) {
+	if !d.fresh {
+		return
+	}
+	d.fresh = false
+	d.wanted = time.Now()
+	if d.phase == Idle {
+		d.wanted = d.wanted.Add(c.service.limits().authenticated)
+	} else {
+		d.wanted = d.wanted.Add(CommandTimeout)
+	}
+}
+
+// end is when a Read must give up. The caller holds mu.
+func (d *deadlines) end() time.Time {
+	if !d.total.IsZero() && d.total.Before(d.wanted) {
+		return d.total
+	}
+	return d.wanted
+}
+
+// armRead prepares the network connection for a Read.
+func (d *deadlines) armRead(c *Conn) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.stopped(); err != nil {
+		return err
+	}
+	d.start(c)
+	if end := d.end(); d.armedRead.IsZero() || d.armedRead.After(end) {
+		d.armedRead = end
+		return c.raw.SetReadDeadline(end)
+	}
+	return nil
+}
+
+// stopped says why no Read may wait. The caller holds mu.
+func (d *deadlines) stopped() error {
+	if d.why != nil {
+		return d.why
+	}
+	if d.draining && d.phase == Idle {
+		return ErrDraining
+	}
+	return nil
+}
+
+// expired is asked after a Read timed out: nil, with the deadline moved, when
+// the phase has time left.
+func (d *deadlines) expired(c *Conn) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.stopped(); err != nil {
+		return err
+	}
+	d.start(c)
+	end := d.end()
+	if !time.Now().Before(end) {
+		return ErrTimeout
+	}
+	d.armedRead = end
+	return c.raw.SetReadDeadline(end)
+}
+
+// progress notes that n bytes came.
+func (d *deadlines) progress(n int) {
+	d.mu.Lock()
+	switch d.phase {
+	case Idle:
+		d.phase, d.fresh = Command, true
+	case Literal:
+		d.wanted = d.wanted.Add(time.Duration(n) * time.Second / LiteralRate)
+	}
+	d.mu.Unlock()
+}
+
+// armWrite gives the next chunk its time. The deadline is moved at most every
+// few seconds.
+func (d *deadlines) armWrite(c *Conn) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why == nil && d.armedOut.Sub(now) < WriteTimeout-5*time.Second {
+		d.armedOut = now.Add(WriteTimeout)
+		c.raw.SetWriteDeadline(d.armedOut)
+	}
+}
+
+// cut makes every Read return why and gives writes 2 s more. It tells whether
+// this was the first call.
+func (d *deadlines) cut(c *Conn, why error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why != nil {
+		return false
+	}
+	if why == nil {
+		why = mail.Errorf(mail.KindUnavailable, "The connection is closed.")
+	}
+	d.why = why
+	d.armedRead = past
+	c.raw.SetReadDeadline(past)
+	c.raw.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	return true
+}
+
+// cutBy tells why the connection was ended, nil when it was not.
+func (d *deadlines) cutBy() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why
+}
+
+// drain wakes a Read that waits for a command; others have their time.
+func (d *deadlines) drain(c *Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.draining = true
+	if d.why == nil && d.phase == Idle {
+		d.armedRead = past
+		c.raw.SetReadDeadline(past)
+	}
+}

@@ -1,0 +1,134 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// tlsConfig makes a service's one tls.Config, and with it its ticket keys.
+type tlsConfig struct {
+	once   sync.Once
+	config *tls.Config
+}
+
+// aead are the TLS 1.2 suites that authenticate what they encrypt; those of
+// TLS 1.3 all do.
+var aead = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+func (s *Service) tls() *tls.Config {
+	s.config.once.Do(func() {
+		c := &tls.Config{
+			MinVersion:   tls.VersionTLS12,
+			CipherSuites: aead,
+			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				return s.Certificates.pick(hello, s.limits().certificate)
+			},
+		}
+		if s.ALPN != "" {
+			c.NextProtos = []string{s.ALPN}
+		}
+		s.config.config = c
+	})
+	return s.config.config
+}
+
+// CanStartTLS tells whether StartTLS can be offered: the service has a
+// certificate and TLS has not begun.
+func (c *Conn) CanStartTLS() bool {
+	return c.service.Certificates != nil && c.tls.Load() == nil && c.service.Certificates.Usable("") == nil
+}
+
+// TLS describes the connection's TLS session, nil without one.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tls.Load() }
+
+// StartTLS answers STLS or STARTTLS: it writes reply, the protocol's positive
+// answer with CRLF, and does the handshake within HandshakeTimeout. buffered is
+// how many bytes the handler has read behind the command: when there are any they
+// were sent in the clear by who knows whom (CVE-2011-0411), and the connection is
+// closed without the reply. After any error the handler must return without
+// another word. After success it must begin with a new reader and forget what it
+// heard before, but not the number of failed logins.
+func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
+	c.ahead.mu.Lock()
+	if c.ahead.full {
+		buffered++
+	}
+	c.ahead.mu.Unlock()
+	if buffered > 0 {
+		c.log.Warn("bytes were sent behind the command that begins TLS; the connection is closed", "bytes", buffered)
+		c.deadlines.cut(c, ErrInjected)
+		return ErrInjected
+	}
+	if !c.CanStartTLS() {
+		return mail.Errorf(mail.KindCannot, "TLS is not available here.")
+	}
+	if _, err := c.Write([]byte(reply)); err != nil {
+		return err
+	}
+	if err := c.handshake(ctx); err != nil {
+		c.log.Info("TLS handshake failed", "error", err)
+		c.deadlines.cut(c, err)
+		return err
+	}
+	return nil
+}
+
+// handshake begins TLS. It counts into the time before login.
+func (c *Conn) handshake(ctx context.Context) error {
+	end := time.Now().Add(HandshakeTimeout)
+	c.deadlines.handshake(c, end)
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	session := tls.Server(c.raw, c.service.tls())
+	if err := session.HandshakeContext(ctx); err != nil {
+		if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
+			return c.reason(ErrTimeout)
+		}
+		return c.reason(mail.Wrap(mail.KindBadArgument, err))
+	}
+	state := session.ConnectionState()
+	c.tls.Store(&state)
+	c.stream = session
+	return nil
+}
+
+// handshake sets both deadlines to end, or to the end of the time before login.
+func (d *deadlines) handshake(c *Conn, end time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why != nil {
+		return
+	}
+	if !d.total.IsZero() && d.total.Before(end) {
+		end = d.total
+	}
+	d.armedRead, d.armedOut, d.fresh = end, end, true
+	c.raw.SetDeadline(end)
+}
+
+// HTTPRequest tells whether a session's first line is that of an HTTP request: a
+// browser was tricked into speaking to a mail server (ALPACA). The connection is
+// then closed without an answer, which might be executed as a script.
+func HTTPRequest(line string) bool {
+	verb, rest, _ := strings.Cut(line, " ")
+	switch strings.ToUpper(verb) {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI":
+		return true
+	case "DELETE": // DELE is POP3's, DELETE IMAP's behind a tag
+		return strings.HasPrefix(rest, "/")
+	}
+	return false
+}
