@@ -1,0 +1,109 @@
+package message
+
+import (
+	"bytes"
+	"strings"
+)
+
+// maxSubject bounds what is looked at of a subject, in bytes.
+const maxSubject = 4096
+
+// BaseSubject gives the base subject of a Subject field's value (RFC 5256, 2.1),
+// in UTF-8 and in its own case. Only the first 4 KiB count.
+func BaseSubject(subject string) string {
+	return string(appendBaseSubject(nil, []byte(subject[:min(len(subject), maxSubject)])))
+}
+
+func appendBaseSubject(dst, v []byte) []byte {
+	// (1) Decoded, and each run of white space one space.
+	s := bytes.Join(bytes.Fields(decodedValue(v)), []byte{' '})
+	for {
+		// (2) Trailers.
+		for {
+			t := bytes.TrimRight(s, " ")
+			if hasFoldSuffix(t, "(fwd)") {
+				t = t[:len(t)-5]
+			}
+			if len(t) == len(s) {
+				break
+			}
+			s = t
+		}
+		// (3) to (5) Leaders, and blobs as long as something remains.
+		for {
+			n := leader(s)
+			if n == 0 {
+				if b := blob(s); b > 0 && b < len(s) {
+					n = b
+				}
+			}
+			if n == 0 {
+				break
+			}
+			s = s[n:]
+		}
+		// (6) [fwd: …]
+		if len(s) < 6 || !equalFold(s[:5], "[fwd:") || s[len(s)-1] != ']' {
+			break
+		}
+		s = s[5 : len(s)-1]
+	}
+	return append(dst, s...)
+}
+
+func hasFoldSuffix(s []byte, suffix string) bool {
+	return len(s) >= len(suffix) && equalFold(s[len(s)-len(suffix):], suffix)
+}
+
+// leader gives the length of the subj-leader that s begins with:
+//
+//	subj-leader = (*subj-blob subj-refwd) / WSP
+//	subj-refwd  = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"
+//
+// The first letters are looked at last, so that no run of blobs is read twice.
+func leader(s []byte) int {
+	if len(s) > 0 && s[0] == ' ' {
+		return 1
+	}
+	i := 0
+	for {
+		n := blob(s[i:])
+		if n == 0 {
+			break
+		}
+		i += n
+	}
+	rest := s[i:]
+	switch {
+	case len(rest) >= 3 && equalFold(rest[:3], "fwd"):
+		i += 3
+	case len(rest) >= 2 && (equalFold(rest[:2], "re") || equalFold(rest[:2], "fw")):
+		i += 2
+	default:
+		return 0
+	}
+	for i < len(s) && s[i] == ' ' {
+		i++
+	}
+	i += blob(s[i:])
+	if i < len(s) && s[i] == ':' {
+		return i + 1
+	}
+	return 0
+}
+
+// blob gives the length of the subj-blob that s begins with:
+//
+//	subj-blob = "[" *BLOBCHAR "]" *WSP
+func blob(s []byte) int {
+	if len(s) == 0 || s[0] != '[' {
+		return 0
+	}
+	i := 1 + strings.IndexAny(string(s[1:]), "[]")
+	if i == 0 || s[i] != ']' {
+		return 0
+	}
+	for i++; i < len(s) && s[i] == ' '; i++ {
+	}
+	return i
+}
