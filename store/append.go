@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/message"
+)
+
+// Prepared is a message that was read once and is ready to be kept, in one account
+// or many. It may be used from several goroutines.
+type Prepared struct {
+	body    []byte
+	summary message.Summary
+	text    []byte
+	keys    []ThreadKey // its own Message-ID first when it has one, then what it answers, nearest first
+	own     bool        // keys[0] is its own
+}
+
+// maxThreadKeys bounds how many references of a message are followed.
+const maxThreadKeys = 20
+
+// Prepare reads a message, which the result keeps and nobody may alter from now
+// on.
+func (s *Store) Prepare(body []byte) *Prepared {
+	m := message.Parse(body, message.DefaultLimits)
+	p := &Prepared{body: body, summary: m.Summary(), text: m.SearchText()}
+	if id := m.MessageID(); id != "" {
+		p.keys, p.own = append(p.keys, threadKey(id)), true
+	}
+	refs := m.References()
+	for i := len(refs) - 1; i >= 0 && len(p.keys) < maxThreadKeys; i-- {
+		p.keys = append(p.keys, threadKey(refs[i]))
+	}
+	return p
+}
+
+func threadKey(messageID string) ThreadKey {
+	sum := sha256.Sum256([]byte(messageID))
+	return ThreadKey(sum[:len(ThreadKey{})])
+}
+
+// Size is the message's length in bytes.
+func (p *Prepared) Size() int64 { return int64(len(p.body)) }
+
+// Summary is what was computed of the message.
+func (p *Prepared) Summary() message.Summary { return p.summary }
+
+// Arrival is a message with what it gets when it arrives in a mailbox.
+type Arrival struct {
+	*Prepared
+	Flags        mail.Flags // system flags
+	Keywords     []string
+	InternalDate time.Time // zero: now
+}
+
+// Appended says where messages have come to.
+type Appended struct {
+	Mailbox     mail.MailboxID
+	UIDValidity mail.UIDValidity
+	UIDs        []mail.UID // in the order of the arrivals
+	Emails      []mail.EmailID
+	ModSeq      mail.ModSeq
+}
+
+// Append puts messages into a mailbox, all or none. They are durable when it
+// returns. KindNotFound when the mailbox does not exist, KindOverQuota, KindTooBig,
+// KindLimit, KindUnavailable.
+func (a *Account) Append(ctx context.Context, mailbox string, arrivals ...Arrival) (Appended, error) {
+	var out Appended
+	seq, err := a.change(ctx, func(c *change) error {
+		out = Appended{}
+		bc, err := c.named(mailbox)
+		if err != nil {
+			return err
+		}
+		out.Mailbox, out.UIDValidity = bc.record.ID, bc.record.UIDValidity
+		var bytes int64
+		for _, arr := range arrivals {
+			if arr.Size() > a.store.opt.MaxMessage {
+				return mail.Errorf(mail.KindTooBig, "The message has %d bytes; at most %d are accepted.", arr.Size(), a.store.opt.MaxMessage)
+			}
+			bytes += arr.Size()
+		}
+		if err := c.quota(bytes, int64(len(arrivals))); err != nil {
+			return err
+		}
+		for _, arr := range arrivals {
+			keywords, err := c.keywords(bc, arr.Keywords, true)
+			if err != nil {
+				return err
+			}
+			email := c.account.NextEmail
+			c.account.NextEmail++
+			thread, err := c.thread(ctx, arr.Prepared, email)
+			if err != nil {
+				return err
+			}
+			date := arr.InternalDate
+			if date.IsZero() {
+				date = c.now
+			}
+			_, offset := date.Zone()
+			uid, err := c.append(bc, Message{
+				Size: uint32(arr.Size()), Flags: arr.Flags&mail.SystemFlags | keywords, Email: email, Thread: thread,
+				InternalDate: date.Unix(), Zone: int16(offset / 60),
+			})
+			if err != nil {
+				return err
+			}
+			c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text})
+			out.UIDs = append(out.UIDs, uid)
+			out.Emails = append(out.Emails, email)
+		}
+		return nil
+	})
+	out.ModSeq = seq
+	return out, err
+}
+
+// thread finds the conversation that a new email belongs to: that of its own
+// Message-ID (a second copy of the same message), else of the nearest message that
+// it answers, else a new one. It enters the keys that were not known.
+func (c *change) thread(ctx context.Context, p *Prepared, email mail.EmailID) (mail.ThreadID, error) {
+	thread := mail.ThreadID(email)
+	if len(p.keys) == 0 {
+		return thread, nil
+	}
+	known, err := c.a.store.engine.Threads(ctx, c.a.id, p.keys)
+	if err != nil {
+		return 0, err
+	}
+	// Messages of this very change are not known to the engine yet.
+	for i, key := range p.keys {
+		for _, l := range c.batch.Threads {
+			if l.Key == key {
+				known[i] = l.Thread
+			}
+		}
+	}
+	for _, t := range known {
+		if t != 0 {
+			thread = t
+			break
+		}
+	}
+	for i, t := range known {
+		if t == 0 {
+			c.batch.Threads = append(c.batch.Threads, ThreadLink{p.keys[i], thread})
+		}
+	}
+	return thread, nil
+}

@@ -1,0 +1,359 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// maxTries bounds how often a change is computed again because another server was
+// faster.
+const maxTries = 20
+
+// change is one change of an account while it is computed. It works on copies;
+// the head moves when the engine has taken the batch.
+type change struct {
+	a       *Account
+	seq     mail.ModSeq
+	now     time.Time
+	account AccountRecord
+	touched bool // the account's own record changed
+	naming  bool // names or subscriptions changed
+
+	boxes         []*boxChange // in the order of first use
+	subscriptions []string
+	batch         Batch
+	refs          map[mail.EmailID]int
+}
+
+// boxChange is what a change does to one mailbox.
+type boxChange struct {
+	box      *box
+	record   MailboxRecord
+	created  bool
+	deleted  bool
+	touched  bool
+	appended []Message
+	changed  []Message // ascending by UID
+	removed  mail.NumSet
+
+	next *boxState // what is to be published
+}
+
+// change runs compute under the account's lock, commits what it asked for, waits
+// until it is durable and publishes it. compute runs again when another server
+// changed the account first, so it only alters c. An error of compute leaves
+// everything as it was. The result is the change's MODSEQ, 0 when there was
+// nothing to change.
+func (a *Account) change(ctx context.Context, compute func(c *change) error) (mail.ModSeq, error) {
+	c, wait, err := a.commit(ctx, compute)
+	if c == nil || err != nil {
+		return 0, err
+	}
+	if err := wait(); err != nil {
+		return 0, err
+	}
+	return c.seq, nil
+}
+
+// commit does change's work up to the engine's Commit; wait does the rest. c is
+// nil when there was nothing to change and everything before is durable.
+func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c *change, wait func() error, err error) {
+	a.mu.Lock()
+	for try := 0; ; try++ {
+		if a.removed {
+			a.mu.Unlock()
+			return nil, nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
+		}
+		c = &change{a: a, seq: a.head.ModSeq + 1, now: a.store.opt.Clock(), account: a.head, subscriptions: a.subscriptions}
+		if err := compute(c); err != nil {
+			a.mu.Unlock()
+			return nil, nil, err
+		}
+		if !c.finish() {
+			// What made this a change of nothing may itself be on its way to disk.
+			return nil, nil, a.settle()
+		}
+		durable, err := a.store.engine.Commit(context.WithoutCancel(ctx), &c.batch)
+		if err != nil {
+			if mail.KindOf(err) == mail.KindConflict && try < maxTries {
+				if err = a.reload(ctx); err == nil {
+					continue
+				}
+			}
+			a.mu.Unlock()
+			return nil, nil, err
+		}
+		p := &pending{done: make(chan struct{})}
+		a.last = p
+		t := c.apply()
+		a.mu.Unlock()
+		return c, func() error {
+			p.err = durable()
+			close(p.done)
+			if p.err == nil {
+				c.publish(t)
+			}
+			return p.err
+		}, nil
+	}
+}
+
+// use gives the change's copy of a mailbox.
+func (c *change) use(b *box) *boxChange {
+	for _, bc := range c.boxes {
+		if bc.box == b {
+			return bc
+		}
+	}
+	bc := &boxChange{box: b, record: b.record}
+	c.boxes = append(c.boxes, bc)
+	return bc
+}
+
+// named gives the change's copy of the mailbox of that name.
+func (c *change) named(name string) (*boxChange, error) {
+	for _, bc := range c.boxes {
+		if bc.record.Name == name && !bc.deleted {
+			return bc, nil
+		}
+	}
+	b, err := c.a.find(name)
+	if err != nil {
+		return nil, err
+	}
+	bc := c.use(b)
+	if bc.deleted || bc.record.Name != name {
+		return nil, noMailbox(name)
+	}
+	return bc, nil
+}
+
+// create adds a mailbox.
+func (c *change) create(name, specialUse string) *boxChange {
+	r := MailboxRecord{
+		ID: c.account.NextMailbox, Name: name, UIDValidity: c.account.NextUIDValidity, SpecialUse: specialUse,
+		Created: c.now, UIDNext: 1, HighestModSeq: c.seq, RecentFrom: 1,
+	}
+	c.account.NextMailbox++
+	c.account.NextUIDValidity++
+	bc := &boxChange{box: newBox(r, 0), record: r, created: true, touched: true}
+	bc.box.index = newSnapshot(r, nil)
+	c.boxes = append(c.boxes, bc)
+	c.naming = true
+	return bc
+}
+
+// remove deletes a mailbox with what is in it; its index is open.
+func (c *change) remove(bc *boxChange) {
+	bc.box.index.EachSeq(bc.box.index.All(), func(_ uint32, m *Message) bool {
+		c.account.Bytes -= int64(m.Size)
+		c.account.Messages--
+		c.refer(m.Email, -1)
+		return true
+	})
+	bc.deleted, bc.touched, c.naming = true, true, true
+}
+
+// keywords gives the bits of names in bc's table; new ones are entered when enter
+// is set and left out otherwise. KindLimit when the table is full.
+func (c *change) keywords(bc *boxChange, names []string, enter bool) (mail.Flags, error) {
+	var f mail.Flags
+	for _, name := range names {
+		i := mail.KeywordIndex(bc.record.Keywords, name)
+		if i < 0 {
+			if !enter {
+				continue
+			}
+			if len(bc.record.Keywords) >= mail.MaxKeywords {
+				return 0, mail.Errorf(mail.KindLimit, "The mailbox has %d keywords already; no more can be added.", mail.MaxKeywords)
+			}
+			if !mail.ValidKeyword(name) {
+				return 0, mail.Errorf(mail.KindBadArgument, "%q cannot be a keyword.", name)
+			}
+			i = len(bc.record.Keywords)
+			bc.record.Keywords = append(slices.Clip(bc.record.Keywords), name)
+			bc.touched = true
+		}
+		f |= mail.Keyword(i)
+	}
+	return f, nil
+}
+
+// quota says whether so much more may come into the account.
+func (c *change) quota(bytes, messages int64) error {
+	if q := c.account.QuotaBytes; q > 0 && c.account.Bytes+bytes > q {
+		return mail.Errorf(mail.KindOverQuota, "The quota of %d bytes would be exceeded.", q)
+	}
+	if q := c.account.QuotaMessages; q > 0 && c.account.Messages+messages > q {
+		return mail.Errorf(mail.KindOverQuota, "The quota of %d messages would be exceeded.", q)
+	}
+	return nil
+}
+
+// append puts m at the end of a mailbox and returns its UID. UID, ModSeq and Saved
+// are set here.
+func (c *change) append(bc *boxChange, m Message) (mail.UID, error) {
+	if bc.record.UIDNext >= mail.MaxNum {
+		return 0, mail.Errorf(mail.KindLimit, "The mailbox has used up its UIDs.")
+	}
+	m.UID, m.ModSeq, m.Saved, m.Gone = bc.record.UIDNext, c.seq, c.now.Unix(), false
+	bc.record.UIDNext++
+	bc.record.Messages++
+	bc.count(&m, 1)
+	bc.appended = append(bc.appended, m)
+	bc.touched = true
+	c.account.Bytes += int64(m.Size)
+	c.account.Messages++
+	return m.UID, nil
+}
+
+// count enters m into the mailbox's counters, or takes it out with -1.
+func (bc *boxChange) count(m *Message, by int) {
+	if m.Flags&mail.Seen == 0 {
+		bc.record.Unseen += uint32(by)
+	}
+	if m.Flags&mail.Deleted != 0 {
+		bc.record.Deleted += uint32(by)
+	}
+	bc.record.Bytes += int64(by) * int64(m.Size)
+}
+
+// expunge takes m, which is in the head's index, out of its mailbox.
+func (c *change) expunge(bc *boxChange, m *Message) {
+	bc.removed.Add(uint32(m.UID))
+	bc.record.Messages--
+	bc.count(m, -1)
+	bc.touched = true
+	c.account.Bytes -= int64(m.Size)
+	c.account.Messages--
+	c.refer(m.Email, -1)
+}
+
+// flag gives m, which is in the head's index, new flags. Ascending by UID.
+func (c *change) flag(bc *boxChange, m *Message, flags mail.Flags) {
+	n := *m
+	bc.count(m, -1)
+	n.Flags, n.ModSeq = flags, c.seq
+	bc.count(&n, 1)
+	bc.changed = append(bc.changed, n)
+	bc.touched = true
+}
+
+// refer changes how many entries point to an email.
+func (c *change) refer(id mail.EmailID, delta int) {
+	if c.refs == nil {
+		c.refs = map[mail.EmailID]int{}
+	}
+	c.refs[id] += delta
+}
+
+// finish makes the batch; false means that there is nothing to do.
+func (c *change) finish() bool {
+	b := &c.batch
+	for _, bc := range c.boxes {
+		if !bc.touched || bc.created && bc.deleted {
+			continue
+		}
+		c.touched = true
+		if bc.deleted {
+			b.DeletedMailboxes = append(b.DeletedMailboxes, bc.box.id)
+			continue
+		}
+		bc.record.RecentFrom = max(bc.record.RecentFrom, mail.UID(bc.box.recentFrom.Load()))
+		if len(bc.appended)+len(bc.changed)+len(bc.removed) > 0 {
+			bc.record.HighestModSeq = c.seq
+		}
+		b.Mailboxes = append(b.Mailboxes, bc.record)
+		if len(bc.changed)+len(bc.appended) > 0 {
+			b.Messages = append(b.Messages, Messages{bc.box.id, slices.Concat(bc.changed, bc.appended)})
+		}
+		if len(bc.removed) > 0 {
+			b.Expunged = append(b.Expunged, Expunged{bc.box.id, c.seq, bc.removed})
+		}
+	}
+	if !c.touched && !c.naming {
+		return false
+	}
+	c.account.ModSeq = c.seq
+	b.Expect, b.Account = c.a.head.ModSeq, c.account
+	for id, delta := range c.refs {
+		if delta != 0 {
+			b.References = append(b.References, Reference{id, delta})
+		}
+	}
+	slices.SortFunc(b.References, func(x, y Reference) int {
+		if x.Email < y.Email {
+			return -1
+		}
+		return 1
+	})
+	return true
+}
+
+// apply moves the head on; a.mu is held. The tree is nil when it stays.
+func (c *change) apply() *tree {
+	a := c.a
+	a.head = c.account
+	a.subscriptions = c.subscriptions
+	for _, bc := range c.boxes {
+		if !bc.touched {
+			continue
+		}
+		b := bc.box
+		if bc.deleted {
+			b.deleted = true
+			delete(a.boxes, b.id)
+			bc.next = &boxState{seq: c.seq, record: b.record, index: b.index, deleted: true}
+			continue
+		}
+		b.record = bc.record
+		if b.index != nil {
+			if len(bc.changed)+len(bc.removed) > 0 {
+				b.index = b.index.edited(bc.record, bc.changed, bc.removed)
+			}
+			b.index = b.index.appended(bc.record, bc.appended)
+		}
+		if bc.created {
+			a.boxes[b.id] = b
+		}
+		bc.next = &boxState{seq: c.seq, record: b.record, index: b.index}
+	}
+	if c.naming {
+		return a.buildTree()
+	}
+	return nil
+}
+
+// publish shows the change, now durable, to everybody.
+func (c *change) publish(t *tree) {
+	for _, bc := range c.boxes {
+		if bc.next != nil {
+			bc.box.publish(bc.next)
+		}
+	}
+	if t != nil {
+		c.a.publishTree(t)
+	}
+}
+
+// insertName puts name into the ascending names.
+func insertName(names []string, name string) []string {
+	i := sort.SearchStrings(names, name)
+	if i < len(names) && names[i] == name {
+		return names
+	}
+	return slices.Insert(slices.Clone(names), i, name)
+}
+
+// removeName takes name out of the ascending names.
+func removeName(names []string, name string) []string {
+	i := sort.SearchStrings(names, name)
+	if i == len(names) || names[i] != name {
+		return names
+	}
+	return slices.Delete(slices.Clone(names), i, i+1)
+}

@@ -1,0 +1,243 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/message"
+)
+
+// Mailbox is a mailbox as one session has it selected. It is used by one goroutine
+// at a time, Notify's channel apart, and is to be closed.
+type Mailbox struct {
+	account  *Account
+	box      *box
+	readOnly bool
+
+	view   *Snapshot // what the session knows
+	seen   *Snapshot // the published snapshot that view was made from
+	recent mail.NumSet
+	notify chan struct{}
+}
+
+// Select opens the mailbox called name. A session that is not readOnly takes over
+// the messages that are \Recent; readOnly hinders nothing else here.
+func (a *Account) Select(ctx context.Context, name string, readOnly bool) (*Mailbox, error) {
+	a.mu.Lock()
+	if a.removed {
+		a.mu.Unlock()
+		return nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
+	}
+	b, err := a.find(name)
+	if err == nil {
+		err = a.open(ctx, b)
+	}
+	if err != nil {
+		a.mu.Unlock()
+		return nil, err
+	}
+	st := &boxState{seq: a.head.ModSeq, record: b.record, index: b.index}
+	if err := a.settle(); err != nil {
+		return nil, err
+	}
+	b.publish(st)
+	m := &Mailbox{account: a, box: b, readOnly: readOnly, notify: make(chan struct{}, 1)}
+	b.mu.Lock()
+	b.sessions[m] = struct{}{}
+	b.mu.Unlock()
+	m.seen = b.published.Load().index
+	m.view = m.seen
+	m.claimRecent(m.view.Mailbox.UIDNext)
+
+	a.store.mu.Lock()
+	a.uses++ // the mailbox holds its account
+	a.store.mu.Unlock()
+	return m, nil
+}
+
+// Close ends the session's interest.
+func (m *Mailbox) Close() {
+	m.box.mu.Lock()
+	delete(m.box.sessions, m)
+	m.box.mu.Unlock()
+	if !m.readOnly {
+		m.keepRecent()
+	}
+	m.account.Close()
+}
+
+// claimRecent makes the session the one that is told of the messages below next
+// as \Recent, as far as no other was. A read-only session sees what is recent but
+// leaves it so (RFC 3501, 6.3.2).
+func (m *Mailbox) claimRecent(next mail.UID) {
+	for {
+		from := m.box.recentFrom.Load()
+		if from >= uint32(next) {
+			return
+		}
+		if m.readOnly || m.box.recentFrom.CompareAndSwap(from, uint32(next)) {
+			m.recent.AddRange(from, uint32(next)-1)
+			return
+		}
+	}
+}
+
+// keepRecent writes down up to where \Recent was claimed. Nobody waits for it: if
+// it is lost some messages are \Recent once more.
+func (m *Mailbox) keepRecent() {
+	from := mail.UID(m.box.recentFrom.Load())
+	if m.box.published.Load().record.RecentFrom >= from {
+		return
+	}
+	_, wait, err := m.account.commit(context.Background(), func(c *change) error {
+		if !m.box.deleted && m.box.record.RecentFrom < from {
+			c.use(m.box).touched = true
+		}
+		return nil
+	})
+	if err == nil && wait != nil {
+		go wait()
+	}
+}
+
+// Recent tells whether a message is \Recent in this session.
+func (m *Mailbox) Recent(uid mail.UID) bool { return m.recent.Contains(uint32(uid)) }
+
+// RecentCount is how many messages of the view are \Recent in this session.
+func (m *Mailbox) RecentCount() int {
+	n := 0
+	m.view.EachUID(m.recent, func(uint32, *Message) bool { n++; return true })
+	return n
+}
+
+// Account is the account that the mailbox is in.
+func (m *Mailbox) Account() *Account { return m.account }
+
+// ReadOnly tells how the mailbox was selected.
+func (m *Mailbox) ReadOnly() bool { return m.readOnly }
+
+// View is what the session knows; only Poll changes it.
+func (m *Mailbox) View() *Snapshot { return m.view }
+
+// Record is the mailbox's record as of the view.
+func (m *Mailbox) Record() MailboxRecord { return m.view.Mailbox }
+
+// Notify receives when Poll may have something to tell.
+func (m *Mailbox) Notify() <-chan struct{} { return m.notify }
+
+func (m *Mailbox) wake() {
+	select {
+	case m.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Changes are what a session must tell its client after a Poll, in the order of
+// the fields.
+type Changes struct {
+	Deleted  bool        // the mailbox is gone; nothing else is set
+	Expunged []uint32    // sequence numbers in the old view, descending: to be sent in this order
+	Vanished mail.NumSet // the UIDs of Expunged
+	Exists   bool        // messages came: View().Len() is the new number
+	Recent   bool        // some of them are \Recent
+	Keywords bool        // the table of keywords grew
+	Changed  []uint32    // sequence numbers in the new view, ascending, whose flags or MODSEQ changed
+}
+
+// Poll moves the view to the newest published state and says what differs. Without
+// expunge, messages that were removed stay at their places with Gone set until a
+// Poll with it (RFC 3501, 7.4.1).
+func (m *Mailbox) Poll(expunge bool) Changes {
+	st := m.box.published.Load()
+	if st.deleted {
+		return Changes{Deleted: true}
+	}
+	newest := st.index
+	if newest == m.seen && (!expunge || m.view.gone == 0) {
+		return Changes{}
+	}
+	old := m.view
+	d := old.compare(newest)
+	c := Changes{
+		Exists:   d.appended > 0,
+		Keywords: len(newest.Mailbox.Keywords) > len(old.Mailbox.Keywords),
+	}
+	m.seen = newest
+	switch {
+	case len(d.expunged) == 0:
+		m.view = newest
+	case expunge:
+		m.view = newest
+		c.Expunged = make([]uint32, 0, len(d.expunged))
+		for _, place := range d.expunged {
+			c.Expunged = append(c.Expunged, uint32(place+1))
+			c.Vanished.Add(uint32(old.at(place).UID))
+		}
+		slices.Reverse(c.Expunged)
+	default:
+		m.view = old.withGone(newest, d)
+	}
+	gone := 0
+	for _, place := range d.changed {
+		if expunge {
+			for gone < len(d.expunged) && d.expunged[gone] < place {
+				gone++
+			}
+		}
+		c.Changed = append(c.Changed, uint32(place-gone+1))
+	}
+	if d.appended > 0 {
+		before := len(m.recent)
+		was := m.recent.Len()
+		m.claimRecent(newest.Mailbox.UIDNext)
+		c.Recent = len(m.recent) != before || m.recent.Len() != was
+	}
+	return c
+}
+
+// Summaries reads what was computed at delivery for each of ids, which are the
+// Email of messages in the view, in their order. The bytes are valid until each
+// returns; one that is gone is nil.
+func (m *Mailbox) Summaries(ctx context.Context, ids []mail.EmailID, each func(i int, s message.Summary) error) error {
+	return m.account.store.engine.Summaries(ctx, m.account.id, ids, func(i int, b []byte) error {
+		return each(i, message.Summary(b))
+	})
+}
+
+// Texts reads search texts (message.SearchText) like Summaries.
+func (m *Mailbox) Texts(ctx context.Context, ids []mail.EmailID, each func(i int, text []byte) error) error {
+	return m.account.store.engine.Texts(ctx, m.account.id, ids, each)
+}
+
+// Body opens the content of a message of the view. KindExpunged when it is gone.
+func (m *Mailbox) Body(ctx context.Context, id mail.EmailID) (Body, error) {
+	return m.account.store.engine.Body(ctx, m.account.id, id)
+}
+
+// Vanished gives the UIDs that were expunged by changes above since and are not in
+// the view (RFC 7162, 3.2.10). When too much time has passed it is every UID that
+// was once given out and is not in the view.
+func (m *Mailbox) Vanished(ctx context.Context, since mail.ModSeq) (mail.NumSet, error) {
+	gone, complete, err := m.account.store.engine.Vanished(ctx, m.account.id, m.box.id, since)
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		gone = nil
+		if next := m.view.Mailbox.UIDNext; next > 1 {
+			gone.AddRange(1, uint32(next)-1)
+		}
+	}
+	return gone.Subtract(m.view.uidSet()), nil
+}
+
+// uidSet is every UID of the snapshot.
+func (s *Snapshot) uidSet() mail.NumSet {
+	var out mail.NumSet
+	s.EachSeq(s.All(), func(_ uint32, m *Message) bool {
+		out.Add(uint32(m.UID))
+		return true
+	})
+	return out
+}

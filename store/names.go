@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+const (
+	// Delimiter stands between the levels of a mailbox name.
+	Delimiter = "/"
+	// Inbox is the mailbox that every account has; its name is not case-sensitive
+	// (RFC 3501, 5.1).
+	Inbox = "INBOX"
+
+	maxNameLen    = 1000  // bytes
+	maxDepth      = 50    // levels
+	maxMailboxes  = 10000 // in an account
+	maxSubscribed = 10000 // names in an account
+)
+
+// CleanName checks a mailbox name, UTF-8 with Delimiter between levels, and gives
+// the form under which it is kept: Unicode NFC, INBOX in capitals where it is the
+// first level. KindCannot with the reason when it cannot be a name. Names are
+// keys and never reach a file system.
+func CleanName(name string) (string, error) {
+	cannot := func(why string) (string, error) {
+		return "", mail.Errorf(mail.KindCannot, "A mailbox name %s.", why)
+	}
+	if name == "" {
+		return cannot("is not empty")
+	}
+	if !utf8.ValidString(name) {
+		return cannot("is valid UTF-8")
+	}
+	if len(name) > maxNameLen {
+		return cannot("has at most 1,000 bytes")
+	}
+	name = norm.NFC.String(name)
+	if len(name) > maxNameLen {
+		return cannot("has at most 1,000 bytes")
+	}
+	levels := strings.Split(name, Delimiter)
+	if len(levels) > maxDepth {
+		return cannot("has at most 50 levels")
+	}
+	for _, level := range levels {
+		if level == "" {
+			return cannot("has no empty level")
+		}
+		if strings.TrimSpace(level) != level {
+			return cannot("neither begins nor ends a level with a space")
+		}
+	}
+	for _, r := range name {
+		// Controls and direction marks would deceive whoever reads the name.
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+			return cannot("has no control characters")
+		}
+		if r == '%' || r == '*' {
+			return cannot("has no wildcard")
+		}
+	}
+	if strings.HasPrefix(name, "#") {
+		return cannot("does not begin with #, which names a namespace")
+	}
+	if strings.EqualFold(levels[0], Inbox) {
+		levels[0] = Inbox
+		name = strings.Join(levels, Delimiter)
+	}
+	return name, nil
+}
+
+// specialUses are the attributes that a mailbox may be created with (RFC 6154, 2).
+var specialUses = []string{`\All`, `\Archive`, `\Drafts`, `\Flagged`, `\Junk`, `\Sent`, `\Trash`}
+
+// SpecialUse gives the canonical spelling of a special-use attribute that a
+// mailbox can be created with. \All and \Flagged are views, which Postern does
+// not have.
+func SpecialUse(attribute string) (string, bool) {
+	for _, u := range specialUses {
+		if strings.EqualFold(u, attribute) {
+			return u, u != `\All` && u != `\Flagged`
+		}
+	}
+	return "", false
+}
+
+// CreateMailbox makes a mailbox. name is clean. specialUse is "" or an attribute
+// that SpecialUse accepts and no other mailbox has. KindAlreadyExists, KindCannot,
+// KindLimit. A level above that does not exist is not made: it is shown as
+// \NonExistent while something stands below it.
+func (a *Account) CreateMailbox(ctx context.Context, name, specialUse string) (MailboxRecord, error) {
+	var made MailboxRecord
+	_, err := a.change(ctx, func(c *change) error {
+		if _, err := c.named(name); err == nil {
+			return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
+		}
+		if len(a.boxes) >= maxMailboxes {
+			return mail.Errorf(mail.KindLimit, "An account has at most %d mailboxes.", maxMailboxes)
+		}
+		if specialUse != "" {
+			for _, b := range a.boxes {
+				if b.record.SpecialUse == specialUse {
+					return mail.Errorf(mail.KindCannot, "The mailbox %q is used as %s already.", b.record.Name, specialUse)
+				}
+			}
+		}
+		made = c.create(name, specialUse).record
+		return nil
+	})
+	return made, err
+}
+
+// DeleteMailbox removes a mailbox with its messages. Mailboxes below it stay. A
+// name that only has mailboxes below it gives KindHasChildren (RFC 3501, 6.3.4).
+func (a *Account) DeleteMailbox(ctx context.Context, name string) error {
+	if name == Inbox {
+		return mail.Errorf(mail.KindCannot, "INBOX cannot be deleted.")
+	}
+	_, err := a.change(ctx, func(c *change) error {
+		bc, err := c.named(name)
+		if err != nil {
+			if a.hasBelow(name) {
+				return mail.Errorf(mail.KindHasChildren, "%q is no mailbox itself and has mailboxes below it.", name)
+			}
+			return err
+		}
+		if err := a.open(ctx, bc.box); err != nil {
+			return err
+		}
+		c.remove(bc)
+		return nil
+	})
+	return err
+}
+
+// hasBelow tells whether a mailbox stands below name; a.mu is held.
+func (a *Account) hasBelow(name string) bool {
+	for _, b := range a.boxes {
+		if strings.HasPrefix(b.record.Name, name+Delimiter) {
+			return true
+		}
+	}
+	return false
+}
+
+// RenameMailbox gives a mailbox, and all below it, another name. UIDs and
+// UIDVALIDITY stay. Renaming INBOX makes a new mailbox with INBOX's messages and
+// leaves INBOX empty (RFC 3501, 6.3.5).
+func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
+	if to == Inbox || strings.HasPrefix(to, Inbox+Delimiter) && from == Inbox {
+		return mail.Errorf(mail.KindCannot, "%q cannot become %q.", from, to)
+	}
+	if strings.HasPrefix(to, from+Delimiter) {
+		return mail.Errorf(mail.KindCannot, "A mailbox cannot be moved below itself.")
+	}
+	_, err := a.change(ctx, func(c *change) error {
+		if _, err := c.named(to); err == nil {
+			return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", to)
+		}
+		if from == Inbox {
+			in, err := c.named(Inbox)
+			if err != nil {
+				return err
+			}
+			if err := a.open(ctx, in.box); err != nil {
+				return err
+			}
+			dest := c.create(to, "")
+			dest.record.Keywords = in.record.Keywords
+			return c.transfer(in, dest, in.box.index.UIDsOf(in.box.index.All()), true, nil)
+		}
+		n := 0
+		for _, b := range a.boxes {
+			old := b.record.Name
+			if old != from && !strings.HasPrefix(old, from+Delimiter) {
+				continue
+			}
+			name := to + strings.TrimPrefix(old, from)
+			if _, err := CleanName(name); err != nil {
+				return err
+			}
+			for _, other := range a.boxes {
+				if other.record.Name == name {
+					return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
+				}
+			}
+			bc := c.use(b)
+			bc.record.Name, bc.touched, c.naming = name, true, true
+			n++
+		}
+		if n == 0 {
+			return noMailbox(from)
+		}
+		return nil
+	})
+	return err
+}
+
+// Subscribe enters name, which need not exist, among the subscriptions.
+func (a *Account) Subscribe(ctx context.Context, name string) error {
+	_, err := a.change(ctx, func(c *change) error {
+		next := insertName(c.subscriptions, name)
+		if len(next) == len(c.subscriptions) {
+			return nil
+		}
+		if len(next) > maxSubscribed {
+			return mail.Errorf(mail.KindLimit, "An account has at most %d subscriptions.", maxSubscribed)
+		}
+		c.subscriptions, c.naming, c.batch.Subscribe = next, true, []string{name}
+		return nil
+	})
+	return err
+}
+
+// Unsubscribe takes name from the subscriptions, if it is there.
+func (a *Account) Unsubscribe(ctx context.Context, name string) error {
+	_, err := a.change(ctx, func(c *change) error {
+		next := removeName(c.subscriptions, name)
+		if len(next) == len(c.subscriptions) {
+			return nil
+		}
+		c.subscriptions, c.naming, c.batch.Unsubscribe = next, true, []string{name}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// refresh takes over what other servers changed up to seq (0: anything).
+func (a *Account) refresh(ctx context.Context, seq mail.ModSeq) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.loaded || a.removed || seq != 0 && a.head.ModSeq >= seq {
+		return nil
+	}
+	return a.reload(ctx)
+}
+
+// reload brings the head up to what the engine holds and publishes it; a.mu is
+// held. What another server committed is durable already. An account that is
+// gone is marked as removed.
+func (a *Account) reload(ctx context.Context) error {
+	// Our own changes that are still on their way would be published too early.
+	if a.last != nil {
+		<-a.last.done
+	}
+	st, err := a.store.engine.Account(ctx, a.id)
+	if err != nil {
+		if mail.KindOf(err) != mail.KindNotFound {
+			return err
+		}
+		a.removed = true
+		for _, b := range a.boxes {
+			b.publish(&boxState{seq: a.head.ModSeq + 1, record: b.record, index: b.index, deleted: true})
+		}
+		return err
+	}
+	if st.Account.ModSeq == a.head.ModSeq {
+		return nil
+	}
+	next := make(map[mail.MailboxID]*Snapshot, len(st.Mailboxes))
+	for _, r := range st.Mailboxes {
+		if b := a.boxes[r.ID]; b != nil && b.index != nil {
+			if next[r.ID], err = a.catchUp(ctx, b, r); err != nil {
+				return err
+			}
+		}
+	}
+	// Nothing can fail from here on.
+	seq := st.Account.ModSeq
+	there := map[mail.MailboxID]bool{}
+	for _, r := range st.Mailboxes {
+		there[r.ID] = true
+		b := a.boxes[r.ID]
+		if b == nil {
+			a.boxes[r.ID] = newBox(r, seq)
+			continue
+		}
+		b.record, b.index = r, next[r.ID]
+		b.publish(&boxState{seq: seq, record: r, index: b.index})
+	}
+	for id, b := range a.boxes {
+		if !there[id] {
+			b.deleted = true
+			delete(a.boxes, id)
+			b.publish(&boxState{seq: seq, record: b.record, index: b.index, deleted: true})
+		}
+	}
+	a.head, a.subscriptions = st.Account, st.Subscriptions
+	a.publishTree(a.buildTree())
+	return nil
+}
+
+// catchUp gives b's index as of r.
+func (a *Account) catchUp(ctx context.Context, b *box, r MailboxRecord) (*Snapshot, error) {
+	since := b.record.HighestModSeq
+	gone, complete, err := a.store.engine.Vanished(ctx, a.id, b.id, since)
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		all, err := a.store.engine.Messages(ctx, a.id, b.id, 0)
+		if err != nil {
+			return nil, err
+		}
+		return newSnapshot(r, all), nil
+	}
+	news, err := a.store.engine.Messages(ctx, a.id, b.id, since)
+	if err != nil {
+		return nil, err
+	}
+	n := 0
+	for n < len(news) && news[n].UID < b.record.UIDNext {
+		n++
+	}
+	return b.index.edited(r, news[:n], b.index.UIDs(gone)).appended(r, news[n:]), nil
+}

@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Options of a Store; zero values take the defaults.
+type Options struct {
+	// MaxMessage is the largest message that is kept, in bytes; 64 MiB. It is what
+	// APPENDLIMIT (RFC 7889) and LMTP's SIZE announce.
+	MaxMessage int64
+	// Memory bounds the bytes of all messages that are arriving at one time;
+	// 256 MiB, and never less than MaxMessage.
+	Memory int64
+	// Cache bounds the bytes of indexes kept in memory for accounts that nobody
+	// uses at the moment; 64 MiB.
+	Cache int64
+	Clock func() time.Time
+	Log   *slog.Logger
+}
+
+// reserveWait is how long an arriving message waits for memory.
+const reserveWait = 20 * time.Second
+
+// Store serves the mail of all accounts over one engine. Its methods are called
+// from many goroutines.
+type Store struct {
+	engine Engine
+	opt    Options
+	memory *semaphore.Weighted
+
+	mu     sync.Mutex
+	live   map[mail.AccountID]*Account // in use or idle
+	idle   idleList                    // those that nobody uses, oldest first
+	closed bool
+
+	heard chan struct{} // closed when the goroutine that follows announcements has ended
+	stop  context.CancelFunc
+}
+
+// Open makes a Store over engine, which it closes when it is closed.
+func Open(engine Engine, opt Options) (*Store, error) {
+	if opt.MaxMessage <= 0 {
+		opt.MaxMessage = 64 << 20
+	}
+	if opt.Memory <= 0 {
+		opt.Memory = 256 << 20
+	}
+	opt.Memory = max(opt.Memory, opt.MaxMessage)
+	if opt.Cache <= 0 {
+		opt.Cache = 64 << 20
+	}
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Store{
+		engine: engine,
+		opt:    opt,
+		memory: semaphore.NewWeighted(opt.Memory),
+		live:   map[mail.AccountID]*Account{},
+		heard:  make(chan struct{}),
+		stop:   cancel,
+	}
+	go s.follow(ctx)
+	return s, nil
+}
+
+// Close ends the store and its engine. Sessions must have ended before.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.live = nil
+	s.mu.Unlock()
+	s.stop()
+	<-s.heard
+	return s.engine.Close()
+}
+
+// MaxMessage is the largest message that is accepted, in bytes.
+func (s *Store) MaxMessage() int64 { return s.opt.MaxMessage }
+
+// Reserve takes n bytes of the memory for arriving messages. It waits for others
+// to finish, for some seconds, then gives KindUnavailable; KindTooBig when n is
+// more than MaxMessage. release may be called more than once.
+func (s *Store) Reserve(ctx context.Context, n int64) (release func(), err error) {
+	if n > s.opt.MaxMessage {
+		return nil, mail.Errorf(mail.KindTooBig, "The message has %d bytes; at most %d are accepted.", n, s.opt.MaxMessage)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reserveWait)
+	defer cancel()
+	if err := s.memory.Acquire(ctx, n); err != nil {
+		return nil, mail.Errorf(mail.KindUnavailable, "The server is busy receiving other messages; try again later.")
+	}
+	var once sync.Once
+	return func() { once.Do(func() { s.memory.Release(n) }) }, nil
+}
+
+// defaultMailboxes are what a new account has, with their special uses (RFC 6154).
+var defaultMailboxes = []struct{ name, specialUse string }{
+	{Inbox, ""}, {"Archive", `\Archive`}, {"Drafts", `\Drafts`}, {"Junk", `\Junk`}, {"Sent", `\Sent`}, {"Trash", `\Trash`},
+}
+
+// CreateAccount makes an account with the usual mailboxes, subscribed, and returns
+// its id. quotaBytes 0 means no quota.
+func (s *Store) CreateAccount(ctx context.Context, quotaBytes int64) (mail.AccountID, error) {
+	now := s.opt.Clock()
+	for {
+		// Random ids need no counter that several servers would have to share.
+		var raw [8]byte
+		rand.Read(raw[:])
+		id := mail.AccountID(binary.BigEndian.Uint64(raw[:]) &^ (1 << 63))
+		if id == 0 {
+			continue
+		}
+		b := &Batch{Create: true, Account: AccountRecord{
+			ID: id, ModSeq: 1, NextMailbox: 1, NextEmail: 1,
+			// UIDVALIDITY must grow when an account is made again; time does.
+			NextUIDValidity: mail.UIDValidity(now.Unix()),
+			QuotaBytes:      quotaBytes,
+		}}
+		for _, d := range defaultMailboxes {
+			b.Mailboxes = append(b.Mailboxes, MailboxRecord{
+				ID: b.Account.NextMailbox, Name: d.name, UIDValidity: b.Account.NextUIDValidity,
+				SpecialUse: d.specialUse, Created: now, UIDNext: 1, HighestModSeq: 1, RecentFrom: 1,
+			})
+			b.Account.NextMailbox++
+			b.Account.NextUIDValidity++
+			b.Subscribe = append(b.Subscribe, d.name)
+		}
+		wait, err := s.engine.Commit(context.WithoutCancel(ctx), b)
+		if err != nil && mail.KindOf(err) == mail.KindAlreadyExists {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		return id, wait()
+	}
+}
+
+// RemoveAccount deletes an account with all its mail. Sessions that use it find
+// their mailboxes deleted.
+func (s *Store) RemoveAccount(ctx context.Context, id mail.AccountID) error {
+	a, err := s.Account(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return a.remove(ctx)
+}
+
+// Accounts lists the ids of all accounts, ascending.
+func (s *Store) Accounts(ctx context.Context) ([]mail.AccountID, error) {
+	return s.engine.Accounts(ctx)
+}
+
+// Records reads small named things; see Engine.Records.
+func (s *Store) Records(ctx context.Context, kind, prefix string) ([]Record, error) {
+	return s.engine.Records(ctx, kind, prefix)
+}
+
+// PutRecords writes small named things; see Engine.PutRecords.
+func (s *Store) PutRecords(ctx context.Context, records []Record) error {
+	return s.engine.PutRecords(context.WithoutCancel(ctx), records)
+}
+
+// follow takes over what other servers change.
+func (s *Store) follow(ctx context.Context) {
+	defer close(s.heard)
+	heard := s.engine.Announcements()
+	if heard == nil {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n, ok := <-heard:
+			if !ok {
+				return
+			}
+			s.mu.Lock()
+			var stale []*Account
+			for id, a := range s.live {
+				if n.All || n.Account == id {
+					a.uses++
+					stale = append(stale, a)
+				}
+			}
+			s.mu.Unlock()
+			for _, a := range stale {
+				if err := a.refresh(ctx, n.ModSeq); err != nil {
+					s.opt.Log.Warn("an announced change could not be read", "account", a.id, "error", err)
+				}
+				a.Close()
+			}
+		}
+	}
+}
