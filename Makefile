@@ -1,0 +1,33 @@
+# The few words that are used here and in CI. GO may be another go command.
+GO ?= go
+
+.PHONY: check test fuzz docs bench setup
+
+# check is what to run before a commit: formatting, vet, unit tests in seconds.
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) test -short ./...
+
+# test passes all tests, on a fresh Debian machine too: it installs the mail clients first.
+test: setup
+	$(GO) vet ./...
+	POSTERN_TEST_ALL=1 $(GO) test -timeout 20m ./...
+
+# setup installs the Debian packages that the tests drive, if they are not there.
+setup:
+	./scripts/test-packages
+
+# fuzz runs every fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+fuzz:
+	./scripts/fuzz $(FUZZTIME)
+
+# docs writes the generated pages anew; a test fails when they are stale.
+docs:
+	$(GO) run . docs
+
+# bench measures Postern beside Dovecot (Debian's package) and prints the ratios.
+bench:
+	./scripts/bench-packages
+	$(GO) run ./bench
