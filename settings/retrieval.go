@@ -125,5 +125,7 @@ var OwaServerUrl = text(Row{
 var EnableExactRFC822Size = yesNo(Row{
 	Name: "EnableExactRFC822Size", Noun: "Settings", Page: Retrieval, Services: both,
 	Help: "Whether message sizes are exact. In Postern they always are; the value is kept for scripts that set it.",
-	note: func(any) string { return "Message sizes are always exact; EnableExactRFC822Size is kept and changes nothing." },
+	note: func(any) string {
+		return "Message sizes are always exact; EnableExactRFC822Size is kept and changes nothing."
+	},
 }, false)

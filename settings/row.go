@@ -129,7 +129,7 @@ func comment(f func(any) string, value any) string {
 	return f(value)
 }
 
-// completions of a value, for the shell.
+// Completions lists the values that a shell offers, nil when there are too many.
 func (r *Row) Completions() []string {
 	if r.Type == "bool" {
 		return []string{"$true", "$false"}
@@ -141,9 +141,22 @@ func (r *Row) Completions() []string {
 	return names
 }
 
+// Refusal is the error of a value that a setting does not take; errors.As finds
+// it, and the *mail.Error in it.
+type Refusal struct {
+	Setting string // Row.Name
+	Err     *mail.Error
+}
+
+// Error gives the error's text, for logs.
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap gives the error with its kind.
+func (r *Refusal) Unwrap() error { return r.Err }
+
 // refuse makes the error of a value that the row does not take.
 func (r *Row) refuse(format string, args ...any) error {
-	return mail.Errorf(mail.KindBadArgument, "%s %s", r.Name, fmt.Sprintf(format, args...))
+	return &Refusal{r.Name, mail.Errorf(mail.KindBadArgument, "%s %s", r.Name, fmt.Sprintf(format, args...))}
 }
 
 // Setting is the typed handle of a row.

@@ -1,10 +1,6 @@
 package settings
 
-import (
-	"slices"
-
-	"github.com/postern-mail/postern/mail"
-)
+import "slices"
 
 // Table lists every setting, in the order in which they are shown. A row stands
 // in the file named after its property page.
@@ -43,7 +39,7 @@ var Checks = []func(*Values) error{
 // customNeedsURL: there is nothing to point calendar items to otherwise.
 func customNeedsURL(v *Values) error {
 	if CalendarItemRetrievalOption.Of(v) == CustomURL && OwaServerUrl.Of(v) == "" {
-		return mail.Errorf(mail.KindBadArgument, "CalendarItemRetrievalOption Custom needs an OwaServerUrl")
+		return CalendarItemRetrievalOption.refuse("Custom needs an OwaServerUrl")
 	}
 	return nil
 }
@@ -53,7 +49,7 @@ func bindingsAreDistinct(v *Values) error {
 	ssl := SSLBindings.Of(v)
 	for _, a := range UnencryptedOrTLSBindings.Of(v) {
 		if slices.Contains(ssl, a) {
-			return mail.Errorf(mail.KindBadArgument, "UnencryptedOrTLSBindings and SSLBindings both contain %s", a)
+			return SSLBindings.refuse("and UnencryptedOrTLSBindings both contain %s", a)
 		}
 	}
 	return nil

@@ -1,0 +1,131 @@
+package manage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Client calls a management server.
+type Client struct {
+	http http.Client
+	path string
+}
+
+// Dial gives a client of the management socket at path. It connects with the
+// first call; Close ends its idle connections.
+func Dial(path string) *Client {
+	c := &Client{path: path}
+	c.http.Timeout = runTimeout + readTimeout
+	c.http.Transport = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
+		},
+		MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
+	}
+	return c
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// CallError is the server's refusal of a call. It is found with errors.As, and so
+// is its *mail.Error.
+type CallError struct {
+	Fault Fault
+	err   *mail.Error
+}
+
+// Error gives the text, for logs.
+func (e *CallError) Error() string { return e.err.Error() }
+
+// Unwrap gives the *mail.Error.
+func (e *CallError) Unwrap() error { return e.err }
+
+// Run runs a cmdlet with parameters, whose values are what JSON can say: string,
+// bool, number, []string, map[string][]string, nil.
+func (c *Client) Run(ctx context.Context, name string, parameters map[string]any) (*Result, error) {
+	body, err := json.Marshal(parameters)
+	if err != nil {
+		return nil, mail.Wrap(mail.KindBadArgument, err)
+	}
+	r := &Result{}
+	return r, c.call(ctx, http.MethodPost, "/cmdlet/"+name, body, r)
+}
+
+// Cmdlets describes the server's cmdlets.
+func (c *Client) Cmdlets(ctx context.Context) ([]*Cmdlet, error) {
+	var list []*Cmdlet
+	return list, c.call(ctx, http.MethodGet, "/cmdlets", nil, &list)
+}
+
+// Suggest gives values for completion.
+func (c *Client) Suggest(ctx context.Context, source Suggest) ([]string, error) {
+	var list []string
+	return list, c.call(ctx, http.MethodGet, "/suggest/"+string(source), nil, &list)
+}
+
+// maxAnswer bounds what a client reads, in bytes.
+const maxAnswer = 64 << 20
+
+func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://postern", bytes.NewReader(body))
+	if err != nil {
+		return mail.Wrap(mail.KindBadArgument, err)
+	}
+	request.URL.Path = path
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return c.explain(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		var refused struct{ Error Fault }
+		if json.Unmarshal(text, &refused) != nil || refused.Error.Kind == "" {
+			return mail.Errorf(mail.KindUnavailable, "the server answered %s", response.Status)
+		}
+		return &CallError{refused.Error, mail.Errorf(kindNamed(refused.Error.Kind), "%s", refused.Error.Text)}
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // sizes stay whole
+	if err := d.Decode(into); err != nil {
+		return &mail.Error{Kind: mail.KindUnavailable, Text: "the server's answer cannot be read", Cause: err}
+	}
+	return nil
+}
+
+// explain says why the server cannot be reached.
+func (c *Client) explain(err error) error {
+	text := "the server at " + c.path + " does not answer"
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		text = "no server is running: there is no management socket " + c.path
+	case errors.Is(err, syscall.ECONNREFUSED):
+		text = "no server is running: nobody listens on " + c.path
+	case errors.Is(err, fs.ErrPermission):
+		text = "you may not open the management socket " + c.path + ": it needs a local administrator of this server"
+	}
+	return &mail.Error{Kind: mail.KindUnavailable, Text: text, Cause: err}
+}
+
+func kindNamed(name string) mail.Kind {
+	for _, a := range mail.Answers {
+		if a.Name == name {
+			return a.Kind
+		}
+	}
+	return mail.KindServerBug
+}

@@ -1,0 +1,199 @@
+package manage
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+
+	"github.com/postern-mail/postern/settings"
+)
+
+// Type says how a parameter's value is written and read.
+type Type string
+
+// The types of parameters. The comment says what Call gives for each.
+const (
+	TypeText   Type = "text"      // string
+	TypeBool   Type = "bool"      // bool, written $true or $false
+	TypeSwitch Type = "switch"    // bool, true when it stands alone
+	TypeNumber Type = "number"    // int64
+	TypeSize   Type = "size"      // int64, bytes; 0 for "unlimited"
+	TypeList   Type = "list"      // settings.ListEdit
+	TypeSecret Type = "secret"    // Secret
+	TypeValue  Type = "value"     // json.RawMessage: a setting's row reads it
+	TypeValues Type = "valuelist" // the same for a row that is a list
+)
+
+// Takes tells whether a parameter of this type is followed by a value.
+func (t Type) Takes() bool { return t != TypeSwitch }
+
+// Parameter describes one parameter of a cmdlet.
+type Parameter struct {
+	Name      string   `json:"name"`
+	Aliases   []string `json:"aliases,omitempty"`
+	Type      Type     `json:"type"`
+	TypeName  string   `json:"typeName,omitempty"` // for help, where Type says too little
+	Position  int      `json:"position,omitempty"` // 1 for the first value without a name; 0 is named only
+	Mandatory bool     `json:"mandatory,omitempty"`
+	Values    []string `json:"values,omitempty"` // what completion offers
+	Suggest   Suggest  `json:"suggest,omitempty"`
+	Default   string   `json:"default,omitempty"` // in words
+	Help      string   `json:"help"`
+}
+
+// Suggest names a source of values that only the running server knows.
+type Suggest string
+
+// The sources.
+const (
+	SuggestNothing   Suggest = ""
+	SuggestMailboxes Suggest = "mailboxes"
+	SuggestCmdlets   Suggest = "cmdlets"
+)
+
+// Role is a right that a caller holds and a cmdlet needs.
+type Role string
+
+// The roles.
+const (
+	OrganizationAdministrator Role = "Organization Administrator" // everything
+	ServerAdministrator       Role = "Server Administrator"       // configuration of a server
+	RecipientAdministrator    Role = "Recipient Administrator"    // mailboxes
+	ViewOnlyAdministrator     Role = "View-Only Administrator"    // whatever changes nothing
+)
+
+// View is how a cmdlet's objects are shown when nothing else is asked for.
+type View string
+
+// The views.
+const (
+	ViewList  View = "List"  // one property a line
+	ViewTable View = "Table" // one object a line
+	ViewHelp  View = "Help"  // a help page
+)
+
+// Example is a line to type and what it does.
+type Example struct {
+	Line string `json:"line"`
+	Help string `json:"help"`
+}
+
+// Cmdlet is one row of the table.
+type Cmdlet struct {
+	Name       string      `json:"name"` // Verb-Noun
+	Aliases    []string    `json:"aliases,omitempty"`
+	Synopsis   string      `json:"synopsis"`
+	Help       string      `json:"help,omitempty"` // more than the synopsis, when there is more
+	Parameters []Parameter `json:"parameters"`
+	Role       Role        `json:"role"` // the least role that may run it
+	// Local: the caller must also be a local administrator of the server.
+	Local bool `json:"local,omitempty"`
+	// Changes: it changes something, so it has -WhatIf and -Confirm and is
+	// written to the audit record.
+	Changes bool `json:"changes,omitempty"`
+	// Asks: what it does cannot be undone, so it asks unless -Confirm:$false.
+	Asks     bool      `json:"asks,omitempty"`
+	View     View      `json:"view"`
+	Columns  []string  `json:"columns,omitempty"` // of a table; nil is all properties
+	Examples []Example `json:"examples,omitempty"`
+
+	// Run reads and checks the call, adds objects to its result, and for a cmdlet
+	// that changes something says what, with Call.Change, and gives the function
+	// that does it (nil: there is nothing to do).
+	Run func(ctx context.Context, c *Call) (do func(context.Context) error, err error) `json:"-"`
+}
+
+// parameter finds a parameter by its name or alias in any case.
+func (c *Cmdlet) parameter(name string) *Parameter {
+	for i := range c.Parameters {
+		p := &c.Parameters[i]
+		if strings.EqualFold(p.Name, name) {
+			return p
+		}
+		for _, alias := range p.Aliases {
+			if strings.EqualFold(alias, name) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// Secret is a password on its way. However it is printed, it is [redacted].
+type Secret string
+
+const redacted = "[redacted]"
+
+// String hides the secret.
+func (Secret) String() string { return redacted }
+
+// GoString hides the secret from %#v.
+func (Secret) GoString() string { return redacted }
+
+// LogValue hides the secret from logs.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON hides the secret.
+func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+
+// Call is one run of a cmdlet. Only its goroutine touches it.
+type Call struct {
+	*Server
+	Caller Caller
+	Cmdlet *Cmdlet
+
+	arguments map[string]any // by Parameter.Name, as Type says
+	result    *Result
+}
+
+// Given tells whether the caller gave the parameter.
+func (c *Call) Given(name string) bool {
+	_, ok := c.arguments[name]
+	return ok
+}
+
+// Text gives a parameter of TypeText, "" when it was not given.
+func (c *Call) Text(name string) string { s, _ := c.arguments[name].(string); return s }
+
+// Bool gives a parameter of TypeBool or TypeSwitch, false when it was not given.
+func (c *Call) Bool(name string) bool { b, _ := c.arguments[name].(bool); return b }
+
+// Number gives a parameter of TypeNumber or TypeSize, 0 when it was not given.
+func (c *Call) Number(name string) int64 { n, _ := c.arguments[name].(int64); return n }
+
+// List gives a parameter of TypeList, an edit that adds nothing when it was not
+// given.
+func (c *Call) List(name string) settings.ListEdit {
+	e, _ := c.arguments[name].(settings.ListEdit)
+	return e
+}
+
+// Secret gives a parameter of TypeSecret, "" when it was not given.
+func (c *Call) Secret(name string) Secret { s, _ := c.arguments[name].(Secret); return s }
+
+// Add adds an object to the result.
+func (c *Call) Add(o Object) { c.result.Objects = append(c.result.Objects, o) }
+
+// Warn adds a warning to the result, once.
+func (c *Call) Warn(text string) { c.result.Warnings = appendNew(c.result.Warnings, text) }
+
+// Note adds a remark to the result, once.
+func (c *Call) Note(text string) { c.result.Notes = appendNew(c.result.Notes, text) }
+
+// Change says that the call makes old into new, for -WhatIf and the audit.
+func (c *Call) Change(target, name string, old, new any) {
+	c.result.Changes = append(c.result.Changes, Change{target, name, old, new})
+}
+
+func appendNew(list []string, text string) []string {
+	for _, have := range list {
+		if have == text {
+			return list
+		}
+	}
+	if text == "" {
+		return list
+	}
+	return append(list, text)
+}

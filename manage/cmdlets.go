@@ -1,0 +1,232 @@
+package manage
+
+import "github.com/postern-mail/postern/settings"
+
+// Cmdlets gives the table: every cmdlet, in the order of help. A row's work stands
+// in the file named after its noun.
+func Cmdlets() []*Cmdlet {
+	table := []*Cmdlet{
+		{
+			Name: "Get-PopSettings", Role: ViewOnlyAdministrator, View: ViewList, Run: getSettings(settings.POP3),
+			Synopsis:   "Shows the settings of the POP3 service.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-PopSettings | Format-List LoginType, *Bindings", "Some of the settings."}},
+		},
+		{
+			Name: "Set-PopSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.POP3),
+			Synopsis:   "Changes settings of the POP3 service; they act at once.",
+			Parameters: append(settingParameters(settings.POP3, "Settings"), here()...),
+			Examples: []Example{
+				{"Set-PopSettings -LoginType SecureLogin", "No log-in before TLS."},
+				{"Set-PopSettings -LoginType 1 -WhatIf", "What would be changed, without changing it."},
+				{"Set-PopSettings -UnencryptedOrTLSBindings @{Add='127.0.0.1:1110'}", "One more address."},
+			},
+		},
+		{
+			Name: "Get-ImapSettings", Role: ViewOnlyAdministrator, View: ViewList, Run: getSettings(settings.IMAP4),
+			Synopsis:   "Shows the settings of the IMAP4 service.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-ImapSettings | ConvertTo-Json", "All settings for a script."}},
+		},
+		{
+			Name: "Set-ImapSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.IMAP4),
+			Synopsis:   "Changes settings of the IMAP4 service; they act at once.",
+			Parameters: append(settingParameters(settings.IMAP4, "Settings"), here()...),
+			Examples: []Example{
+				{"Set-ImapSettings -LoginType PlainTextAuthentication", "A readable password needs TLS, SCRAM does not."},
+				{"Set-ImapSettings -AuthenticatedConnectionTimeout 01:00:00 -MaxConnectionsPerUser 20", "Two settings at once: both or none."},
+				{"Set-ImapSettings -Banner $null", "Back to the default."},
+			},
+		},
+		{
+			Name: "Get-Service", Role: ViewOnlyAdministrator, View: ViewTable, Run: getService,
+			Columns:    []string{"Name", "Status", "StartupType", "Connections", "Listening"},
+			Synopsis:   "Shows the services and whether they run.",
+			Parameters: append([]Parameter{serviceName(false)}, here()...),
+			Examples:   []Example{{"Get-Service IMAP4 | Format-List", "One service, with everything about it."}},
+		},
+		{
+			Name: "Start-Service", Role: ServerAdministrator, Local: true, Changes: true, View: ViewTable, Run: startService,
+			Synopsis:   "Starts a service.",
+			Parameters: append([]Parameter{serviceName(true)}, here()...),
+			Examples:   []Example{{"Start-Service POP3", ""}},
+		},
+		{
+			Name: "Stop-Service", Role: ServerAdministrator, Local: true, Changes: true, View: ViewTable, Run: stopService,
+			Synopsis:   "Stops a service and ends its sessions.",
+			Parameters: append([]Parameter{serviceName(true)}, here()...),
+			Examples:   []Example{{"Stop-Service POP3", ""}},
+		},
+		{
+			Name: "Restart-Service", Role: ServerAdministrator, Local: true, Changes: true, View: ViewTable, Run: restartService,
+			Synopsis:   "Stops a service, ends its sessions and starts it again. No change of a setting needs it.",
+			Parameters: append([]Parameter{serviceName(true)}, here()...),
+			Examples:   []Example{{"Restart-Service IMAP4", ""}},
+		},
+		{
+			Name: "Set-Service", Role: ServerAdministrator, Local: true, Changes: true, View: ViewTable, Run: setService,
+			Synopsis:   "Says when a service starts.",
+			Help:       "The start-up type acts at the server's next start; Start-Service and Stop-Service act now.",
+			Parameters: append(append([]Parameter{serviceName(true)}, settingParameters(settings.POP3, "Service")...), here()...),
+			Examples:   []Example{{"Set-Service POP3 -StartupType Disabled", "POP3 no longer starts."}},
+		},
+		{
+			Name: "Get-Mailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailbox,
+			Columns:  []string{"Name", "DisplayName", "Enabled", "ItemCount", "TotalItemSize", "ProhibitSendReceiveQuota"},
+			Synopsis: "Shows mailboxes with their quota and use.",
+			Parameters: append([]Parameter{
+				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-Mailbox alice | Format-List", "Everything about one mailbox."},
+				{"Get-Mailbox | Where-Object TotalItemSize -gt 1GB", "The large ones."},
+			},
+		},
+		{
+			Name: "New-Mailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: newMailbox,
+			Synopsis: "Makes a mailbox and its sign-in.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Help: "The sign-in name, and the primary address when it has an @."},
+				{Name: "Password", Type: TypeSecret, Mandatory: true, Help: "The password. The shell asks for it when it is left out on a terminal."},
+			}, append(mailboxParameters(), here()...)...),
+			Examples: []Example{{"New-Mailbox alice@example.org -DisplayName 'Alice Example' -ProhibitSendReceiveQuota 2GB", "The password is asked for."}},
+		},
+		{
+			Name: "Set-Mailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setMailbox,
+			Synopsis: "Changes a mailbox: password, addresses, quota, whether it is enabled.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox: a sign-in name or address.", true),
+				{Name: "Password", Type: TypeSecret, Help: "The new password."},
+			}, append(mailboxParameters(), here()...)...),
+			Examples: []Example{
+				{"Set-Mailbox alice -EmailAddresses @{Add='a.example@example.org'}", "One more address."},
+				{"Set-Mailbox alice -Enabled $false", "No sign-in and no delivery; the mail stays."},
+			},
+		},
+		{
+			Name: "Remove-Mailbox", Role: RecipientAdministrator, Changes: true, Asks: true, View: ViewList, Run: removeMailbox,
+			Synopsis:   "Deletes a mailbox with all its mail. It cannot be undone.",
+			Parameters: append([]Parameter{identity0("The mailbox: a sign-in name or address.", true)}, here()...),
+			Examples:   []Example{{"Remove-Mailbox alice -Confirm:$false", "Without the question."}},
+		},
+		{
+			Name: "Get-CASMailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCASMailbox,
+			Columns:  []string{"Name", "DisplayName", "PopEnabled", "ImapEnabled"},
+			Synopsis: "Shows which protocols a mailbox may use.",
+			Parameters: append([]Parameter{
+				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
+			}, here()...),
+			Examples: []Example{{"Get-CASMailbox | Where-Object { $_.PopEnabled -eq $false }", "Who may not use POP3."}},
+		},
+		{
+			Name: "Set-CASMailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setCASMailbox,
+			Synopsis: "Says which protocols a mailbox may use.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox: a sign-in name or address.", true),
+				{Name: "PopEnabled", Type: TypeBool, Help: "Whether it may use POP3."},
+				{Name: "ImapEnabled", Type: TypeBool, Help: "Whether it may use IMAP4."},
+			}, here()...),
+			Examples: []Example{{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."}},
+		},
+		{
+			Name: "Test-Login", Role: ViewOnlyAdministrator, View: ViewTable, Run: testLogin,
+			Columns:  []string{"Step", "Result", "Detail"},
+			Synopsis: "Explains which rule decides whether a user may log in, over a protocol and a kind of connection. No password is needed.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox: a sign-in name or address.", true),
+				{Name: "Protocol", Type: TypeText, Mandatory: true, Values: []string{"POP3", "IMAP4"}, Help: "The protocol."},
+				{Name: "ConnectionType", Type: TypeText, Default: "Plaintext", Values: []string{string(Plaintext), string(TLS), string(SSL)},
+					Help: "Plaintext is unencrypted, Tls after STLS or STARTTLS, Ssl encrypted from the first byte."},
+			}, here()...),
+			Examples: []Example{{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."}},
+		},
+		{
+			Name: "Get-Command", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCommand,
+			Columns:  []string{"Name", "Synopsis"},
+			Synopsis: "Lists the cmdlets.",
+			Parameters: []Parameter{
+				{Name: "Name", Type: TypeText, Position: 1, Suggest: SuggestCmdlets, Help: "Only cmdlets of this name; * and ? stand for any characters."},
+				{Name: "Verb", Type: TypeText, Help: "Only cmdlets with this verb."},
+				{Name: "Noun", Type: TypeText, Help: "Only cmdlets with this noun."},
+			},
+			Examples: []Example{{"Get-Command *-Mailbox", "The cmdlets for mailboxes."}},
+		},
+		{
+			Name: "Get-Help", Aliases: []string{"help", "man"}, Role: ViewOnlyAdministrator, View: ViewHelp, Run: getHelp,
+			Synopsis: "Explains a cmdlet.",
+			Parameters: []Parameter{
+				{Name: "Name", Type: TypeText, Position: 1, Suggest: SuggestCmdlets, Help: "The cmdlet."},
+				{Name: "Parameter", Type: TypeText, Help: "Only this parameter; * and ? stand for any characters."},
+			},
+			Examples: []Example{{"Get-Help Set-PopSettings -Parameter LoginType", "One parameter."}},
+		},
+	}
+	for _, c := range table {
+		if c.Changes {
+			c.Parameters = append(c.Parameters,
+				Parameter{Name: "WhatIf", Type: TypeSwitch, Help: "Shows what would be changed and changes nothing."},
+				Parameter{Name: "Confirm", Type: TypeSwitch, Default: confirmDefault(c), Help: "Asks before anything is changed; -Confirm:$false does not ask."})
+		}
+	}
+	return table
+}
+
+func confirmDefault(c *Cmdlet) string {
+	if c.Asks {
+		return "$true"
+	}
+	return "$false"
+}
+
+// here are the parameters that say where a cmdlet works.
+func here() []Parameter {
+	return []Parameter{
+		{Name: "Server", Type: TypeText, Default: "this server", Help: "The server."},
+		{Name: "DomainController", Type: TypeText, Help: "Accepted and ignored: settings are kept by the server itself."},
+	}
+}
+
+func identity0(help string, mandatory bool) Parameter {
+	return Parameter{Name: "Identity", Aliases: []string{"Name"}, Type: TypeText, Position: 1, Mandatory: mandatory, Suggest: SuggestMailboxes, Help: help}
+}
+
+func serviceName(mandatory bool) Parameter {
+	p := Parameter{Name: "Name", Type: TypeText, Position: 1, Mandatory: mandatory,
+		Help: "The service: POP3, IMAP4 or LMTP; MSExchangePOP3 and MSExchangeIMAP4 are other names."}
+	for _, s := range settings.Services {
+		p.Values = append(p.Values, string(s))
+	}
+	return p
+}
+
+// mailboxParameters are what New-Mailbox and Set-Mailbox have in common.
+func mailboxParameters() []Parameter {
+	return []Parameter{
+		{Name: "DisplayName", Type: TypeText, Help: "The person's name."},
+		{Name: "EmailAddresses", Aliases: []string{"Aliases"}, Type: TypeList, TypeName: "address list", Help: "Further addresses that reach the mailbox; @{Add=…; Remove=…} edits the list."},
+		{Name: "ProhibitSendReceiveQuota", Aliases: []string{"Quota"}, Type: TypeSize, Values: []string{"unlimited"}, Default: "unlimited", Help: "How many bytes of mail it may hold, such as 2GB, or unlimited."},
+		{Name: "MaxMessages", Type: TypeNumber, Values: []string{"unlimited"}, Default: "unlimited", Help: "How many messages it may hold, or unlimited."},
+		{Name: "Enabled", Type: TypeBool, Default: "$true", Help: "$false: no sign-in and no delivery; the mail stays."},
+	}
+}
+
+// settingParameters makes parameters of a service's settings.
+func settingParameters(s settings.Service, noun string) []Parameter {
+	var list []Parameter
+	for _, r := range settings.Of(s, noun) {
+		p := Parameter{Name: r.Name, Type: TypeValue, TypeName: r.Type, Values: r.Completions(), Help: r.Help, Default: defaultText(r, s)}
+		if limits := r.Limits(s); limits != "" {
+			p.Help += " Accepted: " + limits + "."
+		}
+		switch r.Default(s, "").(type) {
+		case []string:
+			p.Type = TypeValues
+		case bool:
+			p.Type = TypeBool
+		}
+		list = append(list, p)
+	}
+	return list
+}

@@ -1,0 +1,40 @@
+package manage
+
+import (
+	"context"
+	"strings"
+
+	"github.com/postern-mail/postern/settings"
+)
+
+// testLogin shows one object a rule, in the order in which the rules are asked.
+func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	name, err := c.PrepareName(c.Text("Identity"))
+	if err != nil {
+		return nil, about("Identity", err)
+	}
+	s, err := settings.ParseService(c.Text("Protocol"))
+	if err != nil || s == settings.LMTP {
+		return nil, wrong("Protocol", "Protocol is POP3 or IMAP4, not %q", c.Text("Protocol"))
+	}
+	connection := Plaintext
+	if c.Given("ConnectionType") {
+		connection = ""
+		for _, k := range []Connection{Plaintext, TLS, SSL} {
+			if strings.EqualFold(string(k), c.Text("ConnectionType")) {
+				connection = k
+			}
+		}
+		if connection == "" {
+			return nil, wrong("ConnectionType", "ConnectionType is Plaintext, Tls or Ssl, not %q", c.Text("ConnectionType"))
+		}
+	}
+	steps, err := c.Explain(ctx, Login{Identity: name, Service: s, Connection: connection})
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range steps {
+		c.Add(Object{{"Step", step.Step}, {"Result", step.Result}, {"Detail", step.Detail}})
+	}
+	return nil, nil
+}

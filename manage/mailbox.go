@@ -1,0 +1,328 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Bounds of what one cmdlet shows and one mailbox has.
+const (
+	standardResults = 1000
+	maxAddresses    = 100
+	maxDisplayName  = 256
+	maxPassword     = 1000
+	unlimited       = "unlimited"
+)
+
+// entries gives the directory entries that -Identity means, all when it was left
+// out, at most -ResultSize of them.
+func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
+	pattern := c.Text("Identity")
+	if pattern != "" && !strings.ContainsAny(pattern, "*?") {
+		e, err := c.entry(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return []directory.Entry{*e}, nil
+	}
+	all, err := c.Directory.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if pattern != "" {
+		all = slices.DeleteFunc(all, func(e directory.Entry) bool { return !Like(pattern, e.Name) })
+	}
+	most := standardResults
+	if c.Given("ResultSize") {
+		most = int(c.Number("ResultSize"))
+	}
+	if most > 0 && len(all) > most {
+		all = all[:most]
+		c.Warn("There are more mailboxes than are shown; -ResultSize unlimited shows all.")
+	}
+	return all, nil
+}
+
+// entry finds the one mailbox that -Identity means.
+func (c *Call) entry(ctx context.Context) (*directory.Entry, error) {
+	given := c.Text("Identity")
+	name, err := c.PrepareName(given)
+	if err != nil {
+		return nil, about("Identity", err)
+	}
+	e, err := c.Directory.Lookup(ctx, name)
+	if err != nil && mail.KindOf(err) == mail.KindNotFound {
+		return nil, about("Identity", hinted(mail.Errorf(mail.KindNotFound, "there is no mailbox %q", given), "Get-Mailbox lists the mailboxes."))
+	}
+	return e, err
+}
+
+// getMailbox shows one object a mailbox.
+func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	entries, err := c.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.result.Units = map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
+	for _, e := range entries {
+		usage, err := c.Mail.Usage(ctx, e.Account)
+		if err != nil && mail.KindOf(err) != mail.KindNotFound {
+			return nil, err
+		}
+		if err != nil {
+			c.Warn(e.Name + ": the mail store does not know its account.")
+		}
+		c.Add(mailboxObject(e, usage))
+	}
+	return nil, nil
+}
+
+func mailboxObject(e directory.Entry, usage Usage) Object {
+	return Object{
+		{"Name", e.Name},
+		{"DisplayName", e.DisplayName},
+		{"EmailAddresses", addresses(e.Aliases)},
+		{"Enabled", e.Enabled},
+		{"ItemCount", usage.Messages},
+		{"TotalItemSize", usage.Bytes},
+		{"ProhibitSendReceiveQuota", limit(usage.QuotaBytes)},
+		{"MaxMessages", limit(usage.QuotaMessages)},
+		{"WhenCreated", moment(e.Created)},
+		{"PasswordLastSet", moment(e.PasswordChanged)},
+		{"Account", e.Account.String()},
+	}
+}
+
+func addresses(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// limit gives a limit, of which 0 is none, for output.
+func limit(n int64) any {
+	if n == 0 {
+		return unlimited
+	}
+	return n
+}
+
+// moment gives a time in UTC for output, nil for never.
+func moment(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// alias prepares a further address.
+func (c *Call) alias(text string) (string, error) {
+	name, err := c.PrepareName(text)
+	if err != nil {
+		return "", mail.Errorf(mail.KindBadArgument, "contains %q, which is no address: %s", text, mail.TextOf(err))
+	}
+	return name, nil
+}
+
+// aliases makes -EmailAddresses of what the mailbox has now.
+func (c *Call) aliases(now []string) ([]string, error) {
+	list, err := settings.ApplyListEdit(c.List("EmailAddresses"), now, c.alias)
+	if err == nil && len(list) > maxAddresses {
+		err = mail.Errorf(mail.KindBadArgument, "has at most %d entries", maxAddresses)
+	}
+	if err != nil {
+		return nil, wrong("EmailAddresses", "EmailAddresses %s", mail.TextOf(err))
+	}
+	return list, nil
+}
+
+// texts checks -DisplayName and -Password.
+func (c *Call) texts() error {
+	if len(c.Text("DisplayName")) > maxDisplayName {
+		return wrong("DisplayName", "DisplayName has at most %d bytes", maxDisplayName)
+	}
+	if n := len(c.Secret("Password")); c.Given("Password") && (n == 0 || n > maxPassword) {
+		return wrong("Password", "Password has 1 to %d bytes", maxPassword)
+	}
+	return nil
+}
+
+// newMailbox makes the account first and the sign-in last, so that a sign-in
+// without an account never exists.
+func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	name, err := c.PrepareName(c.Text("Name"))
+	if err != nil {
+		return nil, about("Name", err)
+	}
+	e := directory.Entry{Name: name, DisplayName: c.Text("DisplayName"), Enabled: true, PopEnabled: true, ImapEnabled: true, Created: c.Now()}
+	if c.Given("Enabled") {
+		e.Enabled = c.Bool("Enabled")
+	}
+	if e.Aliases, err = c.aliases(nil); err != nil {
+		return nil, err
+	}
+	if err := c.texts(); err != nil {
+		return nil, err
+	}
+	taken := func(parameter, address string) error {
+		_, err := c.Directory.Lookup(ctx, address)
+		switch {
+		case err == nil:
+			return about(parameter, mail.Errorf(mail.KindAlreadyExists, "a mailbox with the name or address %q exists", address))
+		case mail.KindOf(err) == mail.KindNotFound:
+			return nil
+		}
+		return err
+	}
+	if err := taken("Name", name); err != nil {
+		return nil, err
+	}
+	for _, alias := range e.Aliases {
+		if err := taken("EmailAddresses", alias); err != nil {
+			return nil, err
+		}
+	}
+	quota, messages := c.Number("ProhibitSendReceiveQuota"), c.Number("MaxMessages")
+	for _, p := range mailboxObject(e, Usage{QuotaBytes: quota, QuotaMessages: messages}) {
+		if slices.Contains([]string{"Name", "DisplayName", "EmailAddresses", "Enabled", "ProhibitSendReceiveQuota", "MaxMessages"}, p.Name) {
+			c.Change(name, p.Name, nil, p.Value)
+		}
+	}
+	return func(ctx context.Context) error {
+		account, err := c.Mail.CreateAccount(ctx, quota, messages)
+		if err != nil {
+			return err
+		}
+		e.Account = account
+		if err := c.Directory.Create(ctx, e, string(c.Secret("Password"))); err != nil {
+			return errors.Join(err, c.Mail.RemoveAccount(context.WithoutCancel(ctx), account))
+		}
+		c.result.Units = map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
+		c.Add(mailboxObject(e, Usage{QuotaBytes: quota, QuotaMessages: messages}))
+		return nil
+	}, nil
+}
+
+// setMailbox changes the entry, then the password, then the quota: the first may
+// be refused by the directory, and then nothing has changed.
+func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	e, err := c.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.texts(); err != nil {
+		return nil, err
+	}
+	usage, err := c.Mail.Usage(ctx, e.Account)
+	if err != nil {
+		return nil, err
+	}
+	old := mailboxObject(*e, usage)
+	change := func(e *directory.Entry) error {
+		if c.Given("EmailAddresses") {
+			list, err := c.aliases(e.Aliases)
+			if err != nil {
+				return err
+			}
+			e.Aliases = list
+		}
+		if c.Given("DisplayName") {
+			e.DisplayName = c.Text("DisplayName")
+		}
+		if c.Given("Enabled") {
+			e.Enabled = c.Bool("Enabled")
+		}
+		return nil
+	}
+	next := *e
+	next.Aliases = slices.Clone(e.Aliases)
+	if err := change(&next); err != nil {
+		return nil, err
+	}
+	if c.Given("ProhibitSendReceiveQuota") {
+		usage.QuotaBytes = c.Number("ProhibitSendReceiveQuota")
+	}
+	if c.Given("MaxMessages") {
+		usage.QuotaMessages = c.Number("MaxMessages")
+	}
+	for _, p := range mailboxObject(next, usage) {
+		if before, _ := old.Value(p.Name); !equal(before, p.Value) {
+			c.Change(e.Name, p.Name, before, p.Value)
+		}
+	}
+	if c.Given("Password") {
+		c.Change(e.Name, "Password", Secret(""), Secret(""))
+	}
+	if len(c.result.Changes) == 0 {
+		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled")
+	}
+	return func(ctx context.Context) error {
+		if c.Given("EmailAddresses") || c.Given("DisplayName") || c.Given("Enabled") {
+			if err := c.Directory.Change(ctx, e.Name, change); err != nil {
+				return err
+			}
+		}
+		if c.Given("Password") {
+			if err := c.Directory.SetPassword(ctx, e.Name, string(c.Secret("Password"))); err != nil {
+				return err
+			}
+		}
+		if c.Given("ProhibitSendReceiveQuota") || c.Given("MaxMessages") {
+			return c.Mail.SetQuota(ctx, e.Account, usage.QuotaBytes, usage.QuotaMessages)
+		}
+		return nil
+	}, nil
+}
+
+// nothing says that there is nothing to change: an error when none of the
+// parameters was given.
+func (c *Call) nothing(parameters ...string) error {
+	if !slices.ContainsFunc(parameters, c.Given) {
+		return hinted(mail.Errorf(mail.KindBadArgument, "%s needs something to change", c.Cmdlet.Name), "Get-Help "+c.Cmdlet.Name+" lists its parameters.")
+	}
+	c.Note("Nothing is different from what was set already.")
+	return nil
+}
+
+func equal(a, b any) bool {
+	x, ok := a.([]string)
+	y, both := b.([]string)
+	if ok && both {
+		return slices.Equal(x, y)
+	}
+	return !ok && !both && a == b
+}
+
+// removeMailbox takes the sign-in away first, so that nobody reads a mailbox
+// while it goes.
+func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	e, err := c.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := c.Mail.Usage(ctx, e.Account)
+	if err != nil && mail.KindOf(err) != mail.KindNotFound {
+		return nil, err
+	}
+	c.Change(e.Name, "Name", e.Name, nil)
+	c.Change(e.Name, "ItemCount", usage.Messages, nil)
+	return func(ctx context.Context) error {
+		if err := c.Directory.Remove(ctx, e.Name); err != nil {
+			return err
+		}
+		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)
+		if err != nil && mail.KindOf(err) != mail.KindNotFound {
+			return &mail.Error{Kind: mail.KindOf(err), Cause: err,
+				Text: "the sign-in of " + e.Name + " is removed, but its mail (account " + e.Account.String() + ") could not be deleted: " + mail.TextOf(err)}
+		}
+		return nil
+	}, nil
+}

@@ -1,0 +1,276 @@
+package manage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Bounds of the transport.
+const (
+	maxBody        = 1 << 20 // bytes of a request
+	maxHeader      = 16 << 10
+	maxConnections = 64
+	readTimeout    = 30 * time.Second
+	runTimeout     = 2 * time.Minute // one cmdlet, draining a service included
+	idleTimeout    = time.Minute
+)
+
+// Listen makes the management socket: its folder is made, 0750, when it is not
+// there, the socket is 0660. What an earlier run left behind is replaced; a socket
+// that somebody serves is KindInUse. Administrators, when that group exists, is
+// made the group of both as far as the server's user may.
+func (s *Server) Listen(path string) (net.Listener, error) {
+	folder := filepath.Dir(path)
+	made := false
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(folder, 0o750); err != nil {
+			return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the folder of the management socket cannot be made", Cause: err}
+		}
+		made = true
+	}
+	if err := clear(path); err != nil {
+		return nil, err
+	}
+	l, err := listenUnix(path)
+	if err != nil {
+		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the management socket " + path + " cannot be made", Cause: err}
+	}
+	if group, err := user.LookupGroup(s.Administrators); s.Administrators != "" && err == nil {
+		gid, _ := strconv.Atoi(group.Gid)
+		files := []string{path}
+		if made {
+			files = append(files, folder)
+		}
+		for _, f := range files {
+			if err := os.Chown(f, -1, gid); err != nil {
+				s.Log.Warn("the group of the management socket cannot be set", "path", f, "group", s.Administrators, "err", err)
+			}
+		}
+	}
+	return l, nil
+}
+
+// listenUnix makes a socket that nobody else can open before it is 0660: the mode
+// of the descriptor is the mode that bind gives the file, less the umask.
+func listenUnix(path string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var chmod error
+		if err := raw.Control(func(fd uintptr) { chmod = syscall.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return chmod
+	}}
+	l, err := config.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// clear removes a socket that nobody serves. Anything but a socket stays.
+func clear(path string) error {
+	file, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return &mail.Error{Kind: mail.KindUnavailable, Text: "the management socket cannot be looked at", Cause: err}
+	}
+	if file.Mode()&fs.ModeSocket == 0 {
+		return mail.Errorf(mail.KindInUse, "%s exists and is not a socket; it is left alone", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+		return mail.Errorf(mail.KindInUse, "another server is listening on %s", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return &mail.Error{Kind: mail.KindInUse, Text: path + " may be in use", Cause: err}
+	}
+	if err := os.Remove(path); err != nil {
+		return &mail.Error{Kind: mail.KindUnavailable, Text: "an old management socket cannot be removed", Cause: err}
+	}
+	return nil
+}
+
+// Serve answers on a Unix socket until ctx ends, then lets running cmdlets end
+// for at most five seconds. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: runTimeout + readTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			if b, ok := conn.(*boundedConn); ok {
+				conn = b.Conn
+			}
+			return context.WithValue(ctx, callerKey{}, s.callerOf(conn))
+		},
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			server.Close()
+		}
+	})
+	err := server.Serve(&bounded{Listener: l, free: make(chan struct{}, maxConnections), closed: make(chan struct{})})
+	if stop() {
+		server.Close()
+		return mail.Wrap(mail.KindUnavailable, err)
+	}
+	<-done
+	return nil
+}
+
+// bounded is a listener with at most maxConnections open connections.
+type bounded struct {
+	net.Listener
+	free   chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (b *bounded) Accept() (net.Conn, error) {
+	select {
+	case b.free <- struct{}{}:
+	case <-b.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := b.Listener.Accept()
+	if err != nil {
+		<-b.free
+		return nil, err
+	}
+	return &boundedConn{Conn: conn, release: sync.OnceFunc(func() { <-b.free })}, nil
+}
+
+func (b *bounded) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return b.Listener.Close()
+}
+
+type boundedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *boundedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+type callerKey struct{}
+
+// Handler serves the API over HTTP with JSON: POST /cmdlet/{name} runs one cmdlet
+// with the parameters in its body, GET /cmdlets describes them all, GET
+// /suggest/{source} gives values for completion. The caller comes from the
+// connection.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /cmdlet/{name}", s.runHTTP)
+	mux.HandleFunc("GET /cmdlets", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cmdlets) })
+	mux.HandleFunc("GET /suggest/{source}", s.suggestHTTP)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, mail.Errorf(mail.KindNotFound, "the management API has POST /cmdlet/{name}, GET /cmdlets and GET /suggest/{source}"))
+	})
+	return mux
+}
+
+func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
+	var body json.RawMessage
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&body); err != nil && r.ContentLength != 0 {
+		var tooBig *http.MaxBytesError
+		if errors.As(err, &tooBig) {
+			refuse(w, mail.Errorf(mail.KindTooBig, "a request has at most %d bytes", maxBody))
+			return
+		}
+		refuse(w, mail.Errorf(mail.KindBadArgument, "the body is not valid JSON"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
+	defer cancel()
+	result, err := s.Run(ctx, callerIn(ctx), r.PathValue("name"), body)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	answer(w, http.StatusOK, result)
+}
+
+// maxSuggestions bounds what completion is offered.
+const maxSuggestions = 500
+
+// suggestHTTP gives values for completion to whoever may look at them.
+func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
+	names := []string{}
+	switch Suggest(r.PathValue("source")) {
+	case SuggestCmdlets:
+		for _, c := range s.cmdlets {
+			names = append(names, c.Name)
+		}
+	case SuggestMailboxes:
+		if err := permit(callerIn(r.Context()), s.Cmdlet("Get-Mailbox")); err != nil {
+			refuse(w, err)
+			return
+		}
+		entries, err := s.Directory.List(r.Context())
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		for _, e := range entries[:min(len(entries), maxSuggestions)] {
+			names = append(names, e.Name)
+		}
+	default:
+		refuse(w, mail.Errorf(mail.KindNotFound, "there is no source %q", r.PathValue("source")))
+		return
+	}
+	answer(w, http.StatusOK, names)
+}
+
+// callerIn gives the caller of a request; one whose connection is not known holds
+// no role.
+func callerIn(ctx context.Context) Caller {
+	c, ok := ctx.Value(callerKey{}).(Caller)
+	if !ok {
+		return Caller{Name: "unknown", Missing: "the caller is not known"}
+	}
+	return c
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	answer(w, mail.KindOf(err).Answer().HTTP, map[string]Fault{"error": faultOf(err)})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		status, text = http.StatusInternalServerError, []byte(`{"error":{"kind":"ServerBug","text":"The answer cannot be written."}}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(append(text, '\n'))
+}

@@ -1,0 +1,396 @@
+package manage
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Mail is what cmdlets need of the mail store. Its methods obey their context and
+// give *mail.Error.
+type Mail interface {
+	// CreateAccount makes an empty account. Limits of 0 mean unlimited.
+	CreateAccount(ctx context.Context, quotaBytes, quotaMessages int64) (mail.AccountID, error)
+	// RemoveAccount deletes an account with all its mail.
+	RemoveAccount(ctx context.Context, id mail.AccountID) error
+	// Usage tells what the account holds and may hold.
+	Usage(ctx context.Context, id mail.AccountID) (Usage, error)
+	// SetQuota sets both limits; 0 means unlimited.
+	SetQuota(ctx context.Context, id mail.AccountID, quotaBytes, quotaMessages int64) error
+}
+
+// Usage is what an account holds and may hold. Limits of 0 mean unlimited.
+type Usage struct {
+	Bytes, Messages           int64
+	QuotaBytes, QuotaMessages int64
+}
+
+// State is a service's state.
+type State string
+
+// The states.
+const (
+	Running  State = "Running"
+	Stopped  State = "Stopped"
+	Starting State = "Starting"
+	Stopping State = "Stopping"
+)
+
+// ServiceStatus is a service as it is now.
+type ServiceStatus struct {
+	State       State
+	Connections int      // open now
+	Listening   []string // addresses that accept connections now
+	Problem     string   // why it does not run or not as configured, "" when all is well
+}
+
+// Services starts and stops services. Its methods obey their context and give
+// *mail.Error.
+type Services interface {
+	Status(s settings.Service) ServiceStatus
+	// Start opens the bindings. Starting what runs is no error.
+	Start(ctx context.Context, s settings.Service) error
+	// Stop closes the bindings and ends the sessions. Stopping what stands still is
+	// no error.
+	Stop(ctx context.Context, s settings.Service) error
+}
+
+// Certificates says which certificates there are.
+type Certificates interface {
+	// Names lists the host names of the certificates present, wildcards included.
+	Names() []string
+	// Usable gives nil when a certificate that is valid now covers the host name,
+	// else an error whose text says what is wrong.
+	Usable(hostName string) error
+}
+
+// Connection says how a client is connected.
+type Connection string
+
+// The kinds of connection.
+const (
+	Plaintext Connection = "Plaintext" // unencrypted
+	TLS       Connection = "Tls"       // after STLS or STARTTLS
+	SSL       Connection = "Ssl"       // encrypted from the first byte
+)
+
+// Login is a log-in to be explained.
+type Login struct {
+	Identity   string // prepared
+	Service    settings.Service
+	Connection Connection
+}
+
+// Step is one rule on a log-in's way.
+type Step struct {
+	Step   string // which rule: "LoginType", "Mailbox", "PopEnabled", …
+	Result string // "Pass", "Fail" or "Skip"
+	Detail string // why, in a sentence
+}
+
+// Record is one audit record.
+type Record struct {
+	Time       time.Time         `json:"time"`
+	Who        string            `json:"who"`
+	From       string            `json:"from"`
+	Roles      []Role            `json:"roles"`
+	Server     string            `json:"server"`
+	Cmdlet     string            `json:"cmdlet"`
+	Parameters map[string]string `json:"parameters"` // secrets are [redacted]
+	Changes    []Change          `json:"changes"`
+	Outcome    string            `json:"outcome"` // "OK" or the kind of the error
+	Error      string            `json:"error,omitempty"`
+}
+
+// Audit keeps audit records. An error is shown to the caller as a warning, and
+// logged.
+type Audit interface {
+	Record(ctx context.Context, r Record) error
+}
+
+// Parts are what a management server is made of. All but Audit and Now are needed.
+type Parts struct {
+	Settings     *settings.Live
+	Directory    directory.Writable
+	Mail         Mail
+	Services     Services
+	Certificates Certificates
+	// PrepareName puts a sign-in name or address into the form that the directory
+	// knows; KindBadArgument.
+	PrepareName func(name string) (string, error)
+	// Explain tells which rule decides about a log-in, step by step.
+	Explain func(ctx context.Context, l Login) ([]Step, error)
+	Log     *slog.Logger
+	// Administrators is the operating-system group whose members are local
+	// administrators, beside root and the server's own user; "" is none.
+	Administrators string
+	Audit          Audit            // nil: audit records go to Log
+	Now            func() time.Time // nil: time.Now
+}
+
+// Server runs cmdlets. Its methods may be called from any goroutine.
+type Server struct {
+	Parts
+	cmdlets []*Cmdlet
+}
+
+// New makes a server of its parts.
+func New(parts Parts) *Server {
+	if parts.Audit == nil {
+		parts.Audit = LogAudit{parts.Log}
+	}
+	if parts.Now == nil {
+		parts.Now = time.Now
+	}
+	return &Server{Parts: parts, cmdlets: Cmdlets()}
+}
+
+// Cmdlet finds a cmdlet by its name or alias in any case, or nil.
+func (s *Server) Cmdlet(name string) *Cmdlet {
+	for _, c := range s.cmdlets {
+		if strings.EqualFold(c.Name, name) {
+			return c
+		}
+		for _, alias := range c.Aliases {
+			if strings.EqualFold(alias, name) {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// Run runs one cmdlet for a caller. arguments is a JSON object of parameters;
+// nil is none. A refused call has changed nothing, but for a mailbox whose
+// several parts could not all be changed: then the error says so.
+func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments []byte) (*Result, error) {
+	cmdlet := s.Cmdlet(name)
+	if cmdlet == nil {
+		return nil, hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), "Get-Command lists the cmdlets.")
+	}
+	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
+	err := permit(caller, cmdlet)
+	if err == nil {
+		c.arguments, err = readArguments(cmdlet, arguments)
+	}
+	var do func(context.Context) error
+	if err == nil {
+		err = c.common()
+	}
+	if err == nil {
+		do, err = cmdlet.Run(ctx, c)
+	}
+	if err == nil && cmdlet.Changes {
+		if c.Bool("WhatIf") {
+			c.result.WhatIf = true
+			c.result.Objects = []Object{}
+			return c.result, nil
+		}
+		asks := cmdlet.Asks
+		if c.Given("Confirm") {
+			asks = c.Bool("Confirm")
+		}
+		if asks && do != nil {
+			return &Result{View: cmdlet.View, Objects: []Object{}, Changes: c.result.Changes, Confirm: c.question()}, nil
+		}
+	}
+	if err == nil && do != nil {
+		err = do(ctx)
+	}
+	if cmdlet.Changes {
+		s.audit(ctx, c, err)
+	}
+	if err != nil {
+		if mail.KindOf(err) == mail.KindServerBug || mail.KindOf(err) == mail.KindUnavailable {
+			s.Log.ErrorContext(ctx, "cmdlet failed", "cmdlet", cmdlet.Name, "who", caller.Name, "err", err)
+		}
+		return nil, err
+	}
+	return c.result, nil
+}
+
+// common does what all cmdlets have in common: -Server and -DomainController.
+func (c *Call) common() error {
+	if name := c.Text("Server"); name != "" && !strings.EqualFold(name, c.Settings.Server()) && !strings.EqualFold(name, "localhost") {
+		return about("Server", hinted(mail.Errorf(mail.KindCannot, "this server is %q; it does not manage %q", c.Settings.Server(), name),
+			"Leave -Server out, or run the cmdlet on that host."))
+	}
+	if c.Given("DomainController") {
+		c.Note("DomainController is accepted and ignored: settings are kept by the server itself.")
+	}
+	return nil
+}
+
+// question asks what -Confirm asks.
+func (c *Call) question() string {
+	var targets []string
+	for _, change := range c.result.Changes {
+		if !slices.Contains(targets, change.Target) {
+			targets = append(targets, change.Target)
+		}
+	}
+	return fmt.Sprintf("%s: %s. Are you sure?", c.Cmdlet.Name, strings.Join(targets, ", "))
+}
+
+// audit writes the record of a call that changed something, or was to.
+func (s *Server) audit(ctx context.Context, c *Call, err error) {
+	r := Record{
+		Time: s.Now().UTC(), Who: c.Caller.Name, From: c.Caller.From, Roles: c.Caller.Roles, Server: s.Settings.Server(),
+		Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes, Outcome: "OK",
+	}
+	for name, value := range c.arguments {
+		r.Parameters[name] = argumentText(value)
+	}
+	if err != nil {
+		r.Outcome, r.Error = mail.KindOf(err).String(), mail.TextOf(err)
+	}
+	// The change is made; a caller who hung up meanwhile is recorded all the same.
+	if err := s.Audit.Record(context.WithoutCancel(ctx), r); err != nil {
+		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "err", err)
+		c.Warn("The audit record could not be written: " + mail.TextOf(err))
+	}
+}
+
+// argumentText gives an argument for the audit record, bounded.
+func argumentText(value any) string {
+	var text string
+	switch v := value.(type) {
+	case Secret:
+		return v.String()
+	case json.RawMessage:
+		text = string(v)
+	case settings.ListEdit:
+		text = fmt.Sprintf("%v", v.Set)
+		if !v.Whole {
+			text = fmt.Sprintf("Add=%v Remove=%v", v.Add, v.Remove)
+		}
+	default:
+		text = fmt.Sprint(v)
+	}
+	if len(text) > 1000 {
+		text = strings.ToValidUTF8(text[:1000], "") + "…"
+	}
+	return text
+}
+
+// LogAudit writes audit records to a log.
+type LogAudit struct{ Log *slog.Logger }
+
+// Record implements Audit.
+func (a LogAudit) Record(ctx context.Context, r Record) error {
+	a.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.Time("at", r.Time), slog.String("who", r.Who), slog.String("from", r.From),
+		slog.String("server", r.Server), slog.String("cmdlet", r.Cmdlet), slog.Any("parameters", r.Parameters),
+		slog.Any("changes", r.Changes), slog.String("outcome", r.Outcome), slog.String("error", r.Error))
+	return nil
+}
+
+// readArguments reads a JSON object of parameters, each by its type.
+func readArguments(cmdlet *Cmdlet, raw []byte) (map[string]any, error) {
+	arguments := map[string]any{}
+	if len(bytes.TrimSpace(raw)) > 0 {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		if token, err := d.Token(); err != nil || token != json.Delim('{') {
+			return nil, mail.Errorf(mail.KindBadArgument, "the body is a JSON object of parameters")
+		}
+		for d.More() {
+			name, err := d.Token()
+			var value json.RawMessage
+			if err == nil {
+				err = d.Decode(&value)
+			}
+			if err != nil {
+				return nil, mail.Errorf(mail.KindBadArgument, "the body is not valid JSON")
+			}
+			p := cmdlet.parameter(name.(string)) // the decoder gives only strings as keys
+			if p == nil {
+				return nil, about(name.(string), hinted(mail.Errorf(mail.KindBadArgument, "%s has no parameter %q", cmdlet.Name, name),
+					"Get-Help "+cmdlet.Name+" lists its parameters."))
+			}
+			if _, twice := arguments[p.Name]; twice {
+				return nil, wrong(p.Name, "%s is given twice", p.Name)
+			}
+			if arguments[p.Name], err = p.read(value); err != nil {
+				return nil, about(p.Name, err)
+			}
+		}
+		if _, err := d.Token(); err != nil {
+			return nil, mail.Errorf(mail.KindBadArgument, "the body is not valid JSON")
+		}
+		if _, err := d.Token(); err != io.EOF {
+			return nil, mail.Errorf(mail.KindBadArgument, "the body is one JSON object and nothing after it")
+		}
+	}
+	for _, p := range cmdlet.Parameters {
+		if _, ok := arguments[p.Name]; p.Mandatory && !ok {
+			return nil, wrong(p.Name, "%s needs -%s", cmdlet.Name, p.Name)
+		}
+	}
+	return arguments, nil
+}
+
+// maxText bounds a text parameter, in bytes.
+const maxText = 4096
+
+// read reads a parameter's JSON value by its type.
+func (p *Parameter) read(raw json.RawMessage) (any, error) {
+	if p.Type == TypeValue || p.Type == TypeValues {
+		return slices.Clone(raw), nil
+	}
+	if p.Type == TypeList {
+		edit, err := settings.ReadListEdit(raw)
+		if err != nil {
+			return nil, wrong(p.Name, "%s %s", p.Name, mail.TextOf(err))
+		}
+		return edit, nil
+	}
+	var v any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, wrong(p.Name, "%s is not valid JSON", p.Name)
+	}
+	text, isText := v.(string)
+	if n, ok := v.(json.Number); ok {
+		text, isText = n.String(), true
+	}
+	switch p.Type {
+	case TypeText, TypeSecret:
+		if !isText || len(text) > maxText || strings.ContainsAny(text, "\x00\r\n") {
+			return nil, wrong(p.Name, "%s is a text of one line, at most %d bytes", p.Name, maxText)
+		}
+		if p.Type == TypeSecret {
+			return Secret(text), nil
+		}
+		return text, nil
+	case TypeBool, TypeSwitch:
+		if b, ok := v.(bool); ok {
+			return b, nil
+		}
+		if b, ok := settings.ParseBool(text); isText && ok {
+			return b, nil
+		}
+		return nil, wrong(p.Name, "%s is $true or $false", p.Name)
+	case TypeNumber, TypeSize:
+		if isText && strings.EqualFold(text, "unlimited") {
+			return int64(0), nil
+		}
+		if n, ok := settings.ParseNumber(text); isText && ok && n > 0 {
+			return n, nil
+		}
+		if p.Type == TypeSize {
+			return nil, wrong(p.Name, "%s is a size such as 500MB or 2GB, or unlimited", p.Name)
+		}
+		return nil, wrong(p.Name, "%s is a whole number above zero, or unlimited", p.Name)
+	}
+	return nil, mail.Errorf(mail.KindServerBug, "parameter type %q", p.Type)
+}
