@@ -1,0 +1,102 @@
+package imap
+
+import (
+	"errors"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+)
+
+// codedError is an error that is answered with a response code of its own.
+type codedError struct {
+	code string
+	err  error
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// withCode gives err, which is answered with NO and this response code.
+func withCode(code string, err error) error { return &codedError{code, err} }
+
+// tryCreate gives err with the response code TRYCREATE when it says that a mailbox
+// does not exist: for the destination of APPEND, COPY and MOVE (RFC 3501, 7.1).
+func tryCreate(err error) error {
+	if err != nil && mail.KindOf(err) == mail.KindNotFound {
+		return withCode("TRYCREATE", err)
+	}
+	return err
+}
+
+// answer writes the tagged response of a command, OK when err is nil.
+func (s *session) answer(r *request, err error) {
+	r.done = true
+	if err == nil {
+		s.faults = 0
+		text := r.text
+		if text == "" {
+			text = r.name + " completed."
+			if r.uid {
+				text = "UID " + text
+			}
+		}
+		s.enc.Tagged(s.tag, wire.OK, r.code, text)
+		return
+	}
+	text := mail.TextOf(err)
+	if wire.IsSyntax(err) {
+		s.enc.Tagged(s.tag, wire.BAD, "", text)
+		s.fault()
+		return
+	}
+	kind := mail.KindOf(err)
+	code := kind.Answer().IMAP
+	var own *codedError
+	if errors.As(err, &own) {
+		code = own.code
+	}
+	s.report(r, kind, err)
+	if err == s.dec.Err() && kind == mail.KindLimit {
+		// The line, its nesting or its elements are too many: a command that was
+		// not understood.
+		s.enc.Tagged(s.tag, wire.BAD, code, text)
+		s.fault()
+		return
+	}
+	s.faults = 0
+	s.enc.Tagged(s.tag, wire.NO, code, text)
+}
+
+// fault counts a BAD; before login too many in a row end the session.
+func (s *session) fault() {
+	s.faults++
+	if s.account == nil && s.faults >= maxFaults {
+		s.enc.Status(wire.BYE, "", "Too many commands that are not understood.")
+		s.over = true
+	}
+}
+
+// report writes to the log what is not the client's affair.
+func (s *session) report(r *request, kind mail.Kind, err error) {
+	switch kind {
+	case mail.KindServerBug, mail.KindCorrupt:
+		s.conn.Log().Error("command failed", "command", r.name, "error", err)
+	case mail.KindUnavailable:
+		s.conn.Log().Warn("command failed", "command", r.name, "error", err)
+	}
+}
+
+// leave says BYE because of err, unless the connection is gone.
+func (s *session) leave(err error) {
+	s.over = true
+	var e *mail.Error
+	if !errors.As(err, &e) || e.Cause != nil || s.enc.Err() != nil || e == listener.ErrInjected {
+		return
+	}
+	code := e.Kind.Answer().IMAP
+	if e == listener.ErrTimeout {
+		code = ""
+	}
+	s.enc.Status(wire.BYE, code, e.Text)
+}

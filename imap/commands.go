@@ -1,0 +1,81 @@
+package imap
+
+// state is a set of the states of RFC 3501, 3.
+type state uint8
+
+const (
+	notAuthenticated state = 1 << iota
+	authenticated
+	selected
+
+	loggedIn = authenticated | selected
+	anyState = notAuthenticated | loggedIn
+)
+
+// command is a row of the table: adding a command is one row and one file.
+type command struct {
+	name   string
+	states state // in which it is allowed
+	uid    bool  // there is a UID form too
+	// holds: it uses message sequence numbers, so no EXPUNGE may be sent before its
+	// tagged answer (RFC 3501, 7.4.1). Never for the UID form.
+	holds bool
+	// run reads all arguments, checks the decoder's Err, and only then acts. It
+	// writes untagged responses; the session writes the tagged one.
+	run func(s *session, r *request) error
+}
+
+// request is the command under way.
+type request struct {
+	tag  string
+	name string // of the table
+	uid  bool   // the UID form
+
+	// Set by the command.
+	code string // response code of the tagged OK, without brackets
+	text string // text of the tagged OK; "" is "<name> completed."
+	// bare: no updates are sent before the tagged answer; it went out already, or
+	// the mailbox is another one now.
+	bare bool
+	done bool // the tagged answer was written
+}
+
+// table lists the commands.
+var table = []command{
+	{name: "CAPABILITY", states: anyState, run: (*session).capability},
+	{name: "NOOP", states: anyState, run: (*session).noop},
+	{name: "LOGOUT", states: anyState, run: (*session).logout},
+	{name: "ID", states: anyState, run: (*session).id},
+
+	{name: "STARTTLS", states: notAuthenticated, run: (*session).startTLS},
+	{name: "AUTHENTICATE", states: notAuthenticated, run: (*session).authenticate},
+	{name: "LOGIN", states: notAuthenticated, run: (*session).login},
+
+	{name: "ENABLE", states: loggedIn, run: (*session).enable},
+	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},
+	{name: "EXAMINE", states: loggedIn, run: (*session).examine},
+	{name: "CREATE", states: loggedIn, run: (*session).create},
+	{name: "DELETE", states: loggedIn, run: (*session).deleteMailbox},
+	{name: "RENAME", states: loggedIn, run: (*session).rename},
+	{name: "SUBSCRIBE", states: loggedIn, run: (*session).subscribe},
+	{name: "UNSUBSCRIBE", states: loggedIn, run: (*session).unsubscribe},
+	{name: "LIST", states: loggedIn, run: (*session).list},
+	{name: "LSUB", states: loggedIn, run: (*session).lsub},
+	{name: "NAMESPACE", states: loggedIn, run: (*session).namespace},
+	{name: "STATUS", states: loggedIn, run: (*session).status},
+	{name: "APPEND", states: loggedIn, run: (*session).append},
+	{name: "IDLE", states: loggedIn, run: (*session).idle},
+
+	{name: "CHECK", states: selected, run: (*session).noop},
+	{name: "CLOSE", states: selected, run: (*session).close},
+	{name: "UNSELECT", states: selected, run: (*session).unselect},
+}
+
+// commands finds a row by its name in upper case.
+var commands = func() map[string]*command {
+	m := make(map[string]*command, len(table))
+	for i := range table {
+		m[table[i].name] = &table[i]
+	}
+	return m
+}()

@@ -1,0 +1,54 @@
+package imap
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+)
+
+// Server serves IMAP4 to many connections at once. Its fields are set before the
+// first and stay.
+type Server struct {
+	Store *store.Store
+	Auth  *auth.Authenticator
+	// Settings gives the current values of settings.IMAP4; nil, or nil values, are
+	// the defaults.
+	Settings func() *settings.Values
+	// TLSPort is the port that a client is told to use for TLS; "" is 993.
+	TLSPort string
+	// Log is slog.Default when nil; a session logs to its connection's log.
+	Log *slog.Logger
+}
+
+// ALPN is IMAP's protocol name in TLS (RFC 7301; registered by RFC 7595's registry).
+const ALPN = "imap"
+
+func (s *Server) settings() *settings.Values {
+	if s.Settings != nil {
+		if v := s.Settings(); v != nil {
+			return v
+		}
+	}
+	return settings.Defaults(settings.IMAP4, "")
+}
+
+// Serve speaks IMAP with one client until the session is over. It is a
+// listener.Service's Handle.
+func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
+	newSession(ctx, s, c).serve()
+}
+
+// Refuse gives the line for a client that is turned away at once: a
+// listener.Service's Refuse (RFC 3501, 7.1.5).
+func Refuse(err error) string {
+	line := "* BYE "
+	if code := mail.KindOf(err).Answer().IMAP; code != "" {
+		line += "[" + code + "] "
+	}
+	return line + mail.TextOf(err) + "\r\n"
+}

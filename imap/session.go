@@ -1,0 +1,203 @@
+package imap
+
+import (
+	"context"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+)
+
+// maxFaults is how many commands in a row may be refused with BAD before login;
+// then whoever speaks there is no IMAP client.
+const maxFaults = 10
+
+// session is one client's conversation. Only its goroutine touches it; during IDLE
+// that is the one that sends updates (see idle.go).
+type session struct {
+	ctx    context.Context
+	server *Server
+	conn   *listener.Conn
+	dec    *wire.Decoder
+	enc    *wire.Encoder
+
+	// Set at login.
+	account  *store.Account // nil before login
+	identity *auth.Identity
+
+	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
+	mailbox *store.Mailbox // nil unless selected
+	name    string         // of the mailbox when it was selected
+	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
+
+	// Enabled by the client, for the rest of the session.
+	condstore bool // RFC 7162, 3.1
+	qresync   bool // RFC 7162, 3.2.3
+	utf8      bool // RFC 6855, 3
+
+	// The conversation.
+	tag    []byte // of the command under way; the decoder's
+	first  bool   // no command came yet
+	faults int    // BADs in a row
+	over   bool   // no further command is read
+	idling bool   // another goroutine writes
+}
+
+func newSession(ctx context.Context, server *Server, conn *listener.Conn) *session {
+	s := &session{ctx: ctx, server: server, conn: conn, first: true}
+	s.enc = wire.NewEncoder(conn)
+	s.dec = wire.NewDecoder(input{s}, func() error {
+		s.conn.Phase(listener.Literal)
+		s.enc.Continue("Ready.")
+		return s.enc.Flush()
+	})
+	s.applyLimits()
+	return s
+}
+
+// input is what the decoder reads from. Before it waits for the client all
+// responses are sent, so commands that come together are answered together.
+type input struct{ s *session }
+
+func (in input) Read(p []byte) (int, error) {
+	if !in.s.idling {
+		if err := in.s.enc.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	return in.s.conn.Read(p)
+}
+
+// applyLimits sets the bounds of the next command.
+func (s *session) applyLimits() {
+	most := settings.MaxCommandSize.Of(s.server.settings())
+	l := wire.LimitsBeforeLogin()
+	if s.account != nil {
+		l = wire.LimitsAfterLogin()
+		l.Line = most
+	}
+	l.Line = min(l.Line, most)
+	s.dec.SetLimits(l)
+}
+
+// state gives the one state that the session is in.
+func (s *session) state() state {
+	switch {
+	case s.account == nil:
+		return notAuthenticated
+	case s.mailbox == nil:
+		return authenticated
+	}
+	return selected
+}
+
+// serve holds the conversation.
+func (s *session) serve() {
+	defer s.end()
+	s.greet()
+	for !s.over {
+		if !s.next() {
+			return
+		}
+	}
+	s.enc.Flush()
+}
+
+// end gives everything back.
+func (s *session) end() {
+	s.leaveMailbox()
+	if s.account != nil {
+		s.account.Close()
+	}
+	s.enc.Flush()
+}
+
+// next reads one command, runs it and answers it; false when the session is over.
+func (s *session) next() bool {
+	if s.dec.Buffered() > 0 {
+		s.conn.Phase(listener.Command)
+	} else {
+		s.conn.Phase(listener.Idle)
+	}
+	if err := s.dec.Next(); err != nil {
+		s.leave(err)
+		return false
+	}
+	s.applyLimits()
+	var r request
+	row, err := s.readName(&r)
+	if err == nil && row == nil {
+		return false // not an IMAP client
+	}
+	if err == nil {
+		err = row.run(s, &r)
+	}
+	if s.dec.Fatal() {
+		s.leave(s.dec.Err())
+		return false
+	}
+	if s.over && r.done {
+		return true
+	}
+	if !r.done {
+		if s.mailbox != nil && !r.bare {
+			s.update(row != nil && (!row.holds || r.uid), nil)
+		}
+		if !s.over {
+			s.answer(&r, err)
+		}
+	}
+	return s.enc.Err() == nil
+}
+
+// readName reads a command as far as its name. Without row and error the session
+// is to be closed without a word.
+//
+//	command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF
+func (s *session) readName(r *request) (*command, error) {
+	d := s.dec
+	s.tag = d.Tag()
+	r.tag = string(s.tag)
+	d.SP()
+	if s.first {
+		s.first = false
+		if d.Err() == nil && listener.HTTPRequest(r.tag+" "+string(rune(d.Peek()))) {
+			return nil, nil
+		}
+	}
+	name := d.Word()
+	uid := string(name) == "UID"
+	if uid {
+		d.SP()
+		name = d.Word()
+	}
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	row := commands[string(name)]
+	switch {
+	case row == nil, uid && !row.uid:
+		d.Bad("This command is not known here.")
+	case row.states&s.state() == 0:
+		d.Bad(wrongState(s.state(), row.states))
+	}
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	r.name, r.uid = row.name, uid
+	return row, nil
+}
+
+// wrongState says why a command cannot be used now.
+func wrongState(now, needed state) string {
+	switch {
+	case now == notAuthenticated:
+		return "Please log in first."
+	case needed == notAuthenticated:
+		return "This command is for before login."
+	}
+	return "Please select a mailbox first."
+}

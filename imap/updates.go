@@ -1,0 +1,148 @@
+package imap
+
+import (
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// errMailboxDeleted ends a session whose mailbox was deleted by another one.
+//
+// RFC 3501 leaves open what happens then. A session could be put back into the
+// authenticated state, but no response says so to a client that does not expect
+// it, and its next sequence numbers would mean nothing. So the session ends with
+// BYE, as in other servers, and the client connects anew and finds out.
+var errMailboxDeleted = mail.Errorf(mail.KindUnavailable, "The selected mailbox was deleted.")
+
+// update tells the client what changed in the selected mailbox: EXPUNGE (or
+// VANISHED), EXISTS, RECENT, FLAGS, FETCH. Without expunge removed messages are kept
+// for later (RFC 3501, 7.4.1). Messages of which except, which may be nil, is true
+// are not told of: the command has done so.
+func (s *session) update(expunge bool, except func(m *store.Message) bool) {
+	if s.mailbox == nil {
+		return
+	}
+	c := s.mailbox.Poll(expunge)
+	if c.Deleted {
+		s.enc.Status(wire.BYE, "", errMailboxDeleted.Text)
+		s.over = true
+		return
+	}
+	if len(c.Expunged) > 0 {
+		s.saved = s.saved.Subtract(c.Vanished)
+		s.writeExpunged(c)
+	}
+	view := s.mailbox.View()
+	if c.Exists {
+		s.enc.Count(uint64(view.Len()), "EXISTS")
+	}
+	if c.Exists || c.Recent {
+		s.enc.Count(uint64(s.mailbox.RecentCount()), "RECENT")
+	}
+	if c.Keywords {
+		s.writeFlagTable()
+	}
+	for _, seq := range c.Changed {
+		m := view.At(seq)
+		if m == nil || except != nil && except(m) {
+			continue
+		}
+		s.writeFlags(seq, m, false)
+	}
+}
+
+func (s *session) writeExpunged(c store.Changes) {
+	if s.qresync {
+		s.enc.Untagged().Const("VANISHED ").NumSet(c.Vanished).CRLF()
+		return
+	}
+	for _, seq := range c.Expunged {
+		s.enc.Count(uint64(seq), "EXPUNGE")
+	}
+}
+
+// writeFlags writes the FETCH response that tells of a message's flags, with UID
+// and MODSEQ where the client enabled them (RFC 7162, 3.1.4.1 and 3.2.4) or
+// withUID asks.
+func (s *session) writeFlags(seq uint32, m *store.Message, withUID bool) {
+	e := s.enc
+	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
+	if withUID || s.qresync {
+		e.Const("UID ").Number(uint64(m.UID)).SP()
+	}
+	e.Const("FLAGS ").Flags(m.Flags, s.mailbox.Record().Keywords, s.mailbox.Recent(m.UID))
+	if s.condstore {
+		e.Const(" MODSEQ (").Number(uint64(m.ModSeq)).Close()
+	}
+	e.Close().CRLF()
+}
+
+// writeFlagTable writes FLAGS and PERMANENTFLAGS for the mailbox's keywords.
+func (s *session) writeFlagTable() {
+	keywords := s.mailbox.Record().Keywords
+	used := 0
+	all := mail.SystemFlags
+	for i, k := range keywords {
+		if k != "" {
+			used++
+			all |= mail.Keyword(i)
+		}
+	}
+	s.enc.Untagged().Const("FLAGS ").Flags(all, keywords, false).CRLF()
+	s.enc.Untagged().Const("OK [PERMANENTFLAGS ")
+	switch {
+	case s.mailbox.ReadOnly():
+		s.enc.Const("()] No flag can be changed.")
+	case used < mail.MaxKeywords:
+		names := all.AppendText([]byte{'('}, keywords)
+		s.enc.Raw(names).Const(` \*)] Flags that can be changed.`)
+	default:
+		s.enc.Flags(all, keywords, false).Const("] Flags that can be changed.")
+	}
+	s.enc.CRLF()
+}
+
+// enableCondstore notes that the client knows MODSEQ (RFC 7162, 3.1): by ENABLE, or
+// by using it. A client in a mailbox is told the mailbox's HIGHESTMODSEQ then.
+func (s *session) enableCondstore() {
+	if s.condstore {
+		return
+	}
+	s.condstore = true
+	if s.mailbox != nil {
+		s.writeHighestModSeq()
+	}
+}
+
+func (s *session) writeHighestModSeq() {
+	s.enc.Untagged().Const("OK [HIGHESTMODSEQ ").Number(uint64(s.mailbox.Record().HighestModSeq)).Const("] Highest.").CRLF()
+}
+
+// writable gives an error when the mailbox was opened with EXAMINE.
+func (s *session) writable() error {
+	if s.mailbox.ReadOnly() {
+		return mail.Errorf(mail.KindNoPermission, "The mailbox is open for reading only.")
+	}
+	return nil
+}
+
+// seqsOf resolves a set that a client wrote, of sequence numbers or (uid) of UIDs,
+// against the view: the sequence numbers that it means. "$" is the saved result of
+// SEARCH. A sequence number above the number of messages is a fault of the client
+// (RFC 3501, 9 seq-number), a UID that does not exist is not. So that 1:* is no
+// fault in an empty mailbox, nothing is too high there in a set with "*".
+func (s *session) seqsOf(set wire.SeqSet, uid bool) (mail.NumSet, error) {
+	view := s.mailbox.View()
+	n := uint32(view.Len())
+	switch {
+	case set.Saved:
+		return view.Seqs(s.saved), nil
+	case n == 0 && (uid || set.Star):
+		return nil, nil
+	case uid:
+		return view.Seqs(set.Resolve(uint32(view.At(n).UID))), nil
+	case set.Beyond(n):
+		return nil, &wire.SyntaxError{Text: "There is no message with such a number."}
+	}
+	return set.Resolve(n), nil
+}
