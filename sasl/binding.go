@@ -1,0 +1,91 @@
+package sasl
+
+import (
+	"crypto"
+	_ "crypto/sha256" // for tls-server-end-point
+	_ "crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+)
+
+// bindingTypes is the table of channel bindings: a name of RFC 5056's registry and
+// the values that a client on this very connection may give. No value means that
+// this connection does not have the binding.
+//
+// tls-unique is not among them: it does not exist in TLS 1.3 and is unsafe
+// before (RFC 9266, 1).
+var bindingTypes = []struct {
+	name   string
+	values func(Server) [][]byte
+}{
+	{"tls-exporter", exporter},
+	{"tls-server-end-point", endPoint},
+}
+
+// Binds tells whether the connection has a channel binding, so that -PLUS
+// mechanisms make sense on it.
+func Binds(s Server) bool {
+	for _, b := range bindingTypes {
+		if len(b.values(s)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// bindings gives the values of the type that a client named.
+func bindings(s Server, name string) [][]byte {
+	for _, b := range bindingTypes {
+		if b.name == name {
+			return b.values(s)
+		}
+	}
+	return nil
+}
+
+// exporter is RFC 9266, 2. In TLS 1.3 no context and an empty one are the same;
+// in TLS 1.2 they differ, the RFC means the empty one, and deployed libraries use
+// none: both are unique to the connection. Under TLS 1.2 crypto/tls refuses to
+// export without the extended master secret, as RFC 9266, 3 demands.
+func exporter(s Server) [][]byte {
+	if s.TLS == nil || s.TLS.Version < tls.VersionTLS12 {
+		return nil
+	}
+	contexts := [][]byte{{}}
+	if s.TLS.Version == tls.VersionTLS12 {
+		contexts = append(contexts, nil)
+	}
+	var values [][]byte
+	for _, context := range contexts {
+		v, err := s.TLS.ExportKeyingMaterial("EXPORTER-Channel-Binding", context, 32)
+		if err != nil {
+			return nil
+		}
+		values = append(values, v)
+	}
+	return values
+}
+
+// endPoint is RFC 5929, 4.1: a hash of the server's certificate, with the hash of
+// its signature, SHA-256 in place of MD5 and SHA-1. A signature without a hash of
+// its own (Ed25519) has no such binding.
+func endPoint(s Server) [][]byte {
+	if s.TLS == nil || s.Certificate == nil {
+		return nil
+	}
+	var h crypto.Hash
+	switch s.Certificate.SignatureAlgorithm {
+	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
+		x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256, x509.DSAWithSHA256:
+		h = crypto.SHA256
+	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
+		h = crypto.SHA384
+	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
+		h = crypto.SHA512
+	default:
+		return nil
+	}
+	d := h.New()
+	d.Write(s.Certificate.Raw)
+	return [][]byte{d.Sum(nil)}
+}

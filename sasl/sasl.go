@@ -1,0 +1,170 @@
+// Package sasl plays the server's side of SASL (RFC 4422): one table of mechanisms
+// in mechanisms.go, one file a mechanism. It knows neither protocols nor
+// directories: what a mechanism must know comes through Server, what it sends and
+// receives are plain octets, and POP3 (RFC 5034) and IMAP (RFC 9051, 6.2.2; RFC
+// 4959) wrap the same rows.
+package sasl
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"io"
+	"strings"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// MaxResponse bounds one decoded client response in octets: what fits the longest
+// line that RFC 5034, 4 asks for (12288 octets in base64).
+const MaxResponse = 12288 / 4 * 3
+
+// Class says what crosses the network in a mechanism; the login policy speaks of
+// classes, not of mechanisms.
+type Class int
+
+// The classes. The zero Class is none and nothing permits it.
+const (
+	// Password: the server reads the password (PLAIN, LOGIN; also the commands
+	// USER and PASS of POP3 and LOGIN of IMAP).
+	Password Class = iota + 1
+	// Challenge: a proof that an eavesdropper cannot use again (SCRAM-*).
+	Challenge
+	// TLSOnly: means nothing without TLS: every -PLUS, bearer tokens, certificates.
+	TLSOnly
+)
+
+// Classes lists the classes.
+var Classes = []Class{Password, Challenge, TLSOnly}
+
+// String gives the class's name.
+func (c Class) String() string {
+	switch c {
+	case Password:
+		return "Password"
+	case Challenge:
+		return "Challenge"
+	case TLSOnly:
+		return "TLSOnly"
+	}
+	return "Class(none)"
+}
+
+// Exchange is the server's side of one authentication. It is used by one
+// goroutine; after done or an error it is used no more, and dropping it at any
+// point cancels it.
+type Exchange interface {
+	// Next takes the client's response and gives the next challenge, which may be
+	// empty. The first call takes the initial response: nil when the client sent
+	// none, not nil and empty when it sent an empty one ("=" on the wire).
+	//
+	// done means that the client is authenticated; challenge is then empty,
+	// because IMAP and POP3 cannot carry data with success. The server's last
+	// word of SCRAM (v=…) is therefore a challenge, done false, to which the
+	// client answers with an empty response (RFC 4422, 5: "success data" as an
+	// extra exchange); only the call after that is done.
+	//
+	// Errors are *mail.Error: KindAuthenticationFailed (also for a response that
+	// does not follow the mechanism's grammar), or what Credentials gave.
+	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+}
+
+// Keys are a user's stored secrets for SCRAM with one hash (RFC 5802, 3).
+type Keys struct {
+	Salt       []byte
+	Iterations int
+	StoredKey  []byte
+	ServerKey  []byte
+}
+
+// Credentials is what a mechanism asks the server about users. A value belongs to
+// one exchange and to its goroutine. Names and passwords are as the client sent
+// them: preparing, comparing, throttling and recording are Credentials' work.
+type Credentials interface {
+	// Password proves name by a readable password.
+	Password(ctx context.Context, name, password string) error
+
+	// Keys gives name's keys for a hash named as in Hashes. For an unknown name
+	// it gives keys that no proof matches and no error.
+	Keys(ctx context.Context, name, hash string) (Keys, error)
+
+	// Authorize is the last step after a proof: may name act as authzid ("" is
+	// name itself), and is it allowed in at all? A mechanism that is done without
+	// having asked is refused by auth.
+	Authorize(ctx context.Context, name, authzid string) error
+}
+
+// Server is what one exchange may use.
+type Server struct {
+	Credentials Credentials
+
+	// TLS is nil on a connection without TLS.
+	TLS *tls.ConnectionState
+	// Certificate is the one that this server showed on this connection, nil when
+	// it is not known: then there is no tls-server-end-point binding.
+	Certificate *x509.Certificate
+	// PlusOffered tells whether this connection was offered any -PLUS mechanism:
+	// a client that says it supports channel binding and saw none was tampered
+	// with (RFC 5802, 6).
+	PlusOffered bool
+
+	// Rand is read for nonces; nil means crypto/rand.
+	Rand io.Reader
+}
+
+// failed is the one refusal that a client hears, whatever the cause; the cause is
+// for the log.
+func failed(cause string) error {
+	return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: reason(cause)}
+}
+
+// reason is a cause without more behind it.
+type reason string
+
+func (r reason) Error() string { return string(r) }
+
+// Find gives the mechanism of a name in any case.
+func Find(name string) (Mechanism, bool) {
+	for _, m := range Mechanisms {
+		if strings.EqualFold(m.Name, name) {
+			return m, true
+		}
+	}
+	return Mechanism{}, false
+}
+
+// Decode reads one response line in base64, strictly: no white space, full
+// padding, no stray bits. A fault is KindBadArgument; more than MaxResponse
+// octets are KindTooBig. An empty line is an empty, non-nil response.
+func Decode(line []byte) ([]byte, error) {
+	if len(line) > base64.StdEncoding.EncodedLen(MaxResponse) {
+		return nil, mail.Errorf(mail.KindTooBig, "That authentication response is too long.")
+	}
+	for _, c := range line {
+		if c == '\r' || c == '\n' { // encoding/base64 would skip them
+			return nil, mail.Errorf(mail.KindBadArgument, "That is not base64.")
+		}
+	}
+	response := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
+	n, err := base64.StdEncoding.Strict().Decode(response, line)
+	if err != nil {
+		return nil, &mail.Error{Kind: mail.KindBadArgument, Text: "That is not base64.", Cause: err}
+	}
+	return response[:n], nil
+}
+
+// DecodeInitial reads the initial response that stands on the command's own line:
+// "=" is the empty one (RFC 4959, 3; RFC 5034, 4), an empty argument is a fault.
+func DecodeInitial(argument []byte) ([]byte, error) {
+	if len(argument) == 1 && argument[0] == '=' {
+		return []byte{}, nil
+	}
+	if len(argument) == 0 {
+		return nil, mail.Errorf(mail.KindBadArgument, "An empty initial response is written as \"=\".")
+	}
+	return Decode(argument)
+}
+
+// Encode writes a challenge in base64.
+func Encode(challenge []byte) string { return base64.StdEncoding.EncodeToString(challenge) }
