@@ -1,0 +1,96 @@
+// Package directory says who exists and where their mail lives: the contract that
+// every directory (our own, LDAP, OpenID Connect, …) fulfils. Its drivers are its
+// children and are imported by package role alone. directorytest.Run is the
+// definition of a Directory.
+package directory
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Entry is a person or function that has an account.
+type Entry struct {
+	Name    string         // the sign-in name and primary address, prepared by PrepareName
+	Aliases []string       // further addresses that reach the account
+	Account mail.AccountID // where the mail is
+
+	DisplayName string
+	Enabled     bool // false: no sign-in and no delivery
+	PopEnabled  bool
+	ImapEnabled bool
+
+	Created time.Time
+	// PasswordChanged is zero when there is no password. Every password that is set
+	// has its own time, so that what was proved of an older one can be told.
+	PasswordChanged time.Time
+}
+
+// Hash names the hash function of a SCRAM family: "SHA-1", "SHA-256" or "SHA-512".
+type Hash string
+
+// ScramKeys are the stored secrets of RFC 5802, 3 for one hash: neither allows to
+// sign in elsewhere, and the password cannot be read from them.
+type ScramKeys struct {
+	Hash       Hash
+	Salt       []byte
+	Iterations int
+	StoredKey  []byte
+	ServerKey  []byte
+}
+
+// Directory answers who exists. Methods are called from many goroutines, obey
+// their context, and return *mail.Error: KindNotFound, KindAuthenticationFailed,
+// KindUnavailable ("cannot say now": never taken for a wrong password).
+type Directory interface {
+	// Lookup finds the entry that a sign-in name or an address means; aliases
+	// count. name was prepared by PrepareName.
+	Lookup(ctx context.Context, name string) (*Entry, error)
+
+	// CheckPassword tells whether password is name's; both were prepared, by
+	// PrepareName and PreparePassword. It takes as long for an unknown name, or one
+	// without a password, as for a wrong password, and all give
+	// KindAuthenticationFailed. An empty password never matches. Whether the entry
+	// is enabled is not asked here.
+	CheckPassword(ctx context.Context, name, password string) (*Entry, error)
+
+	// ScramKeys gives the keys of name for hash. For an unknown name, or one
+	// without keys, it gives keys that no password matches, with the salt and
+	// iterations always the same for that name, and no error and a nil entry, so
+	// that the whole exchange is played before it fails. The slices are shared and
+	// are not to be changed. KindBadArgument for an unknown hash.
+	ScramKeys(ctx context.Context, name string, hash Hash) (*Entry, ScramKeys, error)
+}
+
+// Writable is a Directory whose entries Postern manages. What a method wrote is
+// durable, and seen by every call that begins after it returned. A name given to
+// Change, SetPassword and Remove may be an alias; KindNotFound when it is unknown.
+type Writable interface {
+	Directory
+
+	// List gives all entries, ascending by Name.
+	List(ctx context.Context) ([]Entry, error)
+
+	// Create adds an entry; password may be "" for none, and need not be prepared.
+	// PasswordChanged is the directory's; a zero Created is now. KindAlreadyExists
+	// when its name or an alias is anybody's name or alias, KindBadArgument when
+	// one of them is not prepared or is there twice, when the password is not
+	// acceptable or Account is zero.
+	Create(ctx context.Context, e Entry, password string) error
+
+	// Change reads the entry, lets change alter it and writes it; Name, Account,
+	// Created and PasswordChanged stay whatever change does to them. It runs
+	// change again when somebody else was faster. An error of change is returned
+	// and nothing is written. change must not write to the directory itself.
+	Change(ctx context.Context, name string, change func(*Entry) error) error
+
+	// SetPassword replaces the password, or removes it when it is "". It need not
+	// be prepared. KindBadArgument when it is not acceptable.
+	SetPassword(ctx context.Context, name, password string) error
+
+	// Remove deletes the entry; the mail stays until the store removes it. Its
+	// name and aliases are free then.
+	Remove(ctx context.Context, name string) error
+}

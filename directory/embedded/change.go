@@ -1,0 +1,231 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// tries bounds how often a change is computed again because another server was
+// faster.
+const tries = 10
+
+var errNotFound = &mail.Error{Kind: mail.KindNotFound, Text: "There is no such mailbox."}
+
+// Create is part of directory.Writable. KindBadArgument also for an Entry without
+// Account.
+func (d *Directory) Create(ctx context.Context, e directory.Entry, password string) error {
+	if err := acceptable(e); err != nil {
+		return err
+	}
+	if e.Account == 0 {
+		return mail.Errorf(mail.KindBadArgument, "An entry needs an account.")
+	}
+	created := e.Created
+	if created.IsZero() {
+		created = d.now()
+	}
+	a := account{
+		ID: e.Account, Aliases: slices.Clone(e.Aliases), DisplayName: e.DisplayName,
+		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Created: created.UTC().Round(0),
+	}
+	if password != "" {
+		if err := d.setSecrets(&a, password); err != nil {
+			return err
+		}
+	}
+	return d.write(ctx, func() (*held, *account, error) {
+		if d.find(e.Name) != nil {
+			return nil, nil, taken(e.Name)
+		}
+		return &held{name: e.Name}, &a, nil
+	})
+}
+
+// Change is part of directory.Writable.
+func (d *Directory) Change(ctx context.Context, name string, change func(*directory.Entry) error) error {
+	return d.write(ctx, func() (*held, *account, error) {
+		h := d.find(name)
+		if h == nil {
+			return nil, nil, errNotFound
+		}
+		e := *h.entry()
+		if err := change(&e); err != nil {
+			return nil, nil, err
+		}
+		e.Name, e.Account = h.name, h.ID
+		if err := acceptable(e); err != nil {
+			return nil, nil, err
+		}
+		a := h.with(e)
+		return h, &a, nil
+	})
+}
+
+// SetPassword is part of directory.Writable.
+func (d *Directory) SetPassword(ctx context.Context, name, password string) error {
+	var fresh account
+	if password != "" {
+		if err := d.setSecrets(&fresh, password); err != nil {
+			return err
+		}
+	}
+	return d.write(ctx, func() (*held, *account, error) {
+		h := d.find(name)
+		if h == nil {
+			return nil, nil, errNotFound
+		}
+		a := h.account
+		a.Password, a.Scram, a.Changed = fresh.Password, fresh.Scram, fresh.Changed
+		if password != "" && !a.Changed.After(h.Changed) {
+			a.Changed = h.Changed.Add(time.Microsecond) // each password has its own time
+		}
+		return h, &a, nil
+	})
+}
+
+// Remove is part of directory.Writable.
+func (d *Directory) Remove(ctx context.Context, name string) error {
+	return d.write(ctx, func() (*held, *account, error) {
+		h := d.find(name)
+		if h == nil {
+			return nil, nil, errNotFound
+		}
+		return h, nil, nil
+	})
+}
+
+// setSecrets pays for a new password, outside of every lock.
+func (d *Directory) setSecrets(a *account, password string) error {
+	prepared, err := directory.PreparePassword(password)
+	if err != nil {
+		return err
+	}
+	hash, keys, err := d.secrets(prepared)
+	if err != nil {
+		return err
+	}
+	a.Password, a.Changed = hash, d.now().UTC().Truncate(time.Microsecond)
+	for _, k := range keys {
+		a.Scram = append(a.Scram, scramKeys(k))
+	}
+	return nil
+}
+
+// write computes a change of one account and writes it with its aliases, all or
+// nothing. compute gives the account as it was (with revision 0: it is new) and
+// as it shall be, nil to remove it. It is run again after a conflict, and must not write itself.
+func (d *Directory) write(ctx context.Context, compute func() (*held, *account, error)) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	for range tries {
+		was, is, err := compute()
+		if err != nil {
+			return err
+		}
+		records, err := d.recordsOf(was, is)
+		if err != nil {
+			return err
+		}
+		err = d.records.PutRecords(ctx, records)
+		if err == nil {
+			d.apply(was, is)
+			return nil
+		}
+		if mail.KindOf(err) != mail.KindConflict {
+			return mail.Wrap(mail.KindUnavailable, err)
+		}
+		if err := d.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	return mail.Errorf(mail.KindConflict, "Somebody else keeps changing the entry; try again.")
+}
+
+// recordsOf gives the records that turn was into is.
+func (d *Directory) recordsOf(was *held, is *account) ([]store.Record, error) {
+	if is == nil {
+		records := []store.Record{{Kind: accountKind, Key: was.name, Revision: was.revision}}
+		for _, a := range was.Aliases {
+			records = append(records, store.Record{Kind: accountKind, Key: a, Revision: d.aliases[a].revision})
+		}
+		return records, nil
+	}
+	r, err := encode(accountKind, was.name, was.revision, value{Account: is})
+	if err != nil {
+		return nil, err
+	}
+	records := []store.Record{r}
+	for _, a := range is.Aliases {
+		if slices.Contains(was.Aliases, a) {
+			continue
+		}
+		if d.find(a) != nil {
+			return nil, taken(a)
+		}
+		r, err := encode(accountKind, a, 0, value{Alias: was.name})
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	for _, a := range was.Aliases {
+		if !slices.Contains(is.Aliases, a) {
+			records = append(records, store.Record{Kind: accountKind, Key: a, Revision: d.aliases[a].revision})
+		}
+	}
+	return records, nil
+}
+
+// apply brings memory to what was written.
+func (d *Directory) apply(was *held, is *account) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range was.Aliases {
+		if is == nil || !slices.Contains(is.Aliases, a) {
+			delete(d.aliases, a)
+		}
+	}
+	if is == nil {
+		delete(d.byName, was.name)
+		return
+	}
+	for _, a := range is.Aliases {
+		if _, ok := d.aliases[a]; !ok {
+			d.aliases[a] = alias{was.name, 1}
+		}
+	}
+	d.byName[was.name] = &held{*is, was.name, was.revision + 1}
+}
+
+// acceptable checks an entry before it is written. KindBadArgument.
+func acceptable(e directory.Entry) error {
+	for i, name := range append([]string{e.Name}, e.Aliases...) {
+		if prepared, err := directory.PrepareName(name); err != nil {
+			return err
+		} else if prepared != name {
+			return mail.Errorf(mail.KindBadArgument, "The name %q is not in its prepared form, %q.", name, prepared)
+		}
+		if i > 0 && (name == e.Name || slices.Index(e.Aliases, name) != i-1) {
+			return mail.Errorf(mail.KindBadArgument, "The alias %q is there twice.", name)
+		}
+	}
+	if len(e.Aliases) > MaxAliases || len(e.DisplayName) > MaxDisplayName {
+		return mail.Errorf(mail.KindBadArgument, "An entry has at most %d aliases and a display name of %d octets.", MaxAliases, MaxDisplayName)
+	}
+	return nil
+}
+
+// Bounds of an entry, so that its record stays below the store's bound.
+const (
+	MaxAliases     = 1000
+	MaxDisplayName = 1024
+)
+
+func taken(name string) error {
+	return mail.Errorf(mail.KindAlreadyExists, "The name %s is taken.", name)
+}

@@ -1,0 +1,90 @@
+package directory
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// Bounds in octets, before and after preparation.
+const (
+	MaxName     = 255
+	MaxPassword = 1024
+)
+
+// domainForm compares domains as RFC 5891, 5 does: lower case, NFC, Unicode labels
+// shown as such, so that xn--… and its Unicode form are one name.
+var domainForm = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))
+
+// PrepareName brings a sign-in name or address into the one form in which
+// directories keep and compare names, as octets: the local part by the PRECIS
+// profile UsernameCaseMapped (RFC 8265, 3.3), the domain in lower case with
+// Unicode labels. A name without a domain is allowed. KindBadArgument when s is
+// empty, longer than MaxName, not UTF-8, or has what no name has (blanks, control
+// characters, mixed directions).
+func PrepareName(s string) (string, error) {
+	if s == "" || len(s) > MaxName || !utf8.ValidString(s) {
+		return "", mail.Errorf(mail.KindBadArgument, "A name has 1 to %d octets of UTF-8.", MaxName)
+	}
+	local, domain, hasDomain := cutDomain(s)
+	prepared, err := precis.UsernameCaseMapped.String(local)
+	if err != nil || prepared == "" {
+		return "", &mail.Error{Kind: mail.KindBadArgument, Text: "That name has characters that a name cannot have.", Cause: err}
+	}
+	if hasDomain {
+		domain, err = prepareDomain(domain)
+		if err != nil {
+			return "", err
+		}
+		prepared += "@" + domain
+	}
+	if len(prepared) > MaxName {
+		return "", mail.Errorf(mail.KindBadArgument, "A name has 1 to %d octets of UTF-8.", MaxName)
+	}
+	return prepared, nil
+}
+
+// cutDomain cuts at the last "@".
+func cutDomain(s string) (local, domain string, has bool) {
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func prepareDomain(s string) (string, error) {
+	domain, err := domainForm.ToUnicode(s)
+	for _, label := range strings.Split(domain, ".") {
+		if label == "" || len(label) > 63*4 || strings.ContainsFunc(label, notDomain) {
+			return "", mail.Errorf(mail.KindBadArgument, "The domain of that address is not one.")
+		}
+	}
+	if err != nil {
+		return "", &mail.Error{Kind: mail.KindBadArgument, Text: "The domain of that address is not one.", Cause: err}
+	}
+	return domain, nil
+}
+
+// notDomain tells what no label has of ASCII; idna judged the rest.
+func notDomain(r rune) bool {
+	return r < utf8.RuneSelf && !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z')
+}
+
+// PreparePassword brings a password into the form in which it is compared: the
+// PRECIS profile OpaqueString (RFC 8265, 4.2). KindBadArgument when it is empty,
+// longer than MaxPassword, not UTF-8 or has control characters.
+func PreparePassword(s string) (string, error) {
+	if s == "" || len(s) > MaxPassword || !utf8.ValidString(s) {
+		return "", mail.Errorf(mail.KindBadArgument, "A password has 1 to %d octets of UTF-8.", MaxPassword)
+	}
+	prepared, err := precis.OpaqueString.String(s)
+	if err != nil || prepared == "" || len(prepared) > MaxPassword {
+		return "", &mail.Error{Kind: mail.KindBadArgument, Text: "That password has characters that a password cannot have.", Cause: err}
+	}
+	return prepared, nil
+}
