@@ -1,0 +1,188 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+)
+
+// Options are the parts of an Authenticator. Only Directory is needed.
+type Options struct {
+	Directory directory.Directory
+	Limits    Limits
+	// Log is told of every refused login (Info) and why; nil tells nobody.
+	Log *slog.Logger
+	// Observe is called once for every decided attempt, for audit and metrics, from
+	// the goroutine that made it.
+	Observe func(Attempt)
+	// Now is the clock; nil is time.Now. Waits use timers.
+	Now func() time.Time
+}
+
+// Limits bound the work and slow guessing down. A zero field takes its default.
+type Limits struct {
+	// Verifications that may run at once; default 2 × GOMAXPROCS. One costs the
+	// directory's full price of a password, about 20 ms and 19 MiB.
+	Verifications int
+	// VerificationWait is the longest wait for a turn, then KindUnavailable;
+	// default 1 s.
+	VerificationWait time.Duration
+
+	// FirstDelay is what an attempt waits after one failure of the same account or
+	// network; every further failure doubles it up to MaxDelay. Defaults 250 ms
+	// and 8 s. A negative FirstDelay switches delays off.
+	FirstDelay, MaxDelay time.Duration
+	// Forget takes one failure away each time it passes; default 1 min.
+	Forget time.Duration
+	// NetworkFailures is how many failures of a network are free, because many
+	// people can share one; default 10.
+	NetworkFailures int
+	// Waiting is how many attempts of one account or network may wait in a delay
+	// at once, then KindUnavailable; default 64.
+	Waiting int
+	// KnownFor is how long a network counts as known to an account after a login
+	// from it; default 7 days.
+	KnownFor time.Duration
+	// Entries bounds each table (accounts, networks, known networks); default
+	// 65,536. The longest unused go first.
+	Entries int
+
+	// Verified is how long a password that was right is remembered, in a form from
+	// which it cannot be read; default 5 min, negative never.
+	Verified time.Duration
+	// VerifiedEntries bounds them; default 65,536.
+	VerifiedEntries int
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	span := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&l.Verifications, 2*runtime.GOMAXPROCS(0))
+	span(&l.VerificationWait, time.Second)
+	span(&l.FirstDelay, 250*time.Millisecond)
+	span(&l.MaxDelay, 8*time.Second)
+	span(&l.Forget, time.Minute)
+	def(&l.NetworkFailures, 10)
+	def(&l.Waiting, 64)
+	span(&l.KnownFor, 7*24*time.Hour)
+	def(&l.Entries, 1<<16)
+	span(&l.Verified, 5*time.Minute)
+	def(&l.VerifiedEntries, 1<<16)
+	return l
+}
+
+// Authenticator checks who wants in. One serves all services; its methods are
+// called from many goroutines. It has no goroutine of its own.
+type Authenticator struct {
+	directory directory.Directory
+	log       *slog.Logger
+	observe   func(Attempt)
+	now       func() time.Time
+
+	gate     *gate
+	throttle *throttle
+	verified *verified
+}
+
+// New makes an Authenticator.
+func New(o Options) *Authenticator {
+	l := o.Limits.withDefaults()
+	a := &Authenticator{directory: o.Directory, log: o.Log, observe: o.Observe, now: o.Now}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	key := make([]byte, 32)
+	rand.Read(key) // never fails (crypto/rand)
+	a.gate = &gate{free: l.Verifications, wait: l.VerificationWait}
+	a.throttle = newThrottle(l, a.now)
+	a.verified = newVerified(l, key, a.now)
+	return a
+}
+
+// Identity is who a connection belongs to from now on.
+type Identity struct {
+	Entry directory.Entry // as it was at the login
+	// Mechanism is the SASL name, or the command: "LOGIN" of IMAP is "LOGIN
+	// command", USER and PASS of POP3 are "USER command".
+	Mechanism string
+	TLS       bool
+}
+
+// Attempt is one decided login, for audit and metrics. It holds no secret; Name is
+// what the client said when it could not be prepared, cut to 255 octets.
+type Attempt struct {
+	Service   Service
+	Remote    string // address and port
+	TLS       bool
+	Mechanism string
+	Name      string // prepared, "" when none was given
+	Took      time.Duration
+	// Err is nil for a login; else its kind and cause say why.
+	Err error
+}
+
+// Offered lists the SASL mechanisms for CAPABILITY and CAPA, the strongest first:
+// exactly those that Begin accepts on c.
+func (a *Authenticator) Offered(c Conn) []string {
+	server := c.server()
+	var names []string
+	for _, m := range sasl.Mechanisms {
+		if c.decide(m.Class).OK && (!m.Binding || server.PlusOffered) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// PasswordAllowed says whether USER and PASS, or the LOGIN command, are accepted
+// on c: CAPA's USER and CAPABILITY's LOGINDISABLED follow it.
+func (a *Authenticator) PasswordAllowed(c Conn) Decision { return c.decide(sasl.Password) }
+
+// RefusePassword is PasswordAllowed as an error, recorded as an attempt: what USER
+// asks before a password is on its way. nil means go on.
+func (a *Authenticator) RefusePassword(ctx context.Context, c Conn) error {
+	err := a.PasswordAllowed(c).Err()
+	if err != nil {
+		a.decided(ctx, c, passwordCommand(c), "", a.now(), err)
+	}
+	return err
+}
+
+func passwordCommand(c Conn) string { return c.Service.row().command + " command" }
+
+// decided records the end of an attempt and passes its error on.
+func (a *Authenticator) decided(ctx context.Context, c Conn, mechanism, name string, began time.Time, err error) {
+	if len(name) > directory.MaxName {
+		name = name[:directory.MaxName]
+	}
+	t := Attempt{
+		Service: c.Service, Remote: c.Remote.String(), TLS: c.TLS != nil,
+		Mechanism: mechanism, Name: name, Took: a.now().Sub(began), Err: err,
+	}
+	if a.observe != nil {
+		a.observe(t)
+	}
+	if err != nil {
+		a.log.LogAttrs(ctx, slog.LevelInfo, "login refused",
+			slog.String("service", string(t.Service)), slog.String("remote", t.Remote), slog.Bool("tls", t.TLS),
+			slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
+			slog.String("kind", mail.KindOf(err).String()), slog.String("cause", err.Error()))
+	}
+}

@@ -1,0 +1,101 @@
+package auth
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+)
+
+// Service names a protocol that people sign in to.
+type Service string
+
+// The services.
+const (
+	POP3  Service = "POP3"
+	IMAP4 Service = "IMAP4"
+)
+
+// serviceRow is what differs between the services.
+type serviceRow struct {
+	startTLS string // the command
+	tlsPort  string // where it need not be given
+	command  string // the login command without SASL
+	enabled  func(directory.Entry) bool
+}
+
+func (s Service) row() serviceRow {
+	switch s {
+	case POP3:
+		return serviceRow{"STLS", "995", "USER", func(e directory.Entry) bool { return e.PopEnabled }}
+	case IMAP4:
+		return serviceRow{"STARTTLS", "993", "LOGIN", func(e directory.Entry) bool { return e.ImapEnabled }}
+	}
+	return serviceRow{"STARTTLS", "", "password", func(directory.Entry) bool { return false }}
+}
+
+// Conn is what auth knows of a connection. A session makes one anew for every
+// question, so that a change of LoginType acts at once.
+type Conn struct {
+	Service   Service
+	LoginType mail.LoginType // as it is now
+
+	// TLS is nil on a connection that is not encrypted.
+	TLS *tls.ConnectionState
+	// Certificate is the one that this server showed on the connection; nil takes
+	// the tls-server-end-point channel binding away.
+	Certificate *x509.Certificate
+
+	Remote netip.AddrPort
+	// TLSPort is the port to name to a client that must use TLS; "" is the
+	// service's own (993, 995).
+	TLSPort string
+}
+
+// decide asks Permits and adds what to do.
+func (c Conn) decide(class sasl.Class) Decision {
+	d := Permits(c.LoginType, class, c.TLS != nil)
+	if d.OK {
+		return d
+	}
+	row := c.Service.row()
+	port := c.TLSPort
+	if port == "" {
+		port = row.tlsPort
+	}
+	switch {
+	case d.Rule == RuleDefault:
+		d.Text = "This way of signing in is not permitted here."
+	case port == "":
+		d.Text = fmt.Sprintf("This server requires TLS: use %s.", row.startTLS)
+	default:
+		d.Text = fmt.Sprintf("This server requires TLS: use %s or port %s.", row.startTLS, port)
+	}
+	return d
+}
+
+// server is the connection's part of what a mechanism may use.
+func (c Conn) server() sasl.Server {
+	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate}
+	s.PlusOffered = c.decide(sasl.TLSOnly).OK && sasl.Binds(s)
+	return s
+}
+
+// network is the part of the remote address that one customer holds: /32 of IPv4,
+// /64 of IPv6.
+func (c Conn) network() netip.Prefix {
+	addr := c.Remote.Addr().Unmap().WithZone("")
+	bits := 64
+	if addr.Is4() {
+		bits = 32
+	}
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}

@@ -1,0 +1,100 @@
+// Package auth says who may log in, and how: the login policy, the checking of
+// credentials, the brakes against guessing, and why a login was refused. POP3 and
+// IMAP ask it everything that has to do with signing in; the mechanisms' messages
+// are package sasl's, the users a directory's.
+package auth
+
+import (
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+)
+
+// Decision is the policy's answer.
+type Decision struct {
+	OK   bool
+	Rule Rule
+	// Text says to the client what to do when OK is false; it is set by the
+	// methods that know the connection, not by Permits.
+	Text string
+}
+
+// Rule is the one sentence of the policy that decided.
+type Rule int
+
+// The rules. The zero Rule is the default: no.
+const (
+	// RuleDefault: no rule permits it.
+	RuleDefault Rule = iota
+	// RuleTLS: the connection is encrypted, every mechanism is accepted.
+	RuleTLS
+	// RulePlainTextLogin: PlainTextLogin permits readable passwords and proofs in
+	// the clear.
+	RulePlainTextLogin
+	// RulePlainTextAuthentication: PlainTextAuthentication permits proofs in the
+	// clear.
+	RulePlainTextAuthentication
+	// RulePasswordNeedsTLS: PlainTextAuthentication permits a readable password
+	// under TLS only.
+	RulePasswordNeedsTLS
+	// RuleMechanismNeedsTLS: the mechanism means nothing without TLS.
+	RuleMechanismNeedsTLS
+	// RuleSecureLogin: SecureLogin permits no authentication before TLS.
+	RuleSecureLogin
+)
+
+// String gives the rule in words.
+func (r Rule) String() string {
+	switch r {
+	case RuleTLS:
+		return "the connection is encrypted: every mechanism is accepted"
+	case RulePlainTextLogin:
+		return "PlainTextLogin permits it without TLS"
+	case RulePlainTextAuthentication:
+		return "PlainTextAuthentication permits challenge-response without TLS"
+	case RulePasswordNeedsTLS:
+		return "PlainTextAuthentication permits a readable password under TLS only"
+	case RuleMechanismNeedsTLS:
+		return "the mechanism is accepted under TLS only"
+	case RuleSecureLogin:
+		return "SecureLogin permits no authentication before TLS"
+	}
+	return "no rule permits it"
+}
+
+// Permits is the login policy: may a method of class be used on a connection that
+// is (tls) or is not encrypted, under the service's LoginType? The commands USER
+// and PASS of POP3 and LOGIN of IMAP are of sasl.Password. There is no exemption
+// for any address. It reads nothing but its arguments, and everything that offers
+// or accepts a login asks it.
+func Permits(t mail.LoginType, class sasl.Class, tls bool) Decision {
+	known := class == sasl.Password || class == sasl.Challenge || class == sasl.TLSOnly
+	switch {
+	case !known:
+		return Decision{}
+	case tls:
+		return Decision{OK: true, Rule: RuleTLS}
+	case t == mail.SecureLogin:
+		return Decision{Rule: RuleSecureLogin}
+	case class == sasl.TLSOnly:
+		return Decision{Rule: RuleMechanismNeedsTLS}
+	case t == mail.PlainTextLogin:
+		return Decision{OK: true, Rule: RulePlainTextLogin}
+	case t == mail.PlainTextAuthentication && class == sasl.Challenge:
+		return Decision{OK: true, Rule: RulePlainTextAuthentication}
+	case t == mail.PlainTextAuthentication:
+		return Decision{Rule: RulePasswordNeedsTLS}
+	}
+	return Decision{}
+}
+
+// Err is nil when OK, else KindPrivacyRequired with the text that says what to do.
+func (d Decision) Err() error {
+	if d.OK {
+		return nil
+	}
+	return &mail.Error{Kind: mail.KindPrivacyRequired, Text: d.Text, Cause: ruleCause(d.Rule)}
+}
+
+type ruleCause Rule
+
+func (r ruleCause) Error() string { return Rule(r).String() }

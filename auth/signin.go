@@ -1,0 +1,231 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+)
+
+// Password signs in with a readable password that came in a command: IMAP's LOGIN,
+// POP3's USER and PASS. The policy is asked before anything else happens. Errors:
+// KindPrivacyRequired, KindAuthenticationFailed, KindDisabled, KindUnavailable. It
+// may take as long as the delays of Limits.
+func (a *Authenticator) Password(ctx context.Context, c Conn, user, password string) (*Identity, error) {
+	began := a.now()
+	s := &signIn{a: a, conn: c, mechanism: passwordCommand(c), said: user}
+	err := a.PasswordAllowed(c).Err()
+	if err == nil {
+		err = s.Password(ctx, user, password)
+		s.count(err)
+	}
+	if err == nil {
+		err = s.Authorize(ctx, user, "")
+	}
+	a.decided(ctx, c, s.mechanism, s.said, began, err)
+	if err != nil {
+		return nil, err
+	}
+	return s.identity, nil
+}
+
+// Exchange is one SASL authentication of one connection. One goroutine uses it;
+// dropping it at any point cancels it.
+type Exchange struct {
+	signIn    *signIn
+	mechanism sasl.Mechanism
+	inner     sasl.Exchange
+	over      bool
+}
+
+// Begin starts an exchange. A mechanism that is unknown or not available on c is
+// refused with KindCannot, one that the policy forbids with KindPrivacyRequired,
+// both before the client was asked for anything.
+func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*Exchange, error) {
+	began := a.now()
+	m, found := sasl.Find(mechanism)
+	server := c.server()
+	var err error
+	switch {
+	case !found:
+		mechanism = "unknown"
+		err = mail.Errorf(mail.KindCannot, "That authentication mechanism is not known here.")
+	case !c.decide(m.Class).OK:
+		err = c.decide(m.Class).Err()
+	case m.Binding && !server.PlusOffered:
+		err = mail.Errorf(mail.KindCannot, "That authentication mechanism cannot be used on this connection.")
+	}
+	if err != nil {
+		if found {
+			mechanism = m.Name
+		}
+		a.decided(ctx, c, mechanism, "", began, err)
+		return nil, err
+	}
+	s := &signIn{a: a, conn: c, mechanism: m.Name}
+	server.Credentials = s
+	return &Exchange{signIn: s, mechanism: m, inner: m.New(server)}, nil
+}
+
+// Mechanism is the row of the table that is played.
+func (x *Exchange) Mechanism() sasl.Mechanism { return x.mechanism }
+
+// Next takes the client's response, decoded: nil in the first call when there was
+// no initial response, not nil and empty for an empty one. While it gives no
+// identity and no error the challenge, which may be empty, goes to the client. With
+// an identity the client is authenticated and the challenge is empty. Errors as of
+// Authenticator.Password; after one the exchange is over.
+func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, id *Identity, err error) {
+	if x.over {
+		return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "The authentication is over.")
+	}
+	s := x.signIn
+	began := s.a.now()
+	challenge, done, err := x.step(ctx, response)
+	switch {
+	case err == nil && done && s.identity == nil:
+		err = mail.Errorf(mail.KindServerBug, "The mechanism did not ask for authorization.")
+	case err == nil && !done:
+		return challenge, nil, nil
+	}
+	x.over = true
+	s.count(err)
+	s.a.decided(ctx, s.conn, s.mechanism, s.said, began, err)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nil, s.identity, nil
+}
+
+func (x *Exchange) step(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if s := x.signIn; s.proofDue {
+		// The response may hold a guess: here a challenge-response attempt waits
+		// its turn, where a readable password waits in signIn.Password.
+		s.proofDue = false
+		_, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+		if err != nil {
+			return nil, false, err
+		}
+		defer release()
+	}
+	return x.inner.Next(ctx, response)
+}
+
+// signIn is the sasl.Credentials of one attempt.
+type signIn struct {
+	a         *Authenticator
+	conn      Conn
+	mechanism string
+
+	said     string           // the name for the record: prepared where that was possible
+	name     string           // prepared
+	entry    *directory.Entry // whose proof was seen, or is being played
+	proofDue bool             // keys were given, the proof comes next
+	counted  bool             // this attempt counts as a failure already
+	identity *Identity        // set by Authorize
+}
+
+// Password is part of sasl.Credentials.
+func (s *signIn) Password(ctx context.Context, name, password string) error {
+	if err := s.prepare(name); err != nil {
+		return err
+	}
+	password, err := directory.PreparePassword(password)
+	if err != nil {
+		return refused(err)
+	}
+	known, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+	if err != nil {
+		return err
+	}
+	defer release()
+
+	s.entry, err = s.a.remembered(ctx, s.name, password)
+	if err != nil || s.entry != nil {
+		return err
+	}
+	done, err := s.a.gate.enter(ctx, known)
+	if err != nil {
+		return err
+	}
+	defer done()
+	s.entry, err = s.a.directory.CheckPassword(ctx, s.name, password)
+	if err != nil {
+		s.entry = nil
+		return refused(err)
+	}
+	s.a.verified.remember(s.name, password, s.entry)
+	return nil
+}
+
+// Keys is part of sasl.Credentials.
+func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error) {
+	if err := s.prepare(name); err != nil {
+		return sasl.Keys{}, err
+	}
+	entry, keys, err := s.a.directory.ScramKeys(ctx, s.name, directory.Hash(hash))
+	if err != nil {
+		return sasl.Keys{}, refused(err)
+	}
+	s.entry, s.proofDue = entry, true
+	return sasl.Keys{Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.StoredKey, ServerKey: keys.ServerKey}, nil
+}
+
+// Authorize is part of sasl.Credentials: what is asked only after the proof, so
+// that its answers tell nothing to a guesser.
+func (s *signIn) Authorize(_ context.Context, _, authzid string) error {
+	e := s.entry
+	if e == nil {
+		return mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	if authzid != "" {
+		as, err := directory.PrepareName(authzid)
+		if err != nil || as != s.name && as != e.Name && !slices.Contains(e.Aliases, as) {
+			return mail.Errorf(mail.KindAuthorizationFailed, "You may not act as another user.")
+		}
+	}
+	switch {
+	case !e.Enabled:
+		return mail.Errorf(mail.KindDisabled, "This account is switched off.")
+	case !s.conn.Service.row().enabled(*e):
+		return mail.Errorf(mail.KindDisabled, "%s is switched off for this account.", s.conn.Service)
+	}
+	s.a.throttle.succeeded(s.name, s.conn.network())
+	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil}
+	return nil
+}
+
+func (s *signIn) prepare(name string) error {
+	s.said = name
+	prepared, err := directory.PrepareName(name)
+	if err != nil {
+		return refused(err)
+	}
+	s.said, s.name = prepared, prepared
+	return nil
+}
+
+// count tells the throttle of a failure, once. A malformed message is one too.
+func (s *signIn) count(err error) {
+	if err != nil && !s.counted && mail.KindOf(err) == mail.KindAuthenticationFailed {
+		s.counted = true
+		s.a.throttle.failed(s.name, s.conn.network())
+	}
+}
+
+// refused turns what preparing or the directory said into what a client may hear:
+// it failed, or it cannot be said now. The cause stays for the log.
+func refused(err error) error {
+	var e *mail.Error
+	if !errors.As(err, &e) {
+		return &mail.Error{Kind: mail.KindUnavailable, Cause: err}
+	}
+	switch e.Kind {
+	case mail.KindNotFound, mail.KindBadArgument, mail.KindAuthenticationFailed:
+		return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: err}
+	}
+	return &mail.Error{Kind: mail.KindUnavailable, Cause: err}
+}

@@ -1,0 +1,86 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+)
+
+// verified remembers for a short while which passwords were right, so that a client
+// that signs in every minute costs no Argon2id. It keeps a keyed digest (the key
+// is this process's and never stored), knows no wrong passwords, and a row counts
+// only while the entry's password is the one that was proved.
+type verified struct {
+	key []byte
+	ttl time.Duration
+	now func() time.Time
+
+	mu   sync.Mutex
+	rows *table[[sha256.Size]byte, proved]
+}
+
+type proved struct {
+	until   time.Time
+	account mail.AccountID
+	changed time.Time // Entry.PasswordChanged
+}
+
+func newVerified(l Limits, key []byte, now func() time.Time) *verified {
+	return &verified{key: key, ttl: l.Verified, now: now, rows: newTable[[sha256.Size]byte, proved](l.VerifiedEntries)}
+}
+
+func (v *verified) digest(name, password string) (d [sha256.Size]byte) {
+	m := hmac.New(sha256.New, v.key)
+	var size [8]byte
+	binary.BigEndian.PutUint64(size[:], uint64(len(name)))
+	m.Write(size[:])
+	m.Write([]byte(name))
+	m.Write([]byte(password))
+	m.Sum(d[:0])
+	return d
+}
+
+func (v *verified) remember(name, password string, e *directory.Entry) {
+	if v.ttl <= 0 {
+		return
+	}
+	d := v.digest(name, password)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.rows.put(d, proved{v.now().Add(v.ttl), e.Account, e.PasswordChanged})
+}
+
+// remembered gives the entry when the password was right a short while ago and
+// still is, nil when that is not known.
+func (a *Authenticator) remembered(ctx context.Context, name, password string) (*directory.Entry, error) {
+	v := a.verified
+	if v.ttl <= 0 {
+		return nil, nil
+	}
+	d := v.digest(name, password)
+	v.mu.Lock()
+	p, ok := v.rows.get(d)
+	v.mu.Unlock()
+	if !ok {
+		return nil, nil
+	}
+	if v.now().Before(p.until) {
+		e, err := a.directory.Lookup(ctx, name)
+		switch {
+		case err == nil && e.Account == p.account && e.PasswordChanged.Equal(p.changed) && e.Enabled:
+			return e, nil
+		case err != nil && mail.KindOf(err) != mail.KindNotFound:
+			return nil, refused(err)
+		}
+	}
+	v.mu.Lock()
+	v.rows.remove(d)
+	v.mu.Unlock()
+	return nil, nil
+}
