@@ -57,7 +57,7 @@ type addressReader struct {
 type words struct {
 	text  []byte
 	owned bool // text is a copy and may be appended to
-	dot   bool // the next word belongs to the last one without a space
+	quote bool // a word was quoted
 }
 
 // add appends a word.
@@ -76,6 +76,15 @@ func (w *words) add(s []byte, glue bool) {
 		w.text = append(w.text, ' ')
 	}
 	w.text = append(w.text, s...)
+}
+
+// localPart gives the words without the white space around dots (RFC 5322, 4.4
+// obs-local-part).
+func (w *words) localPart() []byte {
+	if w.quote || bytes.IndexByte(w.text, ' ') < 0 {
+		return w.text
+	}
+	return bytes.ReplaceAll(bytes.ReplaceAll(w.text, []byte(". "), []byte(".")), []byte(" ."), []byte("."))
 }
 
 // next reads the next address, group start or group end into a.
@@ -98,10 +107,8 @@ func (a *addressReader) next() bool {
 			continue
 		case '"':
 			s, rest := quoted(a.rest)
-			if s == nil {
-				s = []byte{}
-			}
 			w.add(s, glue)
+			w.quote = true
 			a.rest, glue = rest, false
 			continue
 		case '<':
@@ -117,7 +124,7 @@ func (a *addressReader) next() bool {
 			return true
 		case '@':
 			a.rest = a.rest[1:]
-			a.mailbox = w.text
+			a.mailbox = w.localPart()
 			a.host = a.domain()
 			a.trailing(comment)
 			return true
@@ -242,13 +249,29 @@ func (a *addressReader) domain() []byte {
 			return unfolded(d)
 		}
 	}
-	i := 0
-	for i < len(a.rest) && !isSpace(a.rest[i]) && bytes.IndexByte([]byte(`(<>,;`), a.rest[i]) < 0 {
-		i++
+	var d []byte
+	for {
+		i := 0
+		for i < len(a.rest) && !isSpace(a.rest[i]) && bytes.IndexByte([]byte(`(<>,;`), a.rest[i]) < 0 {
+			i++
+		}
+		if d == nil {
+			d = a.rest[:i:i]
+		} else {
+			d = append(d, a.rest[:i]...)
+		}
+		a.rest = a.rest[i:]
+		// White space around a dot does not end a domain (RFC 5322, 4.4 obs-domain).
+		if len(a.rest) == 0 || !isSpace(a.rest[0]) {
+			return d
+		}
+		for len(a.rest) > 0 && isSpace(a.rest[0]) {
+			a.rest = a.rest[1:]
+		}
+		if len(a.rest) == 0 || a.rest[0] != '.' && (len(d) == 0 || d[len(d)-1] != '.') {
+			return d
+		}
 	}
-	d := a.rest[:i]
-	a.rest = a.rest[i:]
-	return d
 }
 
 // trailing reads what stands between an address and the next comma or semicolon,

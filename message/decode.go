@@ -125,16 +125,25 @@ var unhex = func() (t [256]int8) {
 const maxHeld = 1024
 
 func (s *quotedState) append(dst, src []byte, end bool) []byte {
-	for _, c := range src {
-		if len(s.held) == 0 {
-			if c == '=' || c == ' ' || c == '\t' {
-				s.held = append(s.held, c)
-			} else {
-				dst = append(dst, c)
-			}
+	for i := 0; i < len(src); i++ {
+		if len(s.held) > 0 {
+			dst = s.next(dst, src[i])
 			continue
 		}
-		dst = s.next(dst, c)
+		start := i
+		for i < len(src) && !mayHold(src, i) {
+			i++
+		}
+		dst = append(dst, src[start:i]...)
+		if i == len(src) {
+			break
+		}
+		if src[i] == '=' && i+2 < len(src) && unhex[src[i+1]] >= 0 && unhex[src[i+2]] >= 0 {
+			dst = append(dst, byte(unhex[src[i+1]]<<4|unhex[src[i+2]]))
+			i += 2
+			continue
+		}
+		s.held = append(s.held, src[i])
 	}
 	if end {
 		if len(s.held) > 0 && s.held[0] == '=' {
@@ -146,6 +155,18 @@ func (s *quotedState) append(dst, src []byte, end bool) []byte {
 		s.held = s.held[:0]
 	}
 	return dst
+}
+
+// mayHold tells whether src[i] begins an escape or may begin white space at the
+// end of a line.
+func mayHold(src []byte, i int) bool {
+	switch src[i] {
+	case '=':
+		return true
+	case ' ', '\t':
+		return i+1 == len(src) || isSpace(src[i+1])
+	}
+	return false
 }
 
 // next decodes c, which follows what is held.

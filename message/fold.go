@@ -25,7 +25,8 @@ func Fold[S []byte | string](dst []byte, s S) []byte {
 			}
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
+		var c [utf8.UTFMax]byte
+		r, size := utf8.DecodeRune(c[:copy(c[:], s[i:])])
 		i += size
 		dst = foldRune(dst, r)
 	}
@@ -35,19 +36,30 @@ func Fold[S []byte | string](dst []byte, s S) []byte {
 // foldRune appends one character above 127.
 func foldRune(dst []byte, r rune) []byte {
 	switch {
-	case r >= 0x2e80 && r < 0xa000 && r != 0x3000 || r == utf8.RuneError:
-		if r < 0x2e80 || r >= 0x3400 || r == utf8.RuneError || r > 0x3040 && r < 0x3130 && !voiced(r) {
-			return utf8.AppendRune(dst, r) // Han and most kana fold to themselves
-		}
+	case r < rune(len(folded)):
+		return append(dst, folded[r]...)
+	case r >= 0x3400 && r <= 0x9fff || r == utf8.RuneError:
+		return utf8.AppendRune(dst, r) // Han folds to itself
 	case r >= 0xac00 && r <= 0xd7a3:
 		return foldHangul(dst, r)
 	}
-	r = unicode.ToTitle(r)
+	return decompose(dst, r)
+}
+
+// folded holds what Latin, Greek and Cyrillic characters fold to.
+var folded = func() (t [0x530]string) {
+	for r := range t {
+		t[r] = string(decompose(nil, rune(r)))
+	}
+	return t
+}()
+
+// decompose appends r in title case, decomposed, in lower case.
+func decompose(dst []byte, r rune) []byte {
 	var b [utf8.UTFMax]byte
-	p := norm.NFKD.Properties(b[:utf8.EncodeRune(b[:], r)])
-	d := p.Decomposition()
+	d := norm.NFKD.Properties(b[:utf8.EncodeRune(b[:], unicode.ToTitle(r))]).Decomposition()
 	if d == nil {
-		return utf8.AppendRune(dst, unicode.ToLower(r))
+		return utf8.AppendRune(dst, unicode.ToLower(unicode.ToTitle(r)))
 	}
 	for len(d) > 0 {
 		r, size := utf8.DecodeRune(d)
@@ -55,11 +67,6 @@ func foldRune(dst []byte, r rune) []byte {
 		d = d[size:]
 	}
 	return dst
-}
-
-// voiced tells the kana that may have a decomposition.
-func voiced(r rune) bool {
-	return norm.NFKD.PropertiesString(string(r)).Decomposition() != nil
 }
 
 // foldHangul appends the letters of a syllable (Unicode, 3.12).

@@ -75,11 +75,8 @@ func skipTag(dst, s []byte) (out, rest []byte) {
 	var nameBuf [16]byte
 	name := appendLower(nameBuf[:0], s[start:i])
 	rest = s[tagEnd(s, i):]
-	switch string(name) {
-	case "script", "style", "title", "head":
-		if s[1] != '/' && string(name) != "head" {
-			return append(dst, '\n'), skipElement(rest, name)
-		}
+	if n := string(name); s[1] != '/' && (n == "script" || n == "style" || n == "title") {
+		return append(dst, '\n'), skipElement(rest, name)
 	}
 	if len(name) > 0 && !inlineTags[string(name)] {
 		dst = append(dst, '\n')

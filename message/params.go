@@ -104,12 +104,16 @@ func quoted(v []byte) (s, rest []byte) {
 func appendParams(dst []param, v []byte) []param {
 	first := len(dst)
 	pieces := false
+	v = skipSpace(v)
+	missing := len(v) > 0 && v[0] != ';' // some senders forget the first semicolon
 	for len(dst)-first < maxParams {
-		v = nextSemicolon(v)
-		if len(v) == 0 {
-			break
+		if !missing {
+			if v = nextSemicolon(v); len(v) == 0 {
+				break
+			}
+			v = skipSpace(v[1:])
 		}
-		v = skipSpace(v[1:])
+		missing = false
 		i := 0
 		for i < len(v) && v[i] > ' ' && v[i] != '=' && v[i] != ';' && v[i] != '"' {
 			i++

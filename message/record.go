@@ -93,7 +93,7 @@ func (m *Message) appendAttachmentNames(dst []byte) ([]byte, bool) {
 		f := cutUTF8(m.filename(p), maxRecorded)
 		d, _ := m.disposition(p)
 		attached = attached || p.kind == nested && i > 0 || equalFold(d, "attachment") ||
-			len(f) > 0 && !equalFold(p.mediaType, "text") && !equalFold(d, "inline")
+			len(f) > 0 && !equalFold(p.mediaType, "text") && !equalFold(d, "inline") && !hasFoldSuffix(p.subtype, "-signature")
 		if len(f) == 0 || names == maxNames {
 			continue
 		}

@@ -121,6 +121,9 @@ func (m *Message) extension(o *output, p *part) {
 	m.languages(o, p)
 	o.b = append(o.b, ' ')
 	v, ok := m.field(p, slotLocation)
+	if bytes.IndexByte(v, '\n') != len(v)-1 {
+		v = bytes.Join(bytes.Fields(v), nil) // RFC 2557, 4.4.2: folding does not count
+	}
 	o.nstring(trim(v), ok)
 }
 

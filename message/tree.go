@@ -51,9 +51,11 @@ type reader struct {
 	headerLeft int
 	pos        int
 	bounds     boundaries
-	// hit is the level of the boundary line before pos, -1 at the end of the
-	// message; closing tells its form; contentEnd is where what stood before it ends.
+	// hit is the level of the boundary line before pos, which starts at hitStart,
+	// -1 at the end of the message; closing tells its form; contentEnd is where
+	// what stood before it ends.
 	hit        int
+	hitStart   int
 	closing    bool
 	contentEnd int
 
@@ -104,7 +106,7 @@ func (r *reader) part(depth int, digest, root bool) {
 	case !complete:
 		// The rest of the message, whatever boundaries it has, is this part.
 		p.setOpaque()
-		r.pos, r.hit, r.contentEnd = len(r.raw), -1, len(r.raw)
+		r.toEnd()
 	case ended:
 		r.contentType(p, digest)
 		if p.kind == multipart || p.kind == nested {
@@ -121,7 +123,7 @@ func (r *reader) part(depth int, digest, root bool) {
 		case nested:
 			r.part(depth+1, false, false)
 		default:
-			r.toBoundary()
+			r.toBoundary(r.pos)
 		}
 	}
 	p = &r.parts[self] // the slice may have moved
@@ -139,23 +141,17 @@ func (p *part) setOpaque() {
 func (r *reader) multipart(self, depth int, boundary []byte) {
 	start := r.pos
 	if len(boundary) == 0 {
-		r.toBoundary()
+		r.toBoundary(start)
 		r.onlyPart(start)
 		return
 	}
 	level := len(r.bounds.open)
 	digest := r.parts[self].digest
 	r.bounds.push(boundary)
-	r.toBoundary() // the preamble
+	r.toBoundary(start) // the preamble
 	if r.hit != level || r.closing {
 		// RFC 2046, 5.1.1 wants at least one part: all of the body is it.
-		own := r.hit == level
-		r.bounds.pop()
 		r.onlyPart(start)
-		if own {
-			r.toBoundary()
-		}
-		return
 	}
 	for r.hit == level && !r.closing {
 		r.part(depth+1, digest, false)
@@ -163,7 +159,8 @@ func (r *reader) multipart(self, depth int, boundary []byte) {
 	own := r.hit == level
 	r.bounds.pop()
 	if own {
-		r.toBoundary() // the epilogue
+		// The line break of the closing line may be that of the next boundary.
+		r.toBoundary(r.hitStart) // the epilogue
 	}
 }
 
@@ -179,33 +176,42 @@ func (r *reader) onlyPart(start int) {
 	})
 }
 
-// toBoundary moves pos after the next line that begins with a boundary of an open
-// multipart, or to the end of the message. pos is at the start of a line. The
-// line break before a boundary belongs to the boundary (RFC 2046, 5.1.1).
-func (r *reader) toBoundary() {
-	start, raw := r.pos, r.raw
-	r.work += len(raw) - start
-	if len(r.bounds.open) > 0 {
-		for at := start; ; {
-			if bytes.HasPrefix(raw[at:], dashes) && r.boundaryLine(at) {
-				r.contentEnd = at
-				if at > start {
-					r.contentEnd--
-					if r.contentEnd > start && raw[r.contentEnd-1] == '\r' {
-						r.contentEnd--
-					}
-				}
-				r.work -= len(raw) - r.pos
-				return
-			}
-			i := bytes.Index(raw[at:], lineDashes)
-			if i < 0 {
-				break
-			}
-			at += i + 1
-		}
+// toBoundary moves pos, which is at the start of a line, after the next line that
+// begins with a boundary of an open multipart, or to the end of the message. The
+// line break before a boundary belongs to it (RFC 2046, 5.1.1), but nothing
+// before floor.
+func (r *reader) toBoundary(floor int) {
+	raw := r.raw
+	if len(r.bounds.open) == 0 {
+		r.toEnd()
+		return
 	}
-	r.pos, r.hit, r.contentEnd = len(raw), -1, len(raw)
+	for at, start := r.pos, r.pos; ; {
+		if bytes.HasPrefix(raw[at:], dashes) && r.boundaryLine(at) {
+			r.work += r.pos - start
+			end := at
+			if end > floor && raw[end-1] == '\n' {
+				end--
+				if end > floor && raw[end-1] == '\r' {
+					end--
+				}
+			}
+			r.contentEnd = end
+			return
+		}
+		i := bytes.Index(raw[at:], lineDashes)
+		if i < 0 {
+			r.work += len(raw) - start
+			r.toEnd()
+			return
+		}
+		at += i + 1
+	}
+}
+
+// toEnd moves pos to the end of the message.
+func (r *reader) toEnd() {
+	r.pos, r.hit, r.contentEnd = len(r.raw), -1, len(r.raw)
 }
 
 var dashes, lineDashes = []byte("--"), []byte("\n--")
@@ -217,7 +223,7 @@ func (r *reader) boundaryLine(off int) bool {
 	if level < 0 {
 		return false
 	}
-	r.hit, r.closing = level, closing
+	r.hit, r.hitStart, r.closing = level, off, closing
 	r.pos = lineEnd(r.raw, off)
 	return true
 }
@@ -329,8 +335,12 @@ func (r *reader) contentType(p *part, digest bool) (boundary []byte) {
 		switch {
 		case boundary == nil && equalFold(a.name, "boundary"):
 			boundary = bytes.TrimRight(a.value, " \t")
+		case boundary == nil && equalFold(a.name, "boundary*"):
+			boundary = extendedValue(a.value)
 		case p.charset == nil && equalFold(a.name, "charset"):
 			p.charset = trim(a.value)
+		case p.charset == nil && equalFold(a.name, "charset*"):
+			p.charset = trim(extendedValue(a.value))
 		}
 	}
 	return boundary
