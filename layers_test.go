@@ -16,6 +16,7 @@ const layers = `
 mail
 message
 sasl
+demo
 settings
 imap/wire
 directory
