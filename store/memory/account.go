@@ -201,9 +201,7 @@ func ownMailbox(m store.MailboxRecord) store.MailboxRecord {
 	if len(m.Keywords) == 0 {
 		m.Keywords = nil
 	}
-	if !m.Created.IsZero() {
-		m.Created = time.Unix(0, m.Created.UnixNano()).UTC()
-	}
+	m.Created = time.Unix(m.Created.Unix(), int64(m.Created.Nanosecond())).UTC()
 	return m
 }
 

@@ -1,0 +1,138 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"slices"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// A chunk is a run of a mailbox's index in one value:
+//
+//	layout(1) CRC-32C of the rest(4, big-endian) count highest-ModSeq entry…
+//
+// Each entry is varints, most of them differences from the entry before, about
+// 20 bytes in all. A delta is a chunk of one entry; an empty delta says expunged.
+const (
+	// chunkEntries is how many entries a chunk is written with.
+	chunkEntries = 256
+	// maxChunkEntries bounds what a chunk may claim to have.
+	maxChunkEntries = 4096
+	// minEntryBytes is the least that an entry takes.
+	minEntryBytes = 9
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendChunk packs entries, which are ascending by UID and at most maxChunkEntries.
+func appendChunk(dst []byte, entries []store.Message) []byte {
+	start := len(dst)
+	dst = append(dst, layout, 0, 0, 0, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(entries)))
+	var last store.Message
+	var highest mail.ModSeq
+	for i := range entries {
+		highest = max(highest, entries[i].ModSeq)
+	}
+	dst = binary.AppendUvarint(dst, uint64(highest))
+	for i := range entries {
+		m := &entries[i]
+		dst = binary.AppendUvarint(dst, uint64(m.UID-last.UID))
+		dst = binary.AppendUvarint(dst, uint64(m.Flags))
+		dst = binary.AppendUvarint(dst, uint64(m.Size))
+		dst = binary.AppendVarint(dst, int64(m.ModSeq-last.ModSeq))
+		dst = binary.AppendVarint(dst, int64(m.Email-last.Email))
+		dst = binary.AppendVarint(dst, int64(m.Thread)-int64(m.Email))
+		dst = binary.AppendVarint(dst, m.InternalDate-last.InternalDate)
+		dst = binary.AppendVarint(dst, m.Saved-m.InternalDate)
+		dst = binary.AppendVarint(dst, int64(m.Zone))
+		last = *m
+	}
+	binary.BigEndian.PutUint32(dst[start+1:], crc32.Checksum(dst[start+5:], castagnoli))
+	return dst
+}
+
+// decodeChunk appends the entries of b whose ModSeq is above since to dst.
+func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Message, bool) {
+	if len(b) < 5 || b[0] != layout || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[5:], castagnoli) {
+		return dst, false
+	}
+	s := scanner{b: b[5:]}
+	count := s.uvarint()
+	highest := mail.ModSeq(s.uvarint())
+	if s.bad || count > maxChunkEntries || count*minEntryBytes > uint64(len(s.b)) {
+		return dst, false
+	}
+	if highest <= since && since > 0 {
+		return dst, true
+	}
+	dst = slices.Grow(dst, int(count))
+	var m store.Message
+	for range count {
+		uid := uint64(m.UID) + s.uvarint()
+		m.Flags = mail.Flags(s.uvarint())
+		m.Size = s.uint32()
+		m.ModSeq += mail.ModSeq(s.varint())
+		m.Email += mail.EmailID(s.varint())
+		m.Thread = mail.ThreadID(int64(m.Email) + s.varint())
+		m.InternalDate += s.varint()
+		m.Saved = m.InternalDate + s.varint()
+		zone := s.varint()
+		if s.bad || uid <= uint64(m.UID) || uid > math.MaxUint32 || zone != int64(int16(zone)) {
+			return dst, false
+		}
+		m.UID, m.Zone = mail.UID(uid), int16(zone)
+		if m.ModSeq > since {
+			dst = append(dst, m)
+		}
+	}
+	return dst, s.done()
+}
+
+// merge gives entries as changed by deltas. Both are ascending by UID; a delta
+// with Gone set removes. It may write into entries.
+func merge(entries, deltas []store.Message) []store.Message {
+	if len(deltas) == 0 {
+		return entries
+	}
+	// Most deltas are later than all entries, or change a few of them in place.
+	i, inserts := 0, 0
+	for _, d := range deltas {
+		for i < len(entries) && entries[i].UID < d.UID {
+			i++
+		}
+		switch {
+		case i < len(entries) && entries[i].UID == d.UID:
+			entries[i] = d
+		case d.Gone:
+		case i == len(entries):
+			entries = append(entries, d)
+		default:
+			inserts++
+		}
+	}
+	if inserts > 0 {
+		entries = insert(entries, deltas, inserts)
+	}
+	return slices.DeleteFunc(entries, func(m store.Message) bool { return m.Gone })
+}
+
+// insert puts those deltas that entries does not have between them.
+func insert(entries, deltas []store.Message, inserts int) []store.Message {
+	out := make([]store.Message, 0, len(entries)+inserts)
+	i := 0
+	for _, d := range deltas {
+		for i < len(entries) && entries[i].UID < d.UID {
+			out = append(out, entries[i])
+			i++
+		}
+		if i < len(entries) && entries[i].UID == d.UID || d.Gone {
+			continue
+		}
+		out = append(out, d)
+	}
+	return append(out, entries[i:]...)
+}

@@ -1,0 +1,373 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// Commit implements store.Engine: one Pebble batch, applied at once and synced
+// together with whatever else waits.
+func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	if e.disk.broken() != nil {
+		return nil, e.unavailable()
+	}
+	if len(b.Emails) > 0 {
+		if err := e.space(); err != nil {
+			return nil, err
+		}
+	}
+	id := b.Account.ID
+	sh := e.shard(id)
+	sh.Lock()
+	defer sh.Unlock()
+	head, found, err := e.head(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case b.Create && found:
+		return nil, mail.Errorf(mail.KindAlreadyExists, "account %v exists", id)
+	case !b.Create && !found:
+		return nil, noAccount(id)
+	case !b.Create && head.ModSeq != b.Expect:
+		return nil, mail.Errorf(mail.KindConflict, "account %v was changed meanwhile", id)
+	}
+	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(sizeOf(b))}
+	if b.Remove {
+		c.removeAccount()
+	} else {
+		c.write(b)
+	}
+	if c.err != nil {
+		c.batch.Close()
+		return nil, c.err
+	}
+	wait, err := e.apply(c.batch)
+	if err != nil {
+		return nil, err
+	}
+	sh.commits++
+	if !b.Remove {
+		e.repacking.wrote(b)
+	}
+	return wait, nil
+}
+
+// apply makes batch, which is its own then, visible; wait tells when it is durable.
+func (e *Engine) apply(batch *pebble.Batch) (wait func() error, err error) {
+	if err := e.guard(func() error { return e.db.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
+		return nil, err
+	}
+	return sync.OnceValue(func() error {
+		err := batch.SyncWait()
+		batch.Close()
+		if err != nil {
+			e.disk.freeze(err)
+		}
+		if e.disk.broken() != nil {
+			return e.unavailable()
+		}
+		return nil
+	}), nil
+}
+
+// guard calls Pebble to write. A panic of Pebble ends the engine, not the process.
+func (e *Engine) guard(write func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.goneMad(fmt.Errorf("pebble panicked: %v", r))
+			err = e.unavailable()
+		}
+	}()
+	return e.readError(write())
+}
+
+// sizeOf guesses how many bytes b needs, to take them at once.
+func sizeOf(b *store.Batch) int {
+	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads)
+	for i := range b.Messages {
+		n += 96 * len(b.Messages[i].Entries)
+	}
+	for i := range b.Emails {
+		n += len(b.Emails[i].Body) + len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
+	}
+	return n
+}
+
+// change fills a Pebble batch with what a store.Batch asks. After an error the rest
+// does nothing.
+type change struct {
+	engine *Engine
+	id     mail.AccountID
+	batch  *pebble.Batch
+	buf    []byte // for values
+	err    error
+}
+
+func (c *change) set(key, value []byte) {
+	if c.err == nil {
+		c.err = mail.Wrap(mail.KindServerBug, c.batch.Set(key, value, nil))
+	}
+}
+
+func (c *change) delete(key []byte) {
+	if c.err == nil {
+		c.err = mail.Wrap(mail.KindServerBug, c.batch.Delete(key, nil))
+	}
+}
+
+func (c *change) deleteRange(lower, upper []byte) {
+	if c.err == nil {
+		c.err = mail.Wrap(mail.KindServerBug, c.batch.DeleteRange(lower, upper, nil))
+	}
+}
+
+func (c *change) bug(format string, args ...any) {
+	if c.err == nil {
+		c.err = mail.Errorf(mail.KindServerBug, format, args...)
+	}
+}
+
+// removeAccount deletes all that an account has.
+func (c *change) removeAccount() {
+	c.delete(headKey(c.id))
+	for _, zone := range []byte{zoneAccounts, zoneSummaries, zoneTexts, zoneBodies} {
+		prefix := inAccount(zone, c.id)
+		c.deleteRange(prefix, after(prefix))
+	}
+}
+
+func (c *change) write(b *store.Batch) {
+	if b.Account.ModSeq <= b.Expect || c.id == 0 {
+		c.bug("a batch must have an account and raise its modification sequence above %d", b.Expect)
+	}
+	c.set(headKey(c.id), appendHead(nil, &b.Account))
+	for i := range b.Mailboxes {
+		c.buf = appendMailbox(c.buf[:0], &b.Mailboxes[i])
+		c.set(mailboxKey(c.id, b.Mailboxes[i].ID), c.buf)
+	}
+	for _, m := range b.Messages {
+		key := deltaKey(c.id, m.Mailbox, 0)
+		for i := range m.Entries {
+			binary.BigEndian.PutUint32(key[contentsPrefix:], uint32(m.Entries[i].UID))
+			c.buf = appendChunk(c.buf[:0], m.Entries[i:i+1])
+			c.set(key, c.buf)
+		}
+	}
+	c.expunge(b.Expunged)
+	for i := range b.Emails {
+		c.email(&b.Emails[i])
+	}
+	for _, r := range b.References {
+		c.reference(r, b.Emails)
+	}
+	for _, t := range b.Threads {
+		c.buf = binary.AppendUvarint(c.buf[:0], uint64(t.Thread))
+		c.set(threadKey(c.id, t.Key), c.buf)
+	}
+	for _, m := range b.DeletedMailboxes {
+		c.delete(mailboxKey(c.id, m))
+		c.deleteRange(contentsKey(c.id, m, 0), contentsKey(c.id, m, 0xff))
+	}
+	for _, name := range b.Subscribe {
+		c.set(subscriptionKey(c.id, name), nil)
+	}
+	for _, name := range b.Unsubscribe {
+		c.delete(subscriptionKey(c.id, name))
+	}
+}
+
+func (c *change) expunge(list []store.Expunged) {
+	for i, x := range list {
+		key := deltaKey(c.id, x.Mailbox, 0)
+		for uid := range x.UIDs.All() {
+			binary.BigEndian.PutUint32(key[contentsPrefix:], uid)
+			c.set(key, nil)
+		}
+		set := x.UIDs
+		for _, y := range list[:i] {
+			if y.Mailbox == x.Mailbox && y.ModSeq == x.ModSeq {
+				set = set.Union(y.UIDs)
+			}
+		}
+		c.buf = appendNumSet(c.buf[:0], set)
+		c.set(vanishedKey(c.id, x.Mailbox, x.ModSeq), c.buf)
+	}
+}
+
+// email writes new content. Its one reference and one piece are not written.
+func (c *change) email(m *store.Email) {
+	if uint64(len(m.Body)) > 1<<32-1 {
+		c.bug("a body of more than 4 GiB")
+		return
+	}
+	c.set(contentKey(zoneSummaries, c.id, m.ID), m.Summary)
+	if len(m.Text) > 0 {
+		c.buf = c.engine.appendText(c.buf[:0], m.Text)
+		c.set(contentKey(zoneTexts, c.id, m.ID), c.buf)
+	}
+	body := m.Body
+	first := body[:min(len(body), pieceSize)]
+	c.buf = binary.AppendUvarint(c.buf[:0], uint64(len(body)))
+	key := bodyKey(c.id, m.ID, 0)
+	op := c.batch.SetDeferred(len(key), len(c.buf)+len(first))
+	copy(op.Key, key)
+	copy(op.Value[copy(op.Value, c.buf):], first)
+	if err := op.Finish(); err != nil && c.err == nil {
+		c.err = mail.Wrap(mail.KindServerBug, err)
+	}
+	n := uint32(1)
+	for off := pieceSize; off < len(body); off += pieceSize {
+		binary.BigEndian.PutUint32(key[len(key)-4:], n)
+		c.set(key, body[off:min(off+pieceSize, len(body))])
+		n++
+	}
+	if n > 1 {
+		c.set(emailKey(c.id, m.ID), stored{1, n}.append(nil))
+	}
+}
+
+// reference changes a count, and removes the email when it comes to 0. The emails
+// of this batch are not in the store yet.
+func (c *change) reference(r store.Reference, fresh []store.Email) {
+	if c.err != nil || r.Delta == 0 {
+		return
+	}
+	x := stored{1, 1}
+	if i := slices.IndexFunc(fresh, func(m store.Email) bool { return m.ID == r.Email }); i >= 0 {
+		x.pieces = pieces(len(fresh[i].Body))
+	} else if _, err := c.engine.get(emailKey(c.id, r.Email), func(v []byte) error {
+		var ok bool
+		if x, ok = decodeStored(v); !ok {
+			return damaged("the count of message %v of account %v", r.Email, c.id)
+		}
+		return nil
+	}); err != nil {
+		c.err = err
+		return
+	}
+	n := int64(x.references) + int64(r.Delta)
+	switch {
+	case n < 0 || n > 1<<32-1:
+		c.bug("email %v would have %d references", r.Email, n)
+	case n > 0:
+		x.references = uint32(n)
+		if x == (stored{1, 1}) {
+			c.delete(emailKey(c.id, r.Email))
+		} else {
+			c.set(emailKey(c.id, r.Email), x.append(nil))
+		}
+	default:
+		c.delete(contentKey(zoneSummaries, c.id, r.Email))
+		c.delete(contentKey(zoneTexts, c.id, r.Email))
+		for i := range x.pieces {
+			c.delete(bodyKey(c.id, r.Email, i))
+		}
+		if x != (stored{1, 1}) {
+			c.delete(emailKey(c.id, r.Email))
+		}
+	}
+}
+
+func pieces(size int) uint32 { return uint32(max(1, (size+pieceSize-1)/pieceSize)) }
+
+// maxRecordValue bounds Record.Value, in bytes.
+const maxRecordValue = 1 << 20
+
+// Records implements store.Engine.
+func (e *Engine) Records(ctx context.Context, kind, prefix string) ([]store.Record, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	var out []store.Record
+	before := len(recordKey(kind, ""))
+	lower := recordKey(kind, prefix)
+	err := e.scan(ctx, lower, after(lower), func(k, v []byte) (bool, error) {
+		revision, value, ok := decodeRecord(v)
+		if !ok {
+			return false, damaged("record %q %q", kind, k[before:])
+		}
+		out = append(out, store.Record{Kind: kind, Key: string(k[before:]), Value: append([]byte{}, value...), Revision: revision})
+		return true, nil
+	})
+	return out, err
+}
+
+// PutRecords implements store.Engine. KindBadArgument when a record is named
+// twice, has no kind or a NUL in it; KindTooBig beyond 1 MiB.
+func (e *Engine) PutRecords(ctx context.Context, records []store.Record) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	if e.disk.broken() != nil {
+		return e.unavailable()
+	}
+	wait, err := e.putRecords(records)
+	if err != nil {
+		return err
+	}
+	return wait()
+}
+
+func (e *Engine) putRecords(records []store.Record) (wait func() error, err error) {
+	e.records.Lock()
+	defer e.records.Unlock()
+	batch := e.db.NewBatch()
+	ours := true
+	defer func() {
+		if ours {
+			batch.Close()
+		}
+	}()
+	seen := map[string]bool{}
+	for _, r := range records {
+		key := recordKey(r.Kind, r.Key)
+		switch {
+		case r.Kind == "" || strings.IndexByte(r.Kind, 0) >= 0 || seen[string(key)]:
+			return nil, mail.Errorf(mail.KindBadArgument, "record %q %q cannot be written so", r.Kind, r.Key)
+		case len(r.Value) > maxRecordValue:
+			return nil, mail.Errorf(mail.KindTooBig, "record %q %q is larger than 1 MiB", r.Kind, r.Key)
+		}
+		seen[string(key)] = true
+		var revision uint64
+		if _, err := e.get(key, func(v []byte) error {
+			var ok bool
+			if revision, _, ok = decodeRecord(v); !ok {
+				return damaged("record %q %q", r.Kind, r.Key)
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+		if revision != r.Revision {
+			return nil, mail.Errorf(mail.KindConflict, "record %q %q was changed meanwhile", r.Kind, r.Key)
+		}
+		if r.Value == nil {
+			err = batch.Delete(key, nil)
+		} else {
+			err = batch.Set(key, appendRecord(nil, r.Revision+1, r.Value), nil)
+		}
+		if err != nil {
+			return nil, mail.Wrap(mail.KindServerBug, err)
+		}
+	}
+	if batch.Empty() {
+		return func() error { return nil }, nil
+	}
+	ours = false
+	return e.apply(batch)
+}

@@ -1,0 +1,355 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+const (
+	// few is how many summaries are looked up one by one, with bloom filters,
+	// rather than by an iterator.
+	few = 4
+	// near is how many keys an iterator passes to reach the next wanted one
+	// before it seeks.
+	near = 8
+	// zipAbove is from how many bytes on a text is compressed. Below, Pebble's
+	// own compression of whole blocks does as well for less.
+	zipAbove = 4 << 10
+	// maxText bounds an unpacked text.
+	maxText = 256 << 20
+	// pieceSize is how much of a body is in one value, in bytes.
+	pieceSize = 256 << 10
+)
+
+// The first byte of a text's value.
+const (
+	textPlain  byte = 0
+	textZipped byte = 1
+)
+
+// Summaries implements store.Engine.
+func (e *Engine) Summaries(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, summary []byte) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	return e.contents(ctx, zoneSummaries, id, ids, each)
+}
+
+// Texts implements store.Engine. An email without text is given as nil too.
+func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, text []byte) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	var buf []byte
+	return e.contents(ctx, zoneTexts, id, ids, func(i int, v []byte) error {
+		if v == nil {
+			return each(i, nil)
+		}
+		text, err := e.decodeText(buf[:0], v)
+		if err != nil {
+			return damaged("the text of message %v of account %v", ids[i], id)
+		}
+		if len(v) > 0 && v[0] == textZipped && cap(text) <= pieceSize {
+			buf = text
+		}
+		return each(i, text)
+	})
+}
+
+// appendText makes the value of a text, which is not empty.
+func (e *Engine) appendText(dst, text []byte) []byte {
+	if len(text) >= zipAbove {
+		dst = append(dst, textZipped)
+		dst = e.zip.EncodeAll(text, dst)
+		if len(dst) < len(text)-len(text)/8 {
+			return dst
+		}
+		dst = dst[:0]
+	}
+	return append(append(dst, textPlain), text...)
+}
+
+// decodeText gives the text, in dst or in v.
+func (e *Engine) decodeText(dst, v []byte) ([]byte, error) {
+	switch {
+	case len(v) > 0 && v[0] == textPlain:
+		return v[1:], nil
+	case len(v) > 0 && v[0] == textZipped:
+		return e.unzip.DecodeAll(v[1:], dst)
+	}
+	return nil, errors.New("unknown form of text")
+}
+
+// contents reads the values of ids in a zone of contentKeys.
+func (e *Engine) contents(ctx context.Context, zone byte, id mail.AccountID, ids []mail.EmailID, each func(int, []byte) error) error {
+	if len(ids) > few {
+		return e.contentsInOrder(ctx, zone, id, ids, each)
+	}
+	for i, m := range ids {
+		found, err := e.get(contentKey(zone, id, m), func(v []byte) error { return each(i, v) })
+		if err == nil && !found {
+			err = each(i, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contentsInOrder reads with one iterator, which is quick when ids ascend.
+func (e *Engine) contentsInOrder(ctx context.Context, zone byte, id mail.AccountID, ids []mail.EmailID, each func(int, []byte) error) error {
+	prefix := inAccount(zone, id)
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return e.readError(err)
+	}
+	// at gives the id that the iterator stands at.
+	at := func() (mail.EmailID, error) {
+		k := it.Key()
+		if len(k) != accountPrefix+8 {
+			return 0, damaged("the list of messages of account %v", id)
+		}
+		return mail.EmailID(binary.BigEndian.Uint64(k[accountPrefix:])), nil
+	}
+	key := contentKey(zone, id, 0)
+	read := func(i int, want mail.EmailID) error {
+		var here mail.EmailID
+		var err error
+		valid := it.Valid()
+		if valid {
+			if here, err = at(); err != nil {
+				return err
+			}
+		}
+		for n := 0; valid && here < want && n < near && err == nil; n++ {
+			if valid = it.Next(); valid {
+				here, err = at()
+			}
+		}
+		if err == nil && (!valid || here != want) && it.Error() == nil {
+			binary.BigEndian.PutUint64(key[accountPrefix:], uint64(want))
+			if valid = it.SeekGE(key); valid {
+				here, err = at()
+			}
+		}
+		switch {
+		case err != nil:
+			return err
+		case it.Error() != nil:
+			return e.readError(it.Error())
+		case !valid || here != want:
+			return each(i, nil)
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return e.readError(err)
+		}
+		if v == nil {
+			v = []byte{}
+		}
+		return each(i, v)
+	}
+	for i, m := range ids {
+		if err == nil && i%256 == 255 {
+			err = mail.Wrap(mail.KindUnavailable, ctx.Err())
+		}
+		if err == nil {
+			err = read(i, m)
+		}
+		if err != nil {
+			break
+		}
+	}
+	return e.finish(it, err)
+}
+
+// Body implements store.Engine. A body of more than one piece is read piece by
+// piece, at least 256 KiB of it held at a time.
+func (e *Engine) Body(ctx context.Context, id mail.AccountID, m mail.EmailID) (store.Body, error) {
+	if err := e.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	v, closer, err := e.db.Get(bodyKey(id, m, 0))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, mail.Errorf(mail.KindExpunged, "message %v no longer exists", m)
+	}
+	if err != nil {
+		return nil, e.readError(err)
+	}
+	size, content, ok := bodyStart(v)
+	if !ok {
+		closer.Close()
+		return nil, damaged("message %v of account %v", m, id)
+	}
+	if int64(len(content)) == size {
+		e.bodyOpened()
+		return &smallBody{content: content, closer: closer, engine: e}, nil
+	}
+	if err := closer.Close(); err != nil {
+		return nil, e.readError(err)
+	}
+	prefix := contentKey(zoneBodies, id, m)
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, e.readError(err)
+	}
+	b := &largeBody{account: id, email: m, size: size, it: it, engine: e}
+	// Between the two reads the message may have been expunged.
+	if err := b.load(0); err != nil {
+		if it.Close(); mail.KindOf(err) == mail.KindCorrupt {
+			if found, x := e.get(bodyKey(id, m, 0), func([]byte) error { return nil }); x == nil && !found {
+				err = mail.Errorf(mail.KindExpunged, "message %v no longer exists", m)
+			}
+		}
+		return nil, err
+	}
+	e.bodyOpened()
+	return b, nil
+}
+
+// bodyStart takes piece 0 of a body apart.
+func bodyStart(v []byte) (size int64, content []byte, ok bool) {
+	s := scanner{b: v}
+	n := uint64(s.uint32())
+	if s.bad || uint64(len(s.b)) != min(n, pieceSize) {
+		return 0, nil, false
+	}
+	return int64(n), s.b[:len(s.b):len(s.b)], true
+}
+
+func (e *Engine) bodyOpened() {
+	e.life.Lock()
+	defer e.life.Unlock()
+	e.bodies++
+}
+
+func (e *Engine) bodyClosed() {
+	e.life.Lock()
+	defer e.life.Unlock()
+	if e.bodies--; e.bodies == 0 {
+		e.idle.Broadcast()
+	}
+}
+
+func closedBody() error { return mail.Errorf(mail.KindServerBug, "read of a closed body") }
+
+// smallBody is one value of Pebble, held until closer is closed.
+type smallBody struct {
+	content []byte
+	closer  io.Closer
+	engine  *Engine
+}
+
+func (b *smallBody) Size() int64   { return int64(len(b.content)) }
+func (b *smallBody) Bytes() []byte { return b.content }
+
+func (b *smallBody) ReadAt(p []byte, off int64) (int, error) {
+	switch {
+	case b.closer == nil:
+		return 0, closedBody()
+	case off < 0:
+		return 0, mail.Errorf(mail.KindServerBug, "read at a negative offset")
+	case off >= int64(len(b.content)):
+		return 0, io.EOF
+	}
+	n := copy(p, b.content[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (b *smallBody) Close() error {
+	if b.closer == nil {
+		return nil
+	}
+	err := b.closer.Close()
+	b.content, b.closer = nil, nil
+	b.engine.bodyClosed()
+	return b.engine.readError(err)
+}
+
+// largeBody reads through an iterator, which sees the store as it was when it was
+// made, and holds the piece that was read last.
+type largeBody struct {
+	account mail.AccountID
+	email   mail.EmailID
+	size    int64
+	it      *pebble.Iterator // nil when closed
+	engine  *Engine
+	number  int64  // of piece
+	piece   []byte // valid until the iterator moves
+}
+
+func (b *largeBody) Size() int64   { return b.size }
+func (b *largeBody) Bytes() []byte { return nil }
+
+// load makes piece n the current one.
+func (b *largeBody) load(n int64) error {
+	b.piece = nil
+	key := bodyKey(b.account, b.email, uint32(n))
+	found := b.it.SeekGE(key) && string(b.it.Key()) == string(key)
+	if err := b.it.Error(); err != nil {
+		return b.engine.readError(err)
+	}
+	if found {
+		v, err := b.it.ValueAndErr()
+		if err != nil {
+			return b.engine.readError(err)
+		}
+		size, want := b.size, min(b.size-n*pieceSize, pieceSize)
+		ok := true
+		if n == 0 {
+			size, v, ok = bodyStart(v)
+		}
+		if ok && size == b.size && int64(len(v)) == want {
+			b.number, b.piece = n, v
+			return nil
+		}
+	}
+	return damaged("message %v of account %v", b.email, b.account)
+}
+
+func (b *largeBody) ReadAt(p []byte, off int64) (int, error) {
+	switch {
+	case b.it == nil:
+		return 0, closedBody()
+	case off < 0:
+		return 0, mail.Errorf(mail.KindServerBug, "read at a negative offset")
+	}
+	n := 0
+	for n < len(p) {
+		if off >= b.size {
+			return n, io.EOF
+		}
+		if i := off / pieceSize; b.piece == nil || i != b.number {
+			if err := b.load(i); err != nil {
+				return n, err
+			}
+		}
+		k := copy(p[n:], b.piece[off%pieceSize:])
+		n, off = n+k, off+int64(k)
+	}
+	return n, nil
+}
+
+func (b *largeBody) Close() error {
+	if b.it == nil {
+		return nil
+	}
+	err := b.it.Close()
+	b.it, b.piece = nil, nil
+	b.engine.bodyClosed()
+	return b.engine.readError(err)
+}

@@ -1,0 +1,181 @@
+package embedded
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// disk stands between Pebble and the file system. Pebble ends the process when
+// its log or manifest cannot be written (and dies by unlocking a mutex that is
+// not locked when a log cannot be closed, which no recover can catch). So it is
+// never told: the first change of the disk that fails freezes the disk as it is,
+// as if the power had failed at that moment, and everything that would change it
+// afterwards is said to have worked and is not done. The engine asks broken()
+// after each sync, before it acknowledges anything, and refuses every later
+// Commit. What was acknowledged is on the disk and is found when it is opened
+// again. Reads go on; what Pebble only believes to have written fails to be read.
+type disk struct {
+	vfs.FS
+	cause  atomic.Pointer[error]
+	frozen func(error) // told once, by the goroutine whose change failed
+}
+
+func newDisk(fs vfs.FS, frozen func(error)) *disk {
+	return &disk{FS: fs, frozen: frozen}
+}
+
+// broken gives why the disk is frozen, or nil.
+func (d *disk) broken() error {
+	if p := d.cause.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// freeze makes cause the reason for which nothing is written any more.
+func (d *disk) freeze(cause error) {
+	if d.cause.CompareAndSwap(nil, &cause) {
+		d.frozen(cause)
+	}
+}
+
+// change does do unless the disk is frozen, and freezes it when do fails.
+func (d *disk) change(do func() error) error {
+	if d.broken() != nil {
+		return nil
+	}
+	if err := do(); err != nil {
+		d.freeze(err)
+	}
+	return nil
+}
+
+// frozenPause slows down who tries again and again to write to a frozen disk.
+const frozenPause = 10 * time.Millisecond
+
+// opened gives a file for writing, one that takes everything and keeps nothing
+// when the disk is frozen.
+func (d *disk) opened(name string, do func() (vfs.File, error)) (vfs.File, error) {
+	if d.broken() == nil {
+		f, err := do()
+		if err == nil {
+			return &file{File: f, disk: d}, nil
+		}
+		d.freeze(err)
+	}
+	time.Sleep(frozenPause)
+	return &file{File: vfs.NewMemFile(nil), disk: d}, nil
+}
+
+func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.opened(name, func() (vfs.File, error) { return d.FS.Create(name, c) })
+}
+
+func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	return d.opened(name, func() (vfs.File, error) { return d.FS.OpenReadWrite(name, c, opts...) })
+}
+
+func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return d.opened(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, c) })
+}
+
+func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := d.FS.Open(name, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &file{File: f, disk: d}, nil
+}
+
+func (d *disk) OpenDir(name string) (vfs.File, error) {
+	f, err := d.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return &file{File: f, disk: d}, nil
+}
+
+func (d *disk) Link(old, name string) error {
+	return d.change(func() error { return d.FS.Link(old, name) })
+}
+
+func (d *disk) Rename(old, name string) error {
+	return d.change(func() error { return d.FS.Rename(old, name) })
+}
+
+// Remove tells when the file was not there: Pebble asks for that.
+func (d *disk) Remove(name string) error {
+	var missing error
+	d.change(func() error {
+		err := d.FS.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			missing, err = err, nil
+		}
+		return err
+	})
+	return missing
+}
+
+func (d *disk) RemoveAll(name string) error {
+	return d.change(func() error { return d.FS.RemoveAll(name) })
+}
+
+func (d *disk) MkdirAll(name string, perm os.FileMode) error {
+	return d.change(func() error { return d.FS.MkdirAll(name, perm) })
+}
+
+func (d *disk) Unwrap() vfs.FS { return d.FS }
+
+// file is an open file of a disk.
+type file struct {
+	vfs.File
+	disk *disk
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	f.disk.change(func() error {
+		_, err := f.File.Write(p)
+		return err
+	})
+	return len(p), nil
+}
+
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	f.disk.change(func() error {
+		_, err := f.File.WriteAt(p, off)
+		return err
+	})
+	return len(p), nil
+}
+
+// Preallocate is a wish; a disk that is too full says so at Write.
+func (f *file) Preallocate(off, n int64) error {
+	if f.disk.broken() == nil {
+		_ = f.File.Preallocate(off, n)
+	}
+	return nil
+}
+
+func (f *file) Sync() error     { return f.disk.change(f.File.Sync) }
+func (f *file) SyncData() error { return f.disk.change(f.File.SyncData) }
+
+func (f *file) SyncTo(n int64) (full bool, err error) {
+	f.disk.change(func() error {
+		full, err = f.File.SyncTo(n)
+		return err
+	})
+	return full, nil
+}
+
+// Close gives the descriptor back even when the disk is frozen.
+func (f *file) Close() error {
+	if err := f.File.Close(); err != nil {
+		f.disk.freeze(err)
+	}
+	return nil
+}
