@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -56,6 +57,7 @@ type Conn struct {
 	// Changed by the handler's goroutine in StartTLS, when nobody reads or writes.
 	stream net.Conn
 	tls    atomic.Pointer[tls.ConnectionState]
+	shown  atomic.Pointer[x509.Certificate]
 
 	// Guarded by service.mu; see admit.go.
 	counted bool

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"sync"
@@ -34,7 +35,11 @@ func (s *Service) tls() *tls.Config {
 			MinVersion:   tls.VersionTLS12,
 			CipherSuites: aead,
 			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-				return s.Certificates.pick(hello, s.limits().certificate)
+				pair, err := s.Certificates.pick(hello, s.limits().certificate)
+				if c, ok := hello.Context().Value(connKey{}).(*Conn); ok && err == nil {
+					c.shown.Store(pair.Leaf)
+				}
+				return pair, err
 			},
 		}
 		if s.ALPN != "" {
@@ -53,6 +58,13 @@ func (c *Conn) CanStartTLS() bool {
 
 // TLS describes the connection's TLS session, nil without one.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls.Load() }
+
+// Certificate is the one that the client was shown, for channel binding; nil
+// without TLS, or in a resumed session, which shows none.
+func (c *Conn) Certificate() *x509.Certificate { return c.shown.Load() }
+
+// connKey is the key of the *Conn in the context of its handshake.
+type connKey struct{}
 
 // StartTLS answers STLS or STARTTLS: it writes reply, the protocol's positive
 // answer with CRLF, and does the handshake within HandshakeTimeout. buffered is
@@ -90,7 +102,7 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 func (c *Conn) handshake(ctx context.Context) error {
 	end := time.Now().Add(HandshakeTimeout)
 	c.deadlines.handshake(c, end)
-	ctx, cancel := context.WithDeadline(ctx, end)
+	ctx, cancel := context.WithDeadline(context.WithValue(ctx, connKey{}, c), end)
 	defer cancel()
 	session := tls.Server(c.raw, c.service.tls())
 	if err := session.HandshakeContext(ctx); err != nil {

@@ -1,0 +1,529 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var loopback = netip.MustParseAddrPort("127.0.0.1:0")
+
+// echo greets, answers every line, and logs in who says so.
+func echo(ctx context.Context, c *Conn) {
+	r := bufio.NewReader(c)
+	say := func(s string) { io.WriteString(c, s+"\r\n") }
+	say("hello")
+	for {
+		c.Phase(Idle)
+		line, err := r.ReadString('\n')
+		if err != nil {
+			var e *mail.Error
+			if errors.As(err, &e) {
+				say("bye " + e.Text)
+			}
+			return
+		}
+		switch line = strings.TrimSpace(line); line {
+		case "login":
+			if err := c.SetUser(1, "alice"); err != nil {
+				say("no " + mail.TextOf(err))
+				continue
+			}
+		case "panic":
+			panic("on demand")
+		case "quit":
+			say("bye")
+			return
+		case "starttls":
+			if c.StartTLS(ctx, "begin\r\n", r.Buffered()) != nil {
+				return
+			}
+			r = bufio.NewReader(c)
+			continue
+		}
+		say(line)
+	}
+}
+
+func values(t *testing.T) *settings.Values {
+	t.Helper()
+	return settings.Defaults(settings.POP3, "test")
+}
+
+type options struct {
+	values *settings.Values
+	alpn   string
+	certs  *Certificates
+	log    io.Writer
+}
+
+func newService(t *testing.T, o options) *Service {
+	t.Helper()
+	if o.log == nil {
+		o.log = io.Discard
+	}
+	s := &Service{
+		Name: "ECHO", Handle: echo, ALPN: o.alpn, Certificates: o.certs,
+		Refuse:   func(err error) string { return "go away: " + mail.TextOf(err) + "\r\n" },
+		Settings: func() *settings.Values { return o.values },
+		Log:      slog.New(slog.NewTextHandler(o.log, nil)),
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func start(t *testing.T, o options) (*Service, netip.AddrPort) {
+	t.Helper()
+	s := newService(t, o)
+	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}}); err != nil {
+		t.Fatal(err)
+	}
+	return s, s.Addrs().Clear[0]
+}
+
+type peer struct {
+	net.Conn
+	*bufio.Reader
+	t *testing.T
+}
+
+func (p *peer) Read(b []byte) (int, error) { return p.Reader.Read(b) }
+
+func dial(t *testing.T, a netip.AddrPort) *peer {
+	t.Helper()
+	c, err := net.Dial("tcp", a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	return &peer{c, bufio.NewReader(c), t}
+}
+
+func (p *peer) want(line string) {
+	p.t.Helper()
+	got, err := p.ReadString('\n')
+	if strings.TrimSpace(got) != line {
+		p.t.Fatalf("want %q, got %q (%v)", line, got, err)
+	}
+}
+
+func (p *peer) ask(line, answer string) {
+	p.t.Helper()
+	io.WriteString(p.Conn, line+"\r\n")
+	p.want(answer)
+}
+
+func (p *peer) wantEnd() {
+	p.t.Helper()
+	if b, err := p.ReadByte(); err == nil || isTimeout(err) {
+		p.t.Fatalf("want the end, got %q, %v", b, err)
+	}
+}
+
+// eventually waits for what happens in another goroutine.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(3 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
+		}
+	}
+}
+
+func TestThousandSilentConnections(t *testing.T) {
+	v := settings.MaxConnections.With(values(t), 200)
+	s, addr := start(t, options{values: v})
+	alice := dial(t, addr)
+	alice.want("hello")
+	alice.ask("login", "login")
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range 1000 {
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	began := time.Now()
+	last := dial(t, addr)
+	last.want("hello")
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("a new client waited %v", d)
+	}
+	alice.ask("still", "still")
+	eventually(t, "the silent ones are gone but 200", func() bool { return len(s.Conns()) <= 200 })
+	first := bufio.NewReader(conns[0])
+	conns[0].SetReadDeadline(time.Now().Add(3 * time.Second))
+	all, _ := io.ReadAll(first)
+	if !strings.Contains(string(all), ErrEvicted.Text) {
+		t.Errorf("the oldest was told %q", all)
+	}
+}
+
+func TestFullOfUsers(t *testing.T) {
+	v := settings.MaxConnections.With(values(t), 2)
+	s, addr := start(t, options{values: v})
+	a, b := dial(t, addr), dial(t, addr)
+	for _, p := range []*peer{a, b} {
+		p.want("hello")
+		p.ask("login", "login")
+	}
+	c := dial(t, addr)
+	c.want("go away: Too many connections.")
+	c.wantEnd()
+	if s.Refused() != 1 {
+		t.Error(s.Refused())
+	}
+	a.ask("quit", "bye")
+	eventually(t, "a place is free", func() bool { return len(s.Conns()) == 1 })
+	d := dial(t, addr)
+	d.want("hello")
+	b.ask("x", "x")
+}
+
+func TestLimitsPerAddressAndUser(t *testing.T) {
+	v := settings.MaxConnectionFromSingleIP.With(settings.MaxConnectionsPerUser.With(values(t), 1), 2)
+	s, addr := start(t, options{values: v})
+	a, b := dial(t, addr), dial(t, addr)
+	a.want("hello")
+	b.want("hello")
+	c := dial(t, addr)
+	c.want("go away: Too many connections from your address.")
+	a.ask("login", "login")
+	a.ask("login", "login") // the same user again is not counted twice
+	b.ask("login", "no Too many connections of this user.")
+	a.Close()
+	eventually(t, "a left", func() bool { return len(s.Conns()) == 1 })
+	b.ask("login", "login")
+	if account, name := s.Conns()[0].User(); account != 1 || name != "alice" {
+		t.Error(account, name)
+	}
+	b.Close()
+	eventually(t, "nothing leaks", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.conns)+len(s.perAddress)+len(s.perUser)+s.waiting.Len()+s.count == 0
+	})
+}
+
+func TestNetwork(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.7:1":               "192.0.2.7",
+		"[2001:db8:1:2:3:4:5:6]:1":  "2001:db8:1:2::",
+		"[fe80::1%eth0]:1":          "fe80::",
+		"[2001:db8:1:2:ffff::1]:22": "2001:db8:1:2::",
+	} {
+		if got := network(netip.MustParseAddrPort(in)); got.String() != want {
+			t.Error(in, got)
+		}
+	}
+	if network(netip.AddrPort{}).IsValid() {
+		t.Error("a Unix socket has no network")
+	}
+}
+
+func TestRebindKeepsSessions(t *testing.T) {
+	s, addr := start(t, options{values: values(t)})
+	p := dial(t, addr)
+	p.want("hello")
+	other := netip.MustParseAddrPort("127.0.0.2:0")
+	if err := s.Apply(Bindings{Clear: []netip.AddrPort{other}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := net.Dial("tcp", addr.String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Error("the old address still answers", err)
+	}
+	dial(t, s.Addrs().Clear[0]).want("hello")
+	p.ask("still here", "still here")
+	if err := s.Apply(Bindings{Clear: []netip.AddrPort{other}}); err != nil || len(s.Addrs().Clear) != 1 {
+		t.Error(err, s.Addrs())
+	}
+}
+
+func TestRebindBetweenWildcardAndAddress(t *testing.T) {
+	s, addr := start(t, options{values: values(t)})
+	wild := netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
+	six := netip.AddrPortFrom(netip.IPv6Unspecified(), addr.Port())
+	for _, b := range [][]netip.AddrPort{{wild}, {wild, six}, {addr, six}, {addr}} {
+		if err := s.Apply(Bindings{Clear: b}); err != nil {
+			t.Fatal(b, err)
+		}
+		dial(t, addr).want("hello")
+	}
+	// Nobody else shares the port afterwards.
+	if l, err := net.Listen("tcp4", addr.String()); err == nil {
+		l.Close()
+		t.Error("the port is free for others")
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	taken, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	used := taken.Addr().(*net.TCPAddr).AddrPort()
+	s, addr := start(t, options{values: values(t)})
+	before := s.Addrs()
+	for _, b := range []Bindings{
+		{Clear: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.3:0"), used}},
+		{Clear: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:2525")}},
+		{Clear: []netip.AddrPort{loopback}, SSL: []netip.AddrPort{loopback}},
+		{Unix: []string{filepath.Join(t.TempDir(), "missing", "sock")}},
+	} {
+		err := s.Apply(b)
+		var e *mail.Error
+		if !errors.As(err, &e) {
+			t.Fatal(b, err)
+		}
+		t.Log(e.Text)
+	}
+	if err := s.Apply(Bindings{Clear: []netip.AddrPort{used}}); mail.KindOf(err) != mail.KindInUse || !strings.Contains(mail.TextOf(err), used.String()) {
+		t.Error(err)
+	}
+	if after := s.Addrs(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("a refused change changed", before, after)
+	}
+	dial(t, addr).want("hello")
+
+	_, cancel, err := s.Prepare(Bindings{Clear: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.9:0")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if after := s.Addrs(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("a cancelled change changed", before, after)
+	}
+}
+
+func TestApplyWhileStopped(t *testing.T) {
+	s, addr := start(t, options{values: values(t)})
+	if err := s.Start(Bindings{}); mail.KindOf(err) != mail.KindConflict {
+		t.Error(err)
+	}
+	if err := s.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Apply(Bindings{Clear: []netip.AddrPort{addr}}); err != nil {
+		t.Error(err)
+	}
+	if a := s.Addrs(); len(a.Clear) != 0 || s.Running() {
+		t.Error("it was only tried", a)
+	}
+	if err := s.Start(Bindings{Clear: []netip.AddrPort{addr}}); err != nil {
+		t.Fatal(err)
+	}
+	dial(t, addr).want("hello")
+}
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lmtp")
+	// A socket that a killed server left behind.
+	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.SetUnlinkOnClose(false)
+	old.Close()
+	s := newService(t, options{values: values(t)})
+	if err := s.Start(Bindings{Unix: []string{path}}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o660 {
+		t.Error(info.Mode(), err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := &peer{c, bufio.NewReader(c), t}
+	p.want("hello")
+	second := newService(t, options{values: values(t)})
+	if err := second.Start(Bindings{Unix: []string{path}}); mail.KindOf(err) != mail.KindInUse {
+		t.Error("a socket that answers was taken over", err)
+	}
+	p.ask("x", "x")
+}
+
+func TestDrain(t *testing.T) {
+	s := newService(t, options{values: values(t)})
+	busy := make(chan struct{})
+	inner := s.Handle
+	var first sync.Once
+	s.Handle = func(ctx context.Context, c *Conn) {
+		stuck := false
+		first.Do(func() { stuck = true })
+		if !stuck {
+			inner(ctx, c)
+			return
+		}
+		close(busy)
+		<-ctx.Done()
+	}
+	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}}); err != nil {
+		t.Fatal(err)
+	}
+	addr := s.Addrs().Clear[0]
+	dial(t, addr)
+	<-busy
+	idle := dial(t, addr)
+	idle.want("hello")
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	done := make(chan error)
+	go func() { done <- s.Stop(ctx) }()
+	idle.want("bye " + ErrDraining.Text)
+	idle.wantEnd()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if len(s.Conns()) != 0 {
+		t.Error("sessions are left")
+	}
+}
+
+func TestPanicEndsOneSession(t *testing.T) {
+	var log strings.Builder
+	s, addr := start(t, options{values: values(t), log: &log})
+	other := dial(t, addr)
+	other.want("hello")
+	p := dial(t, addr)
+	p.want("hello")
+	io.WriteString(p.Conn, "panic\r\n")
+	p.wantEnd()
+	eventually(t, "it is counted", func() bool { return len(s.Conns()) == 1 })
+	other.ask("x", "x")
+	if s.Panics() != 1 || !strings.Contains(log.String(), "service_test.go") {
+		t.Error(s.Panics(), log.String())
+	}
+}
+
+func TestEnd(t *testing.T) {
+	s, addr := start(t, options{values: values(t)})
+	p := dial(t, addr)
+	p.want("hello")
+	s.Conns()[0].End(ErrEnded)
+	p.want("bye " + ErrEnded.Text)
+	p.wantEnd()
+}
+
+// failing accepts with an error first.
+type failing struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.left.Add(-1) >= 0 {
+		return nil, syscall.EMFILE
+	}
+	return f.Listener.Accept()
+}
+
+func TestAcceptGoesOnAfterErrors(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newService(t, options{values: values(t)})
+	f := &failing{Listener: l}
+	f.left.Store(3)
+	d := &door{listener: f, closing: make(chan struct{}), left: make(chan struct{})}
+	s.setRunning(true)
+	s.binding.Lock()
+	s.enter([]*door{d})
+	s.binding.Unlock()
+	dial(t, addrPort(l.Addr())).want("hello")
+}
+
+func TestAttend(t *testing.T) {
+	gone := make(chan error, 1)
+	var got atomic.Value
+	s := newService(t, options{values: values(t)})
+	s.Handle = func(ctx context.Context, c *Conn) {
+		watched, done := c.Attend(ctx)
+		time.Sleep(20 * time.Millisecond)
+		done()
+		if ctx.Err() != nil || watched == ctx {
+			t.Error("the connection's context ended")
+		}
+		b := make([]byte, 10)
+		n, _ := io.ReadFull(c, b[:5])
+		got.Store(string(b[:n]))
+		watched, done = c.Attend(ctx)
+		defer done()
+		io.WriteString(c, "ready\r\n")
+		<-watched.Done()
+		gone <- context.Cause(watched)
+	}
+	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}}); err != nil {
+		t.Fatal(err)
+	}
+	p := dial(t, s.Addrs().Clear[0])
+	io.WriteString(p.Conn, "12345")
+	p.want("ready")
+	if got.Load() != "12345" {
+		t.Error(got.Load())
+	}
+	p.Close()
+	if err := <-gone; err == nil {
+		t.Error("no cause")
+	}
+}
+
+// TestServiceTLS is the whole of TLS for one connection; tls_test.go has the rest.
+func TestServiceTLS(t *testing.T) {
+	certs, pool := newCertificates(t, "mail.test")
+	s := newService(t, options{values: values(t), certs: certs})
+	if err := s.Start(Bindings{SSL: []netip.AddrPort{loopback}, Clear: []netip.AddrPort{loopback}}); err != nil {
+		t.Fatal(err)
+	}
+	c := tls.Client(dial(t, s.Addrs().SSL[0]).Conn, &tls.Config{RootCAs: pool, ServerName: "mail.test"})
+	p := &peer{c, bufio.NewReader(c), t}
+	p.want("hello")
+	p.ask("x", "x")
+	conn := s.Conns()[0]
+	if conn.TLS() == nil || conn.Certificate() == nil || conn.CanStartTLS() {
+		t.Error("TLS is not told of")
+	}
+	eventually(t, "the bytes are counted", func() bool {
+		in, out := conn.Bytes()
+		return in == 3 && out == int64(len("hello\r\nx\r\n"))
+	})
+}
