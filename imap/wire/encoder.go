@@ -3,8 +3,8 @@ package wire
 import (
 	"encoding/base64"
 	"io"
-	"net"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -31,12 +31,10 @@ type Encoder struct {
 	buf  []byte // borrowed, or nil
 	err  error
 	utf8 bool
-	vec  [2][]byte
-	out  net.Buffers
 }
 
-// direct is from how many bytes on a literal is written without being copied.
-const direct = 4 << 10
+// piece is how many bytes of a string or a stream are copied at once.
+const piece = 4 << 10
 
 // longestQuoted is from how many bytes on a string is sent as a literal: clients
 // bound their lines, and a literal needs no escapes.
@@ -110,7 +108,7 @@ func (e *Encoder) room(n int) {
 // add appends a string of any length.
 func (e *Encoder) add(s string) {
 	for {
-		e.room(min(len(s), direct))
+		e.room(min(len(s), piece))
 		n := copy(e.buf[len(e.buf):cap(e.buf)], s)
 		e.buf = e.buf[:len(e.buf)+n]
 		if s = s[n:]; s == "" {
@@ -119,27 +117,26 @@ func (e *Encoder) add(s string) {
 	}
 }
 
-// send appends bytes of any length, large ones without copying them.
+// send appends bytes of any length. Of a large piece only what fills the buffer
+// is copied, so that no small write goes before it; the rest goes out from where
+// it stands.
 func (e *Encoder) send(b []byte) {
-	if len(b) < direct {
-		e.room(len(b))
+	e.room(1)
+	n := copy(e.buf[len(e.buf):cap(e.buf)], b)
+	e.buf = e.buf[:len(e.buf)+n]
+	if b = b[n:]; len(b) == 0 {
+		return
+	}
+	e.drain()
+	if len(b) < mediumBuffer {
 		e.buf = append(e.buf, b...)
 		return
 	}
 	if e.err == nil {
-		// On a plain TCP connection this is one writev.
-		e.vec = [2][]byte{e.buf, b}
-		e.out = e.vec[:]
-		if len(e.buf) == 0 {
-			e.out = e.vec[1:]
-		}
-		if _, err := e.out.WriteTo(e.w); err != nil {
+		if _, err := e.w.Write(b); err != nil {
 			e.fail(err)
 		}
-		e.vec = [2][]byte{}
 	}
-	clear(e.buf)
-	e.buf = e.buf[:0]
 }
 
 func (e *Encoder) put(c byte) *Encoder {
@@ -231,13 +228,10 @@ func (e *Encoder) String(s string) *Encoder {
 
 func (e *Encoder) literalString(s string) *Encoder {
 	e.header("{", int64(len(s)))
-	for i := 0; i < len(s); i++ {
-		if s[i] == 0 {
-			e.put('?')
-		} else {
-			e.put(s[i])
-		}
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "?")
 	}
+	e.add(s)
 	return e
 }
 
@@ -259,7 +253,7 @@ func (e *Encoder) AString(s string) *Encoder {
 	return e
 }
 
-// Literal writes a literal. b goes out as it is and, if large, without being
+// Literal writes a literal. b goes out as it is, and a large one is not
 // copied; it must not have NULs (see Literal8).
 func (e *Encoder) Literal(b []byte) *Encoder {
 	e.header("{", int64(len(b)))
@@ -292,7 +286,7 @@ func (e *Encoder) header(brace string, n int64) {
 func (e *Encoder) stream(brace string, n int64, r io.Reader) *Encoder {
 	e.header(brace, n)
 	for empty := 0; n > 0 && e.err == nil; {
-		if cap(e.buf)-len(e.buf) < direct {
+		if cap(e.buf)-len(e.buf) < piece {
 			e.drain()
 		}
 		space := e.buf[len(e.buf):cap(e.buf)]
@@ -354,8 +348,8 @@ func (e *Encoder) Flags(f mail.Flags, keywords []string, recent bool) *Encoder {
 		first = false
 	}
 	if f>>mail.KeywordBit != 0 {
-		for i, k := range keywords {
-			if i >= mail.MaxKeywords || f&mail.Keyword(i) == 0 || !mail.ValidKeyword(k) {
+		for i, k := range keywords[:min(len(keywords), mail.MaxKeywords)] {
+			if f&mail.Keyword(i) == 0 || len(k) > mail.MaxKeywordLen || !validAtom(k) {
 				continue
 			}
 			e.room(len(k) + 2)
@@ -423,9 +417,9 @@ func AppendDateTime(dst []byte, t time.Time) []byte {
 
 // Base64 writes base64 of any length.
 func (e *Encoder) Base64(b []byte) *Encoder {
-	const piece = 3 << 10
+	const step = 3 << 10 // a multiple of 3, so that padding is only at the end
 	for len(b) > 0 {
-		n := min(len(b), piece)
+		n := min(len(b), step)
 		e.room(base64.StdEncoding.EncodedLen(n))
 		e.buf = base64.StdEncoding.AppendEncode(e.buf, b[:n])
 		b = b[n:]

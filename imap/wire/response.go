@@ -6,16 +6,26 @@ import (
 )
 
 // Condition is how a status response begins (RFC 9051, 7.1).
-type Condition constant
+type Condition uint8
 
 // The conditions. PREAUTH and BYE are only untagged.
 const (
-	OK      Condition = "OK"
-	NO      Condition = "NO"
-	BAD     Condition = "BAD"
-	PREAUTH Condition = "PREAUTH"
-	BYE     Condition = "BYE"
+	OK Condition = iota
+	NO
+	BAD
+	PREAUTH
+	BYE
 )
+
+var conditions = [...]constant{"OK", "NO", "BAD", "PREAUTH", "BYE"}
+
+// String gives the condition as the protocol writes it.
+func (c Condition) String() string {
+	if int(c) < len(conditions) {
+		return string(conditions[c])
+	}
+	return "BAD"
+}
 
 // Untagged begins an untagged response: "* ".
 func (e *Encoder) Untagged() *Encoder { return e.Const("* ") }
@@ -50,7 +60,8 @@ func (e *Encoder) Status(c Condition, code, text string) *Encoder {
 }
 
 func (e *Encoder) status(c Condition, code, text string) *Encoder {
-	e.Const(constant(c)).SP()
+	e.add(c.String())
+	e.SP()
 	if code != "" {
 		e.put('[').Code(code).put(']').SP()
 	} else if strings.HasPrefix(text, "[") {
