@@ -51,6 +51,7 @@ type Service struct {
 	read    atomic.Pointer[limits]
 	config  tlsConfig
 	telling atomic.Int32 // refusals being told
+	buffers sync.Pool    // *[lineBuffer]byte, of Lines
 
 	binding sync.Mutex // held through a change of bindings
 	// Guarded by binding.
