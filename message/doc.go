@@ -44,7 +44,7 @@ const (
 	MaxStringBytes = 64 << 10
 	// MaxStructureBytes bounds all strings of one ENVELOPE or BODYSTRUCTURE
 	// together; what exceeds it is NIL or empty.
-	MaxStructureBytes = 8 << 20
+	MaxStructureBytes = 4 << 20
 	// PreviewChars bounds PREVIEW, in characters (RFC 8970, 3.3).
 	PreviewChars = 200
 )

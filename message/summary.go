@@ -20,7 +20,7 @@ import (
 //	 0  'P'           magic
 //	 1  version
 //	 2  flags         16 bits
-//	 4  checksum      CRC-32C of everything from byte 8
+//	 4  checksum      CRC-32C of everything else
 //	 8  size          64 bits
 //	16  lines         32 bits
 //	20  zone          minutes east of UTC, 16 bits, and 16 bits of zero
@@ -114,8 +114,13 @@ func (m *Message) Summary() Summary {
 	o.b = m.appendTree(o.b)
 	begin(numSections)
 	binary.LittleEndian.PutUint16(o.b[2:], flags)
-	binary.LittleEndian.PutUint32(o.b[4:], crc32.Checksum(o.b[8:], castagnoli))
+	binary.LittleEndian.PutUint32(o.b[4:], checksum(o.b))
 	return o.b
+}
+
+// checksum covers everything but itself.
+func checksum(s Summary) uint32 {
+	return crc32.Update(crc32.Checksum(s[:4], castagnoli), castagnoli, s[8:])
 }
 
 // bounded cuts v to n bytes.
@@ -139,7 +144,7 @@ func (s Summary) Valid() error {
 		return mail.Errorf(mail.KindCorrupt, "The stored summary has version %d, not %d.", s.Version(), SummaryVersion)
 	case len(s) < sectionsAt:
 		return mail.Errorf(mail.KindCorrupt, "The stored summary is cut short.")
-	case crc32.Checksum(s[8:], castagnoli) != binary.LittleEndian.Uint32(s[4:]):
+	case checksum(s) != binary.LittleEndian.Uint32(s[4:]):
 		return mail.Errorf(mail.KindCorrupt, "The stored summary does not match its checksum.")
 	}
 	end := sectionsAt
