@@ -4,12 +4,13 @@ import (
 	"context"
 	"strings"
 
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/settings"
 )
 
 // testLogin shows one object a rule, in the order in which the rules are asked.
 func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error) {
-	name, err := c.PrepareName(c.Text("Identity"))
+	name, err := directory.PrepareName(c.Text("Identity"))
 	if err != nil {
 		return nil, about("Identity", err)
 	}

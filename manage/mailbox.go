@@ -17,7 +17,6 @@ const (
 	standardResults = 1000
 	maxAddresses    = 100
 	maxDisplayName  = 256
-	maxPassword     = 1000
 	unlimited       = "unlimited"
 )
 
@@ -53,7 +52,7 @@ func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 // entry finds the one mailbox that -Identity means.
 func (c *Call) entry(ctx context.Context) (*directory.Entry, error) {
 	given := c.Text("Identity")
-	name, err := c.PrepareName(given)
+	name, err := directory.PrepareName(given)
 	if err != nil {
 		return nil, about("Identity", err)
 	}
@@ -124,8 +123,8 @@ func moment(t time.Time) any {
 }
 
 // alias prepares a further address.
-func (c *Call) alias(text string) (string, error) {
-	name, err := c.PrepareName(text)
+func alias(text string) (string, error) {
+	name, err := directory.PrepareName(text)
 	if err != nil {
 		return "", mail.Errorf(mail.KindBadArgument, "contains %q, which is no address: %s", text, mail.TextOf(err))
 	}
@@ -134,7 +133,7 @@ func (c *Call) alias(text string) (string, error) {
 
 // aliases makes -EmailAddresses of what the mailbox has now.
 func (c *Call) aliases(now []string) ([]string, error) {
-	list, err := settings.ApplyListEdit(c.List("EmailAddresses"), now, c.alias)
+	list, err := settings.ApplyListEdit(c.List("EmailAddresses"), now, alias)
 	if err == nil && len(list) > maxAddresses {
 		err = mail.Errorf(mail.KindBadArgument, "has at most %d entries", maxAddresses)
 	}
@@ -149,8 +148,8 @@ func (c *Call) texts() error {
 	if len(c.Text("DisplayName")) > maxDisplayName {
 		return wrong("DisplayName", "DisplayName has at most %d bytes", maxDisplayName)
 	}
-	if n := len(c.Secret("Password")); c.Given("Password") && (n == 0 || n > maxPassword) {
-		return wrong("Password", "Password has 1 to %d bytes", maxPassword)
+	if n := len(c.Secret("Password")); c.Given("Password") && (n == 0 || n > directory.MaxPassword) {
+		return wrong("Password", "Password has 1 to %d bytes", directory.MaxPassword)
 	}
 	return nil
 }
@@ -158,7 +157,7 @@ func (c *Call) texts() error {
 // newMailbox makes the account first and the sign-in last, so that a sign-in
 // without an account never exists.
 func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
-	name, err := c.PrepareName(c.Text("Name"))
+	name, err := directory.PrepareName(c.Text("Name"))
 	if err != nil {
 		return nil, about("Name", err)
 	}

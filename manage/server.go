@@ -94,7 +94,7 @@ type Login struct {
 // Step is one rule on a log-in's way.
 type Step struct {
 	Step   string // which rule: "LoginType", "Mailbox", "PopEnabled", …
-	Result string // "Pass", "Fail" or "Skip"
+	Result string // "Pass", "Fail" or "Note"
 	Detail string // why, in a sentence
 }
 
@@ -125,9 +125,6 @@ type Parts struct {
 	Mail         Mail
 	Services     Services
 	Certificates Certificates
-	// PrepareName puts a sign-in name or address into the form that the directory
-	// knows; KindBadArgument.
-	PrepareName func(name string) (string, error)
 	// Explain tells which rule decides about a log-in, step by step.
 	Explain func(ctx context.Context, l Login) ([]Step, error)
 	Log     *slog.Logger

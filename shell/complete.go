@@ -1,0 +1,187 @@
+package shell
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/postern-mail/postern/manage"
+)
+
+// candidate is what Tab offers instead of the word at the cursor.
+type candidate struct{ value, help string }
+
+// complete gives the candidates for the word that text, the line up to the
+// cursor, ends with, and that word. Nothing fits when the line cannot be
+// understood.
+func (s *session) complete(ctx context.Context, text string) (candidates []candidate, partial string) {
+	segment, behindPipe := lastSegment(text)
+	words, partial := fields(segment)
+	add := func(value, help string) {
+		if len(value) >= len(partial) && strings.EqualFold(value[:len(partial)], partial) {
+			candidates = append(candidates, candidate{value, help})
+		}
+	}
+	if len(words) == 0 {
+		if behindPipe {
+			for _, f := range filters() {
+				add(f.name, f.help)
+			}
+			return candidates, partial
+		}
+		table, err := s.table(ctx)
+		if err != nil {
+			return nil, partial
+		}
+		for _, c := range table {
+			add(c.Name, c.Synopsis)
+		}
+		add("exit", s.Catalogue.say("Leaves the shell."))
+		return candidates, partial
+	}
+	parameters, name := s.parametersOf(ctx, words[0], behindPipe)
+	given := map[string]bool{}
+	var values *manage.Parameter // whose value the partial word is
+	positions := 0
+	for _, w := range words[1:] {
+		if values != nil {
+			values = nil
+			continue
+		}
+		if !strings.HasPrefix(w, "-") || len(w) < 2 || !isLetter(w[1]) {
+			positions++
+			continue
+		}
+		key, _, colon := strings.Cut(w[1:], ":")
+		p, err := parameterNamed(name, parameters, key)
+		if err != nil {
+			continue
+		}
+		given[p.Name] = true
+		if p.Type.Takes() && !colon {
+			values = p
+		}
+	}
+	before := ""
+	if values == nil && strings.HasPrefix(partial, "-") {
+		key, rest, colon := strings.Cut(partial[1:], ":")
+		if !colon {
+			for _, p := range parameters {
+				if !given[p.Name] {
+					add("-"+p.Name, p.Help)
+				}
+			}
+			return candidates, partial
+		}
+		p, err := parameterNamed(name, parameters, key)
+		if err != nil {
+			return nil, partial
+		}
+		values, before = p, partial[:len(partial)-len(rest)]
+	}
+	if values == nil {
+		values = nthPositional(parameters, given, positions)
+	}
+	if values == nil {
+		for _, p := range parameters {
+			if !given[p.Name] {
+				add("-"+p.Name, p.Help)
+			}
+		}
+		return candidates, partial
+	}
+	offered := values.Values
+	if values.Type == manage.TypeBool || values.Type == manage.TypeSwitch {
+		offered = []string{"$true", "$false"}
+	}
+	if values.Suggest != manage.SuggestNothing {
+		if list, err := s.client.Suggest(ctx, values.Suggest); err == nil {
+			offered = append(slices.Clone(offered), list...)
+		}
+	}
+	for _, v := range offered {
+		add(before+quote(v), "")
+	}
+	return candidates, partial
+}
+
+func (s *session) parametersOf(ctx context.Context, name string, behindPipe bool) ([]manage.Parameter, string) {
+	if behindPipe {
+		if f := filterNamed(name); f != nil {
+			return f.parameters, f.name
+		}
+		return nil, name
+	}
+	c, err := s.cmdlet(ctx, name)
+	if err != nil {
+		return nil, name
+	}
+	return c.Parameters, c.Name
+}
+
+func nthPositional(parameters []manage.Parameter, given map[string]bool, n int) *manage.Parameter {
+	var list []*manage.Parameter
+	for i := range parameters {
+		if p := &parameters[i]; p.Position > 0 && !given[p.Name] {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *manage.Parameter) int { return a.Position - b.Position })
+	if n < len(list) {
+		return list[n]
+	}
+	return nil
+}
+
+// quote puts a value into quotes when it would not be read as one word.
+func quote(v string) string {
+	if strings.ContainsAny(v, " '\"`,;|(){}#@") && !strings.HasPrefix(v, "$") {
+		plain := !strings.ContainsAny(v, " '\"`,;|(){}") && v[0] != '#' && v[0] != '@'
+		if !plain {
+			return "'" + strings.ReplaceAll(v, "'", "''") + "'"
+		}
+	}
+	return v
+}
+
+// lastSegment gives the text behind the last | or ; that is not quoted.
+func lastSegment(text string) (segment string, behindPipe bool) {
+	from, open := 0, rune(0)
+	for i, r := range text {
+		switch {
+		case open != 0:
+			if r == open {
+				open = 0
+			}
+		case r == '\'' || r == '"':
+			open = r
+		case r == '|' || r == ';':
+			from, behindPipe = i+1, r == '|'
+		}
+	}
+	return text[from:], behindPipe
+}
+
+// fields splits at white space that is not quoted; the last field is what the
+// cursor stands behind, "" after a space.
+func fields(text string) (words []string, partial string) {
+	var b strings.Builder
+	open := rune(0)
+	for _, r := range text {
+		switch {
+		case open != 0 && r == open:
+			open = 0
+		case open == 0 && (r == '\'' || r == '"'):
+			open = r
+		case open == 0 && unicode.IsSpace(r):
+			if b.Len() > 0 {
+				words = append(words, b.String())
+				b.Reset()
+			}
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return words, b.String()
+}

@@ -1,0 +1,127 @@
+package shell
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/reeflective/readline"
+	"golang.org/x/term"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+)
+
+// Interactive talks with the person at the terminal until exit or Ctrl-D, with
+// history kept in the file (none when it is ""), and Tab completion. When
+// standard input is no terminal its lines are run as Script does. It gives an
+// exit code.
+func Interactive(ctx context.Context, client *manage.Client, screen *Screen, historyFile string) int {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return Script(ctx, client, os.Stdin, screen)
+	}
+	s := &session{Screen: screen, client: client}
+	if _, err := s.table(ctx); err != nil {
+		s.fail("", err)
+		return Failed
+	}
+	say := s.Catalogue.say
+	fmt.Fprintln(s.Out, say("Postern management shell. Get-Command lists the cmdlets, Get-Help NAME explains one, Tab completes, exit leaves."))
+	h := openHistory(historyFile, s.holdsSecret)
+	editor := readline.NewShell()
+	editor.History.Delete()
+	editor.History.Add("postern", h)
+	editor.Prompt.Primary(func() string { return s.paint(bold, "postern") + "> " })
+	editor.Prompt.Secondary(func() string { return ">> " })
+	editor.AcceptMultiline = func(line []rune) bool {
+		_, err := parse(string(line))
+		return !errors.Is(err, errIncomplete)
+	}
+	editor.Completer = func(line []rune, cursor int) readline.Completions { return s.completions(ctx, string(line[:cursor])) }
+	// Names are written in any case, and a list with explanations beats a grid.
+	for name, value := range map[string]any{"completion-ignore-case": true, "history-autosuggest": false, "show-all-if-ambiguous": true} {
+		if err := editor.Config.Set(name, value); err != nil {
+			s.fail("", mail.Wrap(mail.KindServerBug, err))
+		}
+	}
+	for ctx.Err() == nil {
+		line, err := editor.Readline()
+		if errors.Is(err, readline.ErrInterrupt) {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		if leaves(line) {
+			break
+		}
+		s.line(ctx, line)
+	}
+	if err := h.save(); err != nil {
+		fmt.Fprintln(s.Err, say("The history could not be kept: %s", err))
+	}
+	return Done
+}
+
+func (s *session) completions(ctx context.Context, text string) readline.Completions {
+	candidates, partial := s.complete(ctx, text)
+	described := make([]string, 0, 2*len(candidates))
+	for _, c := range candidates {
+		described = append(described, c.value, firstSentence(c.help))
+	}
+	c := readline.CompleteValuesDescribed(described...).NoSort()
+	c.PREFIX = partial
+	return c
+}
+
+// firstSentence keeps the list of completions narrow.
+func firstSentence(text string) string {
+	if i := strings.Index(text, ". "); i >= 0 {
+		text = text[:i+1]
+	}
+	return safe(text)
+}
+
+// leaves tells whether a line ends the shell.
+func leaves(line string) bool {
+	line = strings.TrimSpace(strings.ToLower(line))
+	return line == "exit" || line == "quit"
+}
+
+// Script runs the lines of r until one fails, and gives its exit code. A line
+// goes on in the next while a quote or bracket is open or it ends in | or `.
+func Script(ctx context.Context, client *manage.Client, r io.Reader, screen *Screen) int {
+	// Whoever pipes lines in cannot be asked: the answer would be the next line.
+	quiet := *screen
+	quiet.Ask, quiet.AskSecret = nil, nil
+	s := &session{Screen: &quiet, client: client}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	var text string
+	for ctx.Err() == nil && lines.Scan() {
+		text += lines.Text()
+		if _, err := parse(text); errors.Is(err, errIncomplete) && len(text) < maxLine {
+			text += "\n"
+			continue
+		}
+		if leaves(text) {
+			return Done
+		}
+		if code := s.line(ctx, text); code != Done {
+			return code
+		}
+		text = ""
+	}
+	if err := lines.Err(); err != nil {
+		s.fail("", mail.Errorf(mail.KindTooBig, "a line cannot be read: %s", err))
+		return Misused
+	}
+	if text != "" {
+		return s.line(ctx, text)
+	}
+	return Done
+}
