@@ -25,7 +25,10 @@ func TestMatch(t *testing.T) {
 		if got := Match(c.pattern, c.name, '/'); got != c.want {
 			t.Errorf("%q %q: %v", c.pattern, c.name, got)
 		}
-		if got := naive(c.pattern, c.name, '/'); got != c.want && len(c.name) < 50 {
+		if len(c.pattern) > 20 {
+			continue
+		}
+		if got := naive(c.pattern, c.name, '/'); got != c.want {
 			t.Errorf("%q %q: the reference says %v", c.pattern, c.name, got)
 		}
 	}
@@ -83,10 +86,7 @@ func FuzzMatch(f *testing.F) {
 		}
 		if long { // the same beyond one word of positions
 			pre := strings.Repeat("x", 60)
-			if strings.HasPrefix(name, Inbox) {
-				return
-			}
-			if got, want := Match(pre+pattern+pre, pre+name+pre, '/'), naive(pre+pattern+pre, pre+name+pre, '/'); got != want {
+			if got, want := Match(pre+pattern, pre+name, '/'), naive(pre+pattern, pre+name, '/'); got != want {
 				t.Fatalf("long %q %q: %v", pattern, name, got)
 			}
 			return
