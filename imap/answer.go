@@ -95,7 +95,7 @@ func (s *session) leave(err error) {
 		return
 	}
 	code := e.Kind.Answer().IMAP
-	if e == listener.ErrTimeout {
+	if e == listener.ErrTimeout || e == errMailboxDeleted {
 		code = ""
 	}
 	s.enc.Status(wire.BYE, code, e.Text)

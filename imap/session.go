@@ -34,9 +34,10 @@ type session struct {
 	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
 
 	// Enabled by the client, for the rest of the session.
-	condstore bool // RFC 7162, 3.1
-	qresync   bool // RFC 7162, 3.2.3
-	utf8      bool // RFC 6855, 3
+	condstore bool            // RFC 7162, 3.1
+	qresync   bool            // RFC 7162, 3.2.3
+	utf8      bool            // RFC 6855, 3
+	enabled   map[string]bool // what ENABLE named
 
 	// The conversation.
 	tag    []byte // of the command under way; the decoder's
@@ -44,6 +45,9 @@ type session struct {
 	faults int    // BADs in a row
 	over   bool   // no further command is read
 	idling bool   // another goroutine writes
+	client string // what ID called the client; forgotten by STARTTLS
+	// deleted: the selected mailbox is gone; the session ends after the answer.
+	deleted bool
 }
 
 func newSession(ctx context.Context, server *Server, conn *listener.Conn) *session {
@@ -139,15 +143,13 @@ func (s *session) next() bool {
 		s.leave(s.dec.Err())
 		return false
 	}
-	if s.over && r.done {
-		return true
-	}
 	if !r.done {
-		if s.mailbox != nil && !r.bare {
+		if !r.bare && !s.deleted {
 			s.update(row != nil && (!row.holds || r.uid), nil)
 		}
-		if !s.over {
-			s.answer(&r, err)
+		s.answer(&r, err)
+		if s.deleted {
+			s.leave(errMailboxDeleted)
 		}
 	}
 	return s.enc.Err() == nil

@@ -24,8 +24,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 	}
 	c := s.mailbox.Poll(expunge)
 	if c.Deleted {
-		s.enc.Status(wire.BYE, "", errMailboxDeleted.Text)
-		s.over = true
+		s.deleted = true
 		return
 	}
 	if len(c.Expunged) > 0 {

@@ -1,0 +1,118 @@
+package imap
+
+import (
+	"io"
+	"time"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// maxArrivals is how many messages one APPEND may bring.
+const maxArrivals = 1
+
+// append is APPEND (RFC 3501, 6.3.11; RFC 4315; RFC 3516, 4.4; RFC 7889). A message
+// is refused before the client is asked for it wherever that can be known; OK means
+// that it is durable.
+//
+//	append         = "APPEND" SP mailbox 1*append-message
+//	append-message = [SP flag-list] [SP date-time] SP (literal / literal8)
+func (s *session) append(r *request) error {
+	d := s.dec
+	a := appending{session: s}
+	defer a.release()
+	d.SP()
+	a.mailbox = s.mailboxName()
+	for {
+		a.readMessage()
+		if d.AtEnd() || len(a.arrivals) >= maxArrivals {
+			break
+		}
+	}
+	d.End()
+	if err := d.Err(); err != nil {
+		return err
+	}
+	done, err := s.account.Append(s.ctx, a.mailbox, a.arrivals...)
+	if err != nil {
+		return tryCreate(err)
+	}
+	r.code = "APPENDUID " + formatUint(uint64(done.UIDValidity)) + " " + mail.UIDSet(done.UIDs...).String()
+	return nil
+}
+
+// appending is an APPEND under way.
+type appending struct {
+	session  *session
+	mailbox  string
+	arrivals []store.Arrival
+	bytes    int64    // of all arrivals
+	reserved []func() // give back their memory
+}
+
+func (a *appending) release() {
+	for _, release := range a.reserved {
+		release()
+	}
+}
+
+// readMessage consumes an append-message.
+func (a *appending) readMessage() {
+	d := a.session.dec
+	var arrival store.Arrival
+	d.SP()
+	if d.Peek() == '(' {
+		arrival.Flags, arrival.Keywords = d.FlagList()
+		d.SP()
+	}
+	if d.Peek() == '"' {
+		arrival.InternalDate = d.DateTime().Truncate(time.Second)
+		d.SP()
+	}
+	lit := d.Literal()
+	if d.Err() != nil {
+		return
+	}
+	if err := a.admit(lit.Size); err != nil {
+		lit.Refuse(err)
+		return
+	}
+	body := make([]byte, lit.Size)
+	if lit.Accept() != nil {
+		return
+	}
+	a.session.conn.Phase(listener.Literal)
+	if _, err := io.ReadFull(lit, body); err != nil {
+		d.Fail(err)
+		return
+	}
+	a.session.conn.Phase(listener.Command)
+	arrival.Prepared = a.session.server.Store.Prepare(body)
+	a.arrivals = append(a.arrivals, arrival)
+	a.bytes += lit.Size
+}
+
+// admit says whether a message of size bytes may come, and takes the memory for it.
+func (a *appending) admit(size int64) error {
+	s := a.session
+	if size == 0 {
+		return &wire.SyntaxError{Text: "A message is not empty."}
+	}
+	if most := s.server.Store.MaxMessage(); size > most {
+		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)
+	}
+	if _, ok := s.account.Mailbox(a.mailbox); !ok {
+		return tryCreate(mail.Errorf(mail.KindNotFound, "There is no such mailbox."))
+	}
+	if use := s.account.Usage(); use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes {
+		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
+	}
+	release, err := s.server.Store.Reserve(s.ctx, size)
+	if err != nil {
+		return err
+	}
+	a.reserved = append(a.reserved, release)
+	return nil
+}

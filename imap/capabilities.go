@@ -1,0 +1,163 @@
+package imap
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/settings"
+)
+
+// capability is a row of the table: one name of the registry, or a family of names
+// that differ by what stands behind "=".
+type capability struct {
+	name string
+	// when tells whether it works in the present state of the session; nil is
+	// always. What is offered is what is accepted.
+	when func(s *session) bool
+	// names lists the names of a family; nil is the one name.
+	names func(s *session) []string
+	// enable is what ENABLE does (RFC 5161); nil for a capability that is not
+	// enabled.
+	enable func(s *session)
+}
+
+// capabilities lists what CAPABILITY can name, in its order.
+var capabilities = []capability{
+	{name: "IMAP4rev1"},
+	// Before login a literal without asking has a bound (RFC 7888, 5).
+	{name: "LITERAL-", when: beforeLogin},
+	{name: "LITERAL+", when: afterLogin},
+	{name: "ID"},
+	{name: "STARTTLS", when: canStartTLS},
+	{name: "LOGINDISABLED", when: loginDisabled},
+	{name: "SASL-IR", when: func(s *session) bool { return beforeLogin(s) && len(s.server.Auth.Offered(s.authConn())) > 0 }},
+	{name: "AUTH=", when: beforeLogin, names: func(s *session) []string { return s.server.Auth.Offered(s.authConn()) }},
+
+	{name: "ENABLE", when: afterLogin},
+	{name: "IDLE", when: afterLogin},
+	{name: "NAMESPACE", when: afterLogin},
+	{name: "CHILDREN", when: afterLogin},
+	{name: "LIST-EXTENDED", when: afterLogin},
+	{name: "LIST-STATUS", when: afterLogin},
+	{name: "SPECIAL-USE", when: afterLogin},
+	{name: "CREATE-SPECIAL-USE", when: afterLogin},
+	{name: "STATUS=SIZE", when: afterLogin},
+	{name: "OBJECTID", when: afterLogin},
+	{name: "APPENDLIMIT=", when: afterLogin, names: func(s *session) []string {
+		return []string{strconv.FormatInt(s.server.Store.MaxMessage(), 10)}
+	}},
+	{name: "UIDPLUS", when: afterLogin},
+	{name: "UNSELECT", when: afterLogin},
+	{name: "MOVE", when: afterLogin},
+	{name: "CONDSTORE", when: afterLogin, enable: (*session).enableCondstore},
+	{name: "QRESYNC", when: afterLogin, enable: (*session).enableQresync},
+	{name: "ESEARCH", when: afterLogin},
+	{name: "SEARCHRES", when: afterLogin},
+	{name: "BINARY", when: afterLogin},
+	{name: "SAVEDATE", when: afterLogin},
+	{name: "PREVIEW", when: afterLogin},
+}
+
+func beforeLogin(s *session) bool { return s.account == nil }
+func afterLogin(s *session) bool  { return s.account != nil }
+func canStartTLS(s *session) bool { return beforeLogin(s) && s.conn.CanStartTLS() }
+
+func loginDisabled(s *session) bool {
+	return beforeLogin(s) && !s.server.Auth.PasswordAllowed(s.authConn()).OK
+}
+
+// authConn describes the connection to auth as it is at this moment.
+func (s *session) authConn() auth.Conn {
+	v := s.server.settings()
+	c := auth.Conn{
+		Service:   auth.IMAP4,
+		LoginType: settings.LoginType.Of(v),
+		TLS:       s.conn.TLS(),
+		Remote:    s.conn.Remote(),
+	}
+	if b := settings.SSLBindings.Of(v); len(b) > 0 {
+		c.TLSPort = strconv.Itoa(int(b[0].Port()))
+	}
+	return c
+}
+
+// capabilityList gives the names that are true now, separated by spaces.
+func (s *session) capabilityList() string {
+	var b strings.Builder
+	add := func(name, value string) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(name)
+		b.WriteString(value)
+	}
+	for i := range capabilities {
+		c := &capabilities[i]
+		switch {
+		case c.when != nil && !c.when(s):
+		case c.names == nil:
+			add(c.name, "")
+		default:
+			for _, value := range c.names(s) {
+				add(c.name, value)
+			}
+		}
+	}
+	return b.String()
+}
+
+// capability is CAPABILITY (RFC 3501, 6.1.1).
+func (s *session) capability(*request) error {
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	s.enc.Untagged().Const("CAPABILITY ").RawString(s.capabilityList()).CRLF()
+	return nil
+}
+
+// enable is ENABLE (RFC 5161, 3.1). Names that are not known, or that need no
+// enabling, are passed over; what is answered is what is newly enabled.
+//
+//	enable = "ENABLE" 1*(SP capability)
+func (s *session) enable(*request) error {
+	d := s.dec
+	var wanted []*capability
+	for {
+		d.SP()
+		name := d.Word()
+		for i := range capabilities {
+			if c := &capabilities[i]; c.enable != nil && c.name == string(name) {
+				wanted = append(wanted, c)
+			}
+		}
+		if d.AtEnd() {
+			break
+		}
+	}
+	d.End()
+	if err := d.Err(); err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range wanted {
+		if s.enabled[c.name] {
+			continue
+		}
+		if s.enabled == nil {
+			s.enabled = map[string]bool{}
+		}
+		s.enabled[c.name] = true
+		names = append(names, c.name)
+	}
+	s.enc.Untagged().Const("ENABLED")
+	for _, name := range names {
+		s.enc.SP().RawString(name)
+	}
+	s.enc.CRLF()
+	for _, c := range wanted {
+		c.enable(s)
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package imap
+
+import (
+	"strings"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// maxPatterns is how many patterns one LIST may have.
+const maxPatterns = 100
+
+// listing is a LIST with what it selects and returns (RFC 5258; RFC 5819; RFC 6154).
+type listing struct {
+	extended  bool // the syntax of RFC 5258 was used
+	reference string
+	patterns  []string
+
+	// Selection.
+	subscribed     bool
+	specialUse     bool
+	recursiveMatch bool
+
+	// What is returned besides. Children and special use always are: they cost
+	// nothing, and RFC 3348 and RFC 6154, 2 permit it.
+	returnSubscribed bool
+	status           []*statusItem
+}
+
+// list is LIST (RFC 3501, 6.3.8).
+func (s *session) list(*request) error {
+	l := s.readList()
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	if !l.extended && l.patterns[0] == "" {
+		// RFC 3501, 6.3.8: asks for the delimiter and the root.
+		s.enc.Untagged().Const(`LIST (\Noselect) "/" ""`).CRLF()
+		return nil
+	}
+	patterns := make([]*wire.Pattern, 0, len(l.patterns))
+	for _, text := range l.patterns {
+		p, err := wire.Compile(l.reference+text, store.Delimiter[0])
+		if err != nil {
+			return err
+		}
+		patterns = append(patterns, p)
+	}
+	s.enableFor(l.status)
+	t := s.mailboxTree(l.subscribed)
+	if l.specialUse || l.subscribed {
+		t.mark(func(n *node) bool {
+			return (!l.subscribed || n.subscribed) && (!l.specialUse || n.specialUse() != "")
+		})
+	} else {
+		t.mark(func(*node) bool { return true })
+	}
+	for _, n := range t.nodes {
+		n.matches = matchesAny(patterns, n.name)
+	}
+	t.findUntold()
+	for _, n := range t.nodes {
+		if !n.matches || !n.met && !(l.recursiveMatch && n.untold) {
+			continue
+		}
+		if err := s.writeListed(l, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func matchesAny(patterns []*wire.Pattern, name string) bool {
+	for _, p := range patterns {
+		if p.Match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// readList reads the arguments of LIST.
+//
+//	list             = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat
+//	                   [SP "RETURN" SP "(" [return-option *(SP return-option)] ")"]
+//	list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"
+//	mbox-or-pat      = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
+//	list-select-opt  = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"
+//	return-option    = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" /
+//	                   "STATUS" SP "(" status-att *(SP status-att) ")"
+func (s *session) readList() *listing {
+	d := s.dec
+	l := new(listing)
+	d.SP()
+	if d.Peek() == '(' {
+		l.extended = true
+		d.List(func() {
+			switch string(d.Word()) {
+			case "SUBSCRIBED":
+				l.subscribed, l.returnSubscribed = true, true
+			case "SPECIAL-USE":
+				l.specialUse = true
+			case "RECURSIVEMATCH":
+				l.recursiveMatch = true
+			case "REMOTE": // all mailboxes are here
+			default:
+				d.Bad("This selection option is not known.")
+			}
+		})
+		if l.recursiveMatch && !l.subscribed && !l.specialUse {
+			d.Bad("RECURSIVEMATCH needs another selection option.") // RFC 5258, 3.1
+		}
+		d.SP()
+	}
+	l.reference = d.MailboxOrEmpty()
+	d.SP()
+	if d.Peek() == '(' {
+		l.extended = true
+		d.List(func() {
+			if len(l.patterns) == maxPatterns {
+				d.Fail(mail.Errorf(mail.KindLimit, "A LIST has at most %d patterns.", maxPatterns))
+			}
+			l.patterns = append(l.patterns, d.ListMailbox())
+		})
+		if len(l.patterns) == 0 {
+			d.Bad("A pattern is expected.")
+		}
+	} else {
+		l.patterns = []string{d.ListMailbox()}
+	}
+	if !d.TrySP() {
+		return l
+	}
+	l.extended = true
+	if !d.TryWord("RETURN") {
+		d.Bad("RETURN is expected.")
+	}
+	d.SP()
+	d.List(func() {
+		switch string(d.Word()) {
+		case "SUBSCRIBED":
+			l.returnSubscribed = true
+		case "CHILDREN", "SPECIAL-USE":
+		case "STATUS":
+			d.SP()
+			l.status = s.readStatusItems()
+		default:
+			d.Bad("This return option is not known.")
+		}
+	})
+	return l
+}
+
+// writeListed writes the LIST response for a mailbox, and the STATUS response that
+// goes with it.
+//
+// Where a name does not exist \Noselect stands beside \NonExistent, which says the
+// same to clients that do not know RFC 5258.
+func (s *session) writeListed(l *listing, n *node) error {
+	e := s.enc
+	e.Untagged().Const("LIST (")
+	s.writeAttributes(n, l.returnSubscribed)
+	e.Const(`) "/" `).Mailbox(n.name)
+	if l.recursiveMatch && n.metBelow {
+		e.Const(` ("CHILDINFO" (`)
+		if l.subscribed {
+			e.Const(`"SUBSCRIBED"`)
+		}
+		if l.subscribed && l.specialUse {
+			e.SP()
+		}
+		if l.specialUse {
+			e.Const(`"SPECIAL-USE"`)
+		}
+		e.Const("))")
+	}
+	e.CRLF()
+	if len(l.status) > 0 && n.record != nil {
+		return s.writeStatus(n.record, l.status)
+	}
+	return nil
+}
+
+func (s *session) writeAttributes(n *node, subscribed bool) {
+	e := s.enc
+	if n.record == nil {
+		e.Const(`\NonExistent \Noselect `)
+	}
+	if subscribed && n.subscribed {
+		e.Const(`\Subscribed `)
+	}
+	if n.children {
+		e.Const(`\HasChildren`)
+	} else {
+		e.Const(`\HasNoChildren`)
+	}
+	if use := n.specialUse(); use != "" {
+		e.SP().RawString(use)
+	}
+}
+
+// lsub is LSUB (RFC 3501, 6.3.9). A name that is not subscribed is given, as
+// \Noselect, when a subscribed one below it is passed over by %.
+//
+//	lsub = "LSUB" SP mailbox SP list-mailbox
+func (s *session) lsub(*request) error {
+	d := s.dec
+	d.SP()
+	reference := d.MailboxOrEmpty()
+	d.SP()
+	text := d.ListMailbox()
+	d.End()
+	if err := d.Err(); err != nil {
+		return err
+	}
+	pattern, err := wire.Compile(reference+text, store.Delimiter[0])
+	if err != nil {
+		return err
+	}
+	t := s.mailboxTree(true)
+	t.mark(func(n *node) bool { return n.subscribed })
+	for _, n := range t.nodes {
+		n.matches = pattern.Match(n.name)
+	}
+	t.findUntold()
+	for _, n := range t.nodes {
+		switch {
+		case !n.matches:
+			continue
+		case n.met:
+			s.enc.Untagged().Const(`LSUB () "/" `)
+		case n.untold && strings.Contains(text, "%"):
+			s.enc.Untagged().Const(`LSUB (\Noselect) "/" `)
+		default:
+			continue
+		}
+		s.enc.Mailbox(n.name).CRLF()
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package imap
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+func formatUint(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// mailbox consumes a mailbox name and gives it as the store keeps it. What cannot
+// be a name is the command's error.
+func (s *session) mailboxName() string {
+	name := s.dec.Mailbox()
+	if s.dec.Err() != nil {
+		return ""
+	}
+	clean, err := store.CleanName(name)
+	s.dec.Fail(err)
+	return clean
+}
+
+// create is CREATE (RFC 3501, 6.3.3; RFC 6154, 5.3; RFC 8474, 4.1). A delimiter at
+// the end only says that mailboxes will come below.
+//
+//	create       = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]
+//	create-param = "USE" SP "(" [use-attr *(SP use-attr)] ")"
+func (s *session) create(r *request) error {
+	d := s.dec
+	var uses []string
+	d.SP()
+	name := d.Mailbox()
+	if d.TrySP() {
+		d.List(func() {
+			if !d.TryWord("USE") {
+				d.Bad("This parameter is not known.")
+			}
+			d.SP()
+			d.List(func() { uses = append(uses, d.Use()) })
+		})
+	}
+	d.End()
+	if err := d.Err(); err != nil {
+		return err
+	}
+	name, err := store.CleanName(strings.TrimSuffix(name, store.Delimiter))
+	if err != nil {
+		return err
+	}
+	use, err := s.specialUse(uses)
+	if err != nil {
+		return withCode("USEATTR", err)
+	}
+	record, err := s.account.CreateMailbox(s.ctx, name, use)
+	if err != nil {
+		return err
+	}
+	r.code = "MAILBOXID (" + record.ID.String() + ")"
+	return nil
+}
+
+// specialUse gives the one attribute that a mailbox is created with.
+func (s *session) specialUse(uses []string) (string, error) {
+	use := ""
+	for _, u := range uses {
+		canonical, ok := store.SpecialUse(u)
+		switch {
+		case !ok:
+			return "", mail.Errorf(mail.KindCannot, "No mailbox can be created with that attribute.")
+		case use != "" && use != canonical:
+			return "", mail.Errorf(mail.KindCannot, "A mailbox has one special use.")
+		}
+		use = canonical
+	}
+	if use == "" {
+		return "", nil
+	}
+	for _, m := range s.account.Mailboxes() {
+		if m.SpecialUse == use {
+			return "", mail.Errorf(mail.KindCannot, "Another mailbox has that special use.")
+		}
+	}
+	return use, nil
+}
+
+// deleteMailbox is DELETE (RFC 3501, 6.3.4). The client's own selected mailbox is
+// closed first; other sessions that have it selected end (see errMailboxDeleted).
+//
+//	delete = "DELETE" SP mailbox
+func (s *session) deleteMailbox(*request) error {
+	s.dec.SP()
+	name := s.mailboxName()
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	record, ok := s.account.Mailbox(name)
+	if err := s.account.DeleteMailbox(s.ctx, name); err != nil {
+		return err
+	}
+	if ok && s.mailbox != nil && s.mailbox.Record().ID == record.ID {
+		s.leaveMailbox()
+		s.enc.Status(wire.OK, "CLOSED", "The mailbox was deleted.")
+	}
+	return nil
+}
+
+// rename is RENAME (RFC 3501, 6.3.5).
+//
+//	rename = "RENAME" SP mailbox SP mailbox
+func (s *session) rename(*request) error {
+	s.dec.SP()
+	from := s.mailboxName()
+	s.dec.SP()
+	to := s.dec.Mailbox()
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	to, err := store.CleanName(strings.TrimSuffix(to, store.Delimiter))
+	if err != nil {
+		return err
+	}
+	return s.account.RenameMailbox(s.ctx, from, to)
+}
+
+// subscribe is SUBSCRIBE (RFC 3501, 6.3.6). The name need not exist.
+func (s *session) subscribe(*request) error {
+	s.dec.SP()
+	name := s.mailboxName()
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	return s.account.Subscribe(s.ctx, name)
+}
+
+// unsubscribe is UNSUBSCRIBE (RFC 3501, 6.3.7).
+func (s *session) unsubscribe(*request) error {
+	s.dec.SP()
+	name := s.mailboxName()
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	return s.account.Unsubscribe(s.ctx, name)
+}
+
+// namespace is NAMESPACE (RFC 2342): everything is the person's own.
+func (s *session) namespace(*request) error {
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	s.enc.Untagged().Const(`NAMESPACE (("" "/")) NIL NIL`).CRLF()
+	return nil
+}

@@ -1,0 +1,135 @@
+package imap
+
+import (
+	"slices"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// statusItem is a row of the table: what STATUS can tell of a mailbox.
+type statusItem struct {
+	name  string
+	value func(s *session, record *store.MailboxRecord) (uint64, error)
+	// write is for what is no number; value is nil then.
+	write func(s *session, record *store.MailboxRecord)
+	// condstore: asking for it enables CONDSTORE (RFC 7162, 3.1).
+	condstore bool
+}
+
+// count makes the value of an item that stands in the record.
+func count(of func(record *store.MailboxRecord) uint64) func(*session, *store.MailboxRecord) (uint64, error) {
+	return func(_ *session, record *store.MailboxRecord) (uint64, error) { return of(record), nil }
+}
+
+// statusItems lists them.
+var statusItems = []statusItem{
+	{name: "MESSAGES", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Messages) })},
+	{name: "RECENT", value: (*session).recentOf},
+	{name: "UIDNEXT", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.UIDNext) })},
+	{name: "UIDVALIDITY", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.UIDValidity) })},
+	{name: "UNSEEN", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Unseen) })},
+	{name: "DELETED", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Deleted) })},
+	{name: "SIZE", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Bytes) })},
+	{name: "HIGHESTMODSEQ", condstore: true,
+		value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.HighestModSeq) })},
+	{name: "APPENDLIMIT", value: func(s *session, _ *store.MailboxRecord) (uint64, error) {
+		return uint64(s.server.Store.MaxMessage()), nil
+	}},
+	{name: "MAILBOXID", write: func(s *session, m *store.MailboxRecord) {
+		s.enc.Open().Atom(m.ID.String()).Close()
+	}},
+}
+
+// recentOf counts the messages that are \Recent for who selects the mailbox next.
+func (s *session) recentOf(record *store.MailboxRecord) (uint64, error) {
+	if record.Messages == 0 || record.RecentFrom >= record.UIDNext {
+		return 0, nil
+	}
+	m, err := s.account.Select(s.ctx, record.Name, true)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	return uint64(m.RecentCount()), nil
+}
+
+// readStatusItems consumes "(" status-att *(SP status-att) ")".
+func (s *session) readStatusItems() []*statusItem {
+	d := s.dec
+	var items []*statusItem
+	d.List(func() {
+		name := d.Word()
+		i := slices.IndexFunc(statusItems, func(row statusItem) bool { return row.name == string(name) })
+		if i < 0 {
+			d.Bad("This status item is not known.")
+			return
+		}
+		if item := &statusItems[i]; !slices.Contains(items, item) {
+			items = append(items, item)
+		}
+	})
+	if len(items) == 0 {
+		d.Bad("A status item is expected.")
+	}
+	return items
+}
+
+// status is STATUS (RFC 3501, 6.3.10; RFC 7162, 3.1.7; RFC 8438; RFC 8474, 4.3;
+// RFC 7889; RFC 9051, 6.3.11 for DELETED). It is answered from the mailbox's record.
+//
+//	status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"
+func (s *session) status(*request) error {
+	d := s.dec
+	d.SP()
+	name := s.mailboxName()
+	d.SP()
+	items := s.readStatusItems()
+	d.End()
+	if err := d.Err(); err != nil {
+		return err
+	}
+	record, ok := s.account.Mailbox(name)
+	if !ok {
+		return mail.Errorf(mail.KindNotFound, "There is no such mailbox.")
+	}
+	s.enableFor(items)
+	return s.writeStatus(&record, items)
+}
+
+// enableFor enables CONDSTORE if one of items does.
+func (s *session) enableFor(items []*statusItem) {
+	for _, item := range items {
+		if item.condstore {
+			s.enableCondstore()
+		}
+	}
+}
+
+// writeStatus writes a STATUS response. On error nothing was written.
+func (s *session) writeStatus(record *store.MailboxRecord, items []*statusItem) error {
+	values := make([]uint64, len(items))
+	for i, item := range items {
+		if item.value == nil {
+			continue
+		}
+		var err error
+		if values[i], err = item.value(s, record); err != nil {
+			return err
+		}
+	}
+	s.enc.Untagged().Const("STATUS ").Mailbox(record.Name).Const(" (")
+	for i, item := range items {
+		if i > 0 {
+			s.enc.SP()
+		}
+		s.enc.RawString(item.name).SP()
+		if item.value != nil {
+			s.enc.Number(values[i])
+		} else {
+			item.write(s, record)
+		}
+	}
+	s.enc.Close().CRLF()
+	return nil
+}
