@@ -1,0 +1,77 @@
+package sasl
+
+import (
+	"context"
+	"crypto/pbkdf2"
+	"crypto/subtle"
+	"hash"
+	"testing"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// users is Credentials with names and their passwords; it notes what it was asked.
+type users struct {
+	passwords  map[string]string
+	calls      int
+	name       string
+	authzid    string
+	authorized bool
+	refuse     error // of Authorize
+}
+
+func anna() *users { return &users{passwords: map[string]string{"anna": "secret", "a,n=n": "secret"}} }
+
+func (u *users) Password(_ context.Context, name, password string) error {
+	u.calls++
+	u.name = name
+	if want, ok := u.passwords[name]; !ok || subtle.ConstantTimeCompare([]byte(want), []byte(password)) != 1 {
+		return failed("wrong password")
+	}
+	return nil
+}
+
+func (u *users) Keys(_ context.Context, name, hash string) (Keys, error) {
+	u.calls++
+	u.name = name
+	n := newHash(hash)
+	if password, ok := u.passwords[name]; ok {
+		return keysOf(n, password, []byte("salt of sixteen!"), 4096), nil
+	}
+	return Keys{Salt: []byte("fake of sixteen!"), Iterations: 4096, StoredKey: make([]byte, n().Size()), ServerKey: make([]byte, n().Size())}, nil
+}
+
+func (u *users) Authorize(_ context.Context, name, authzid string) error {
+	if u.refuse != nil {
+		return u.refuse
+	}
+	u.name, u.authzid, u.authorized = name, authzid, true
+	return nil
+}
+
+func keysOf(n func() hash.Hash, password string, salt []byte, iterations int) Keys {
+	salted, err := pbkdf2.Key(n, password, salt, iterations, n().Size())
+	if err != nil {
+		panic(err)
+	}
+	s := &scram{new: n}
+	h := n()
+	h.Write(s.mac(salted, "Client Key"))
+	return Keys{Salt: salt, Iterations: iterations, StoredKey: h.Sum(nil), ServerKey: s.mac(salted, "Server Key")}
+}
+
+func begin(t testing.TB, name string, s Server) Exchange {
+	t.Helper()
+	m, ok := Find(name)
+	if !ok {
+		t.Fatalf("no mechanism %s", name)
+	}
+	return m.New(s)
+}
+
+func wantFailed(t *testing.T, what string, done bool, err error) {
+	t.Helper()
+	if done || err == nil || mail.KindOf(err) != mail.KindAuthenticationFailed {
+		t.Errorf("%s: done %v, %v; want AuthenticationFailed", what, done, err)
+	}
+}

@@ -1,0 +1,244 @@
+package sasl
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+func TestMechanisms(t *testing.T) {
+	seen := map[string]bool{}
+	for _, m := range Mechanisms {
+		if seen[m.Name] || m.Name != strings.ToUpper(m.Name) || len(m.Name) > 20 {
+			t.Errorf("%s is there twice or is not a mechanism's name (RFC 4422, 3.1)", m.Name)
+		}
+		seen[m.Name] = true
+		if strings.HasSuffix(m.Name, "-PLUS") != m.Binding || m.Binding && m.Class != TLSOnly {
+			t.Errorf("%s: Binding is %v and Class is %v", m.Name, m.Binding, m.Class)
+		}
+		for _, name := range []string{m.Name, strings.ToLower(m.Name)} {
+			if got, ok := Find(name); !ok || got.Name != m.Name {
+				t.Errorf("Find(%s) = %s, %v", name, got.Name, ok)
+			}
+		}
+	}
+	for _, name := range []string{"", "SCRAM", "PLAIN ", "PLAIN\x00", "ANONYMOUS"} {
+		if _, ok := Find(name); ok {
+			t.Errorf("Find(%q) found something", name)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for _, c := range []struct {
+		message, name, authzid string
+		ok                     bool
+	}{
+		{"\x00anna\x00secret", "anna", "", true},
+		{"bert\x00anna\x00secret", "anna", "bert", true}, // Authorize decides
+		{"\x00anna\x00wrong", "", "", false},
+		{"\x00nobody\x00secret", "", "", false},
+		{"", "", "", false},
+		{"\x00", "", "", false},
+		{"\x00\x00", "", "", false},
+		{"anna\x00secret", "", "", false},
+		{"\x00anna\x00sec\x00ret", "", "", false},
+		{"\x00anna\x00secret\x00", "", "", false},
+		{"\x00anna\x00secret\xff", "", "", false},
+		{"\x00" + strings.Repeat("a", MaxResponse) + "\x00x", "", "", false},
+	} {
+		for _, initial := range []bool{true, false} {
+			u := anna()
+			x := begin(t, "PLAIN", Server{Credentials: u})
+			if !initial {
+				challenge, done, err := x.Next(t.Context(), nil)
+				if len(challenge) != 0 || done || err != nil {
+					t.Fatalf("asked with %q, %v, %v", challenge, done, err)
+				}
+			}
+			challenge, done, err := x.Next(t.Context(), []byte(c.message))
+			if !c.ok {
+				wantFailed(t, c.message, done, err)
+				if u.authorized {
+					t.Errorf("%q: was authorized", c.message)
+				}
+				continue
+			}
+			if err != nil || !done || len(challenge) != 0 || u.name != c.name || u.authzid != c.authzid || !u.authorized {
+				t.Errorf("%q: %q, %v, %v; %+v", c.message, challenge, done, err, u)
+			}
+		}
+	}
+}
+
+func TestLogin(t *testing.T) {
+	for _, c := range []struct {
+		name, password string
+		ok             bool
+	}{
+		{"anna", "secret", true},
+		{"anna", "wrong", false},
+		{"anna", "", false},
+		{"", "", false},
+		{"nobody", "secret", false},
+		{"an\x00na", "secret", false},
+		{"anna", "secret\x00", false},
+		{"anna\xff", "secret", false},
+		{strings.Repeat("a", MaxResponse+1), "x", false},
+	} {
+		for _, initial := range []bool{true, false} {
+			u := anna()
+			x := begin(t, "LOGIN", Server{Credentials: u})
+			if !initial {
+				challenge, done, err := x.Next(t.Context(), nil)
+				if string(challenge) != "Username:" || done || err != nil {
+					t.Fatalf("asked with %q, %v, %v", challenge, done, err)
+				}
+			}
+			challenge, done, err := x.Next(t.Context(), []byte(c.name))
+			if err == nil {
+				if string(challenge) != "Password:" || done {
+					t.Fatalf("asked with %q, %v", challenge, done)
+				}
+				_, done, err = x.Next(t.Context(), []byte(c.password))
+			}
+			if !c.ok {
+				wantFailed(t, c.name+" "+c.password, done, err)
+			} else if err != nil || !done || u.name != "anna" || !u.authorized {
+				t.Errorf("%q: %v, %v", c.name, done, err)
+			}
+		}
+	}
+}
+
+// What Credentials says comes through as it is.
+func TestCredentialsErrors(t *testing.T) {
+	mine := mail.Errorf(mail.KindDisabled, "off")
+	u := anna()
+	u.refuse = mine
+	if _, done, err := begin(t, "PLAIN", Server{Credentials: u}).Next(t.Context(), []byte("\x00anna\x00secret")); done || !errors.Is(err, mine) {
+		t.Errorf("PLAIN: %v, %v", done, err)
+	}
+	x := begin(t, "LOGIN", Server{Credentials: u})
+	x.Next(t.Context(), []byte("anna"))
+	if _, done, err := x.Next(t.Context(), []byte("secret")); done || !errors.Is(err, mine) {
+		t.Errorf("LOGIN: %v, %v", done, err)
+	}
+	for _, h := range Hashes {
+		if err := play(t, "SCRAM-"+h, "anna", "secret", "", Server{Credentials: u}, nil, nil); !errors.Is(err, mine) {
+			t.Errorf("SCRAM-%s: %v", h, err)
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for _, c := range []struct {
+		line, want string
+		kind       mail.Kind // when want is "-"
+	}{
+		{"", "", 0},
+		{"AGFubmEAc2VjcmV0", "\x00anna\x00secret", 0},
+		{"YQ==", "a", 0},
+		{"YQ=", "-", mail.KindBadArgument},
+		{"YQ", "-", mail.KindBadArgument},
+		{"YR==", "-", mail.KindBadArgument}, // stray bits
+		{"YQ==\r\n", "-", mail.KindBadArgument},
+		{"Y\nQ==", "-", mail.KindBadArgument},
+		{"YQ== ", "-", mail.KindBadArgument},
+		{"=", "-", mail.KindBadArgument},
+		{"*", "-", mail.KindBadArgument},
+		{"YWJj-_==", "-", mail.KindBadArgument},
+		{"YQ==YQ==", "-", mail.KindBadArgument},
+		{strings.Repeat("A", 12288), strings.Repeat("\x00", MaxResponse), 0},
+		{strings.Repeat("A", 12292), "-", mail.KindTooBig},
+	} {
+		got, err := Decode([]byte(c.line))
+		if c.want == "-" {
+			if err == nil || mail.KindOf(err) != c.kind {
+				t.Errorf("Decode(%.20q) = %q, %v; want %v", c.line, got, err, c.kind)
+			}
+		} else if err != nil || got == nil || string(got) != c.want {
+			t.Errorf("Decode(%.20q) = %.20q, %v", c.line, got, err)
+		}
+	}
+	if got, err := DecodeInitial([]byte("=")); err != nil || got == nil || len(got) != 0 {
+		t.Errorf("= is the empty response: %v, %v", got, err)
+	}
+	if _, err := DecodeInitial(nil); err == nil {
+		t.Error("an empty argument is not an initial response")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range []string{"", "=", "YQ==", "YR==", "Y Q=="} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		got, err := Decode(line)
+		if err == nil && Encode(got) != string(line) {
+			t.Errorf("%q is not the one form of %q", line, got)
+		}
+		if want, err2 := base64.StdEncoding.Strict().DecodeString(string(line)); err == nil && (err2 != nil || !bytes.Equal(got, want)) {
+			t.Errorf("%q: %v", line, err2)
+		}
+	})
+}
+
+// fuzz feeds a mechanism lines that are cut at NULs doubled; nothing may panic, and
+// nobody without the right password may be let in.
+func fuzz(f *testing.F, mechanism string, seeds ...string) {
+	for _, s := range seeds {
+		f.Add([]byte(s), true)
+		f.Add([]byte(s), false)
+	}
+	f.Fuzz(func(t *testing.T, input []byte, initial bool) {
+		u := anna()
+		u.passwords = map[string]string{"anna": "a password that no input has"}
+		x := begin(t, mechanism, Server{Credentials: u, Rand: zeros{}})
+		if !initial {
+			if _, done, err := x.Next(t.Context(), nil); done || err != nil {
+				t.Fatalf("asking gave %v, %v", done, err)
+			}
+		}
+		for _, response := range bytes.Split(input, []byte("\n\n")) {
+			challenge, done, err := x.Next(t.Context(), response)
+			if done || u.authorized {
+				t.Fatalf("%q was let in", input)
+			}
+			if err != nil {
+				if len(challenge) != 0 || mail.KindOf(err) != mail.KindAuthenticationFailed {
+					t.Fatalf("%q: %q, %v", input, challenge, err)
+				}
+			}
+			if bytes.ContainsAny(challenge, "\r\n\x00") {
+				t.Fatalf("%q: challenge %q", input, challenge)
+			}
+		}
+	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func FuzzPlain(f *testing.F) {
+	fuzz(f, "PLAIN", "", "\x00anna\x00secret", "\x00\x00", "a\x00b\x00c\x00d", "\xff\x00a\x00b")
+}
+
+func FuzzLogin(f *testing.F) { fuzz(f, "LOGIN", "", "anna\n\nsecret", "\n\n\n\n", "a\x00\n\nb") }
+
+var scramSeeds = []string{
+	"n,,n=anna,r=x\n\nc=biws,r=xAAAAAAAAAAAAAAAAAAAAAAAA,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+	"y,a=b,n=anna,r=x,e=y", "p=tls-exporter,,n=a,r=x", "n,,m=x,n=anna,r=x", "n,,n=a=2Cb=3D,r=x", "n,,n==,r=x", ",,,", "n,,", "",
+}
+
+func FuzzScramSHA1(f *testing.F)       { fuzz(f, "SCRAM-SHA-1", scramSeeds...) }
+func FuzzScramSHA256(f *testing.F)     { fuzz(f, "SCRAM-SHA-256", scramSeeds...) }
+func FuzzScramSHA512(f *testing.F)     { fuzz(f, "SCRAM-SHA-512", scramSeeds...) }
+func FuzzScramSHA1Plus(f *testing.F)   { fuzz(f, "SCRAM-SHA-1-PLUS", scramSeeds...) }
+func FuzzScramSHA256Plus(f *testing.F) { fuzz(f, "SCRAM-SHA-256-PLUS", scramSeeds...) }
+func FuzzScramSHA512Plus(f *testing.F) { fuzz(f, "SCRAM-SHA-512-PLUS", scramSeeds...) }
