@@ -32,6 +32,7 @@ imap
 pop3
 lmtp
 manage
+manage/managetest
 shell
 role
 bench

@@ -1,0 +1,322 @@
+// Package managetest gives a management server on parts that live in memory, for
+// the tests of package manage and its faces.
+package managetest
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+)
+
+// ServerName is the name of the server that New makes.
+const ServerName = "mail.example.org"
+
+// Now is the time that it tells.
+var Now = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
+
+// Fake is a management server and the parts that it is made of. The parts may be
+// looked at when no cmdlet runs.
+type Fake struct {
+	*manage.Server
+	Keeper    *settings.MemoryKeeper
+	Directory *Directory
+	Mail      *Mail
+	Services  *Services
+	Certs     *Certificates
+	Audit     *Audit
+}
+
+// New makes a server with the mailboxes alice and bob, one certificate for
+// ServerName, and all services running.
+func New() (*Fake, error) {
+	f := &Fake{
+		Keeper:    &settings.MemoryKeeper{},
+		Directory: &Directory{passwords: map[string]string{}},
+		Mail:      &Mail{Accounts: map[mail.AccountID]manage.Usage{1: {Bytes: 1 << 20, Messages: 12}, 2: {Bytes: 3 << 30, Messages: 40123, QuotaBytes: 5 << 30}}, next: 3},
+		Services:  &Services{states: map[settings.Service]manage.State{}},
+		Certs:     &Certificates{Present: []string{ServerName}},
+		Audit:     &Audit{},
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
+	if err != nil {
+		return nil, err
+	}
+	f.Services.live = live
+	for _, s := range settings.Services {
+		f.Services.states[s] = manage.Running
+	}
+	f.Directory.entries = []directory.Entry{
+		{Name: "alice@example.org", Aliases: []string{"a.example@example.org"}, Account: 1, DisplayName: "Alice Example", Enabled: true, PopEnabled: true, ImapEnabled: true, Created: Now.Add(-48 * time.Hour), PasswordChanged: Now.Add(-48 * time.Hour)},
+		{Name: "bob@example.org", Account: 2, DisplayName: "Bob Example", Enabled: true, ImapEnabled: true, Created: Now.Add(-24 * time.Hour)},
+	}
+	f.Server = manage.New(manage.Parts{
+		Settings: live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
+		Explain: f.explain, Log: log, Audit: f.Audit, Now: func() time.Time { return Now },
+	})
+	return f, nil
+}
+
+func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
+	kind := f.Server.Settings.Current(l.Service)
+	policy := manage.Step{Step: "LoginType", Result: "Pass", Detail: settings.LoginType.Of(kind).String() + " allows it over " + string(l.Connection) + "."}
+	if l.Connection == manage.Plaintext && settings.LoginType.Of(kind) == mail.SecureLogin {
+		policy.Result, policy.Detail = "Fail", "SecureLogin permits no authentication before TLS."
+	}
+	box := manage.Step{Step: "Mailbox", Result: "Pass", Detail: "There is a mailbox."}
+	if _, err := f.Directory.Lookup(ctx, l.Identity); err != nil {
+		box.Result, box.Detail = "Fail", "There is no such mailbox."
+	}
+	return []manage.Step{policy, box}, nil
+}
+
+// Audit keeps audit records.
+type Audit struct {
+	mu      sync.Mutex
+	records []manage.Record
+	Err     error // given instead of keeping
+}
+
+// Record implements manage.Audit.
+func (a *Audit) Record(_ context.Context, r manage.Record) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.Err != nil {
+		return a.Err
+	}
+	a.records = append(a.records, r)
+	return nil
+}
+
+// Records gives what was kept.
+func (a *Audit) Records() []manage.Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.records)
+}
+
+// Mail is a store of accounts without mail.
+type Mail struct {
+	mu       sync.Mutex
+	Accounts map[mail.AccountID]manage.Usage
+	next     mail.AccountID
+	Err      error // given by every method when it is not nil
+}
+
+// CreateAccount implements manage.Mail.
+func (m *Mail) CreateAccount(_ context.Context, bytes, messages int64) (mail.AccountID, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.Err != nil {
+		return 0, m.Err
+	}
+	id := m.next
+	m.next++
+	m.Accounts[id] = manage.Usage{QuotaBytes: bytes, QuotaMessages: messages}
+	return id, nil
+}
+
+// RemoveAccount implements manage.Mail.
+func (m *Mail) RemoveAccount(_ context.Context, id mail.AccountID) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.Accounts, id)
+	return m.Err
+}
+
+// Usage implements manage.Mail.
+func (m *Mail) Usage(_ context.Context, id mail.AccountID) (manage.Usage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, ok := m.Accounts[id]
+	if !ok && m.Err == nil {
+		return u, mail.Errorf(mail.KindNotFound, "no account %s", id)
+	}
+	return u, m.Err
+}
+
+// SetQuota implements manage.Mail.
+func (m *Mail) SetQuota(_ context.Context, id mail.AccountID, bytes, messages int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.Accounts[id]
+	u.QuotaBytes, u.QuotaMessages = bytes, messages
+	m.Accounts[id] = u
+	return m.Err
+}
+
+// Services are services that only say that they run.
+type Services struct {
+	mu     sync.Mutex
+	states map[settings.Service]manage.State
+	live   *settings.Live
+}
+
+// Status implements manage.Services.
+func (s *Services) Status(which settings.Service) manage.ServiceStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := manage.ServiceStatus{State: s.states[which]}
+	if status.State != manage.Running {
+		return status
+	}
+	status.Connections = 3
+	for _, list := range []settings.Setting[[]netip.AddrPort]{settings.UnencryptedOrTLSBindings, settings.SSLBindings} {
+		for _, a := range list.Of(s.live.Current(which)) {
+			status.Listening = append(status.Listening, a.String())
+		}
+	}
+	return status
+}
+
+// Start implements manage.Services.
+func (s *Services) Start(_ context.Context, which settings.Service) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states[which] = manage.Running
+	return nil
+}
+
+// Stop implements manage.Services.
+func (s *Services) Stop(_ context.Context, which settings.Service) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states[which] = manage.Stopped
+	return nil
+}
+
+// Certificates are names without certificates.
+type Certificates struct {
+	mu      sync.Mutex
+	Present []string
+}
+
+// Names implements manage.Certificates.
+func (c *Certificates) Names() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.Present)
+}
+
+// Set replaces the names.
+func (c *Certificates) Set(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Present = names
+}
+
+// Usable implements manage.Certificates.
+func (c *Certificates) Usable(name string) error {
+	if slices.Contains(c.Names(), name) {
+		return nil
+	}
+	return mail.Errorf(mail.KindNotFound, "there is no certificate for %s", name)
+}
+
+// Directory is a directory in memory.
+type Directory struct {
+	mu        sync.Mutex
+	entries   []directory.Entry
+	passwords map[string]string
+}
+
+// find gives the index of the entry that a name or alias means; mu is held.
+func (d *Directory) find(name string) int {
+	return slices.IndexFunc(d.entries, func(e directory.Entry) bool { return e.Name == name || slices.Contains(e.Aliases, name) })
+}
+
+// Lookup implements directory.Directory.
+func (d *Directory) Lookup(_ context.Context, name string) (*directory.Entry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.find(name)
+	if i < 0 {
+		return nil, mail.Errorf(mail.KindNotFound, "no entry")
+	}
+	e := d.entries[i]
+	e.Aliases = slices.Clone(e.Aliases)
+	return &e, nil
+}
+
+// CheckPassword implements directory.Directory.
+func (d *Directory) CheckPassword(ctx context.Context, name, password string) (*directory.Entry, error) {
+	e, err := d.Lookup(ctx, name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil || password == "" || d.passwords[e.Name] != password {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "no")
+	}
+	return e, nil
+}
+
+// ScramKeys implements directory.Directory; nobody has keys.
+func (d *Directory) ScramKeys(context.Context, string, directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	return nil, directory.ScramKeys{}, nil
+}
+
+// List implements directory.Writable.
+func (d *Directory) List(context.Context) ([]directory.Entry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := slices.Clone(d.entries)
+	slices.SortFunc(list, func(a, b directory.Entry) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Create implements directory.Writable.
+func (d *Directory) Create(_ context.Context, e directory.Entry, password string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.find(e.Name) >= 0 {
+		return mail.Errorf(mail.KindAlreadyExists, "it exists")
+	}
+	d.entries = append(d.entries, e)
+	d.passwords[e.Name] = password
+	return nil
+}
+
+// Change implements directory.Writable.
+func (d *Directory) Change(_ context.Context, name string, change func(*directory.Entry) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.find(name)
+	if i < 0 {
+		return mail.Errorf(mail.KindNotFound, "no entry")
+	}
+	e := d.entries[i]
+	if err := change(&e); err != nil {
+		return err
+	}
+	d.entries[i] = e
+	return nil
+}
+
+// SetPassword implements directory.Writable.
+func (d *Directory) SetPassword(_ context.Context, name, password string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.passwords[name] = password
+	return nil
+}
+
+// Remove implements directory.Writable.
+func (d *Directory) Remove(_ context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.find(name)
+	if i < 0 {
+		return mail.Errorf(mail.KindNotFound, "no entry")
+	}
+	d.entries = slices.Delete(d.entries, i, i+1)
+	return nil
+}
