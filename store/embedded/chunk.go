@@ -55,7 +55,7 @@ func appendChunk(dst []byte, entries []store.Message) []byte {
 	return dst
 }
 
-// decodeChunk appends the entries of b whose ModSeq is above since to dst.
+// decodeChunk appends the entries of b whose ModSeq is above since (0: all) to dst.
 func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Message, bool) {
 	if len(b) < 5 || b[0] != layout || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[5:], castagnoli) {
 		return dst, false
@@ -85,7 +85,7 @@ func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Mess
 			return dst, false
 		}
 		m.UID, m.Zone = mail.UID(uid), int16(zone)
-		if m.ModSeq > since {
+		if since == 0 || m.ModSeq > since {
 			dst = append(dst, m)
 		}
 	}
