@@ -277,13 +277,15 @@ func (d *Decoder) discardLine(budget *int64) []byte {
 	const keep = 32
 	for {
 		unread := d.buf[d.next:d.w]
-		if i := bytes.IndexByte(unread, '\n'); i >= 0 {
-			d.next += i + 1
-			return bytes.TrimSuffix(unread[:i], []byte{'\r'})
+		i := bytes.IndexByte(unread, '\n')
+		n := i + 1
+		if i < 0 {
+			n = max(len(unread)-keep, 0)
 		}
-		if n := len(unread) - keep; n > 0 {
-			d.next += n
-			*budget -= int64(n)
+		d.next += n
+		*budget -= int64(n)
+		if *budget >= 0 && i >= 0 {
+			return bytes.TrimSuffix(unread[:i], []byte{'\r'})
 		}
 		if *budget < 0 {
 			d.broken(&mail.Error{Kind: mail.KindLimit, Text: "The line is too long to be skipped."})

@@ -19,6 +19,7 @@ func FuzzDecoder(f *testing.F) {
 		"a LIST \"\" (\"&AOk-*\" %) RETURN (STATUS (MESSAGES))\r\n",
 		"a X \"\\\"{1+}\r\nb NOOP\r\nc NOOP\r\n",
 		"a {100000+}\r\n", "a ((((((((\r\n", "\r\n\n\r",
+		strings.Repeat("x", 1100) + "\n", "a {5+}\r\n" + strings.Repeat("y", 995) + "{3+}\r\nabc\nb\n",
 	} {
 		f.Add([]byte(p), uint64(0x1234567), uint8(3))
 		f.Add([]byte(p), uint64(0), uint8(200))
