@@ -2,13 +2,17 @@ package auth
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 )
 
-// Step is one rule of the way in and what it says.
+// Step is one rule on the way in and what it says.
 type Step struct {
 	Step   string
 	Result Result
@@ -25,10 +29,135 @@ const (
 	Note Result = "Note" // says more, decides nothing
 )
 
-var _ = sasl.Mechanisms
-var _ = directory.MaxName
-var _ = mail.KindNotFound
+// Explain says for an administrator which rule decides when user signs in on c: the
+// first step that says Fail. It proves nothing, counts nothing and waits for
+// nothing. For a connection that is only imagined, an empty tls.ConnectionState in
+// c.TLS means "encrypted" and c.Remote may be left out.
+func (a *Authenticator) Explain(ctx context.Context, c Conn, user string) []Step {
+	var e explanation
+	a.explainPolicy(&e, c)
+	a.explainUser(ctx, &e, c, user)
 
-// Explain says for an administrator which rule decides when user signs in on c. It
-// proves nothing, counts nothing and waits for nothing.
-func (a *Authenticator) Explain(ctx context.Context, c Conn, user string) []Step { return nil }
+	for _, s := range e.steps {
+		if s.Result == Fail {
+			e.add("Login", Fail, "Refused at the step "+s.Step+".")
+			return e.steps
+		}
+	}
+	e.add("Login", Pass, "A right password or proof signs in.")
+	return e.steps
+}
+
+type explanation struct{ steps []Step }
+
+func (e *explanation) add(step string, r Result, detail string) {
+	e.steps = append(e.steps, Step{step, r, detail})
+}
+
+func (e *explanation) check(step string, ok bool, yes, no string) {
+	if ok {
+		e.add(step, Pass, yes)
+	} else {
+		e.add(step, Fail, no)
+	}
+}
+
+func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
+	state := "not encrypted"
+	if c.TLS != nil {
+		state = "encrypted"
+	}
+	e.add("Connection", Note, fmt.Sprintf("%s, LoginType %s, %s", c.Service, c.LoginType, state))
+
+	open := false
+	for _, class := range sasl.Classes {
+		d := c.decide(class)
+		open = open || d.OK
+		verdict := "refused: "
+		if d.OK {
+			verdict = "accepted: "
+		}
+		e.add("Policy for "+class.String(), Note, verdict+strings.Join(methods(c.Service, class), ", ")+" ("+d.Rule.String()+")")
+	}
+	e.check("Policy", open, "There is a way to sign in on this connection.", c.decide(sasl.Password).Text)
+}
+
+// methods lists all ways to sign in that are of a class.
+func methods(s Service, class sasl.Class) []string {
+	var names []string
+	if class == sasl.Password {
+		names = append(names, s.row().command+" command")
+	}
+	for _, m := range sasl.Mechanisms {
+		if m.Class == class {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn, user string) {
+	name, err := directory.PrepareName(user)
+	if err != nil {
+		e.add("Name", Fail, mail.TextOf(err))
+		return
+	}
+	e.add("Name", Pass, name)
+
+	entry, err := a.directory.Lookup(ctx, name)
+	switch {
+	case err != nil && mail.KindOf(err) == mail.KindNotFound:
+		e.add("User", Fail, "The directory knows no such name.")
+		return
+	case err != nil:
+		e.add("User", Fail, "The directory cannot say now: "+err.Error())
+		return
+	case entry.Name != name:
+		e.add("User", Pass, name+" is an alias of "+entry.Name+".")
+	default:
+		e.add("User", Pass, "The directory knows the name.")
+	}
+
+	e.check("Account", entry.Enabled, "The account is enabled.", "The account is switched off.")
+	e.check(string(c.Service), c.Service.row().enabled(*entry),
+		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
+	a.explainSecrets(ctx, e, c, name, entry)
+	a.explainThrottle(e, c, name)
+}
+
+// explainSecrets asks whether what the account has fits what the connection accepts.
+func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Conn, name string, entry *directory.Entry) {
+	hasPassword := !entry.PasswordChanged.IsZero()
+	if hasPassword {
+		e.add("Password", Note, "Set on "+entry.PasswordChanged.UTC().Format(time.RFC3339)+".")
+	} else {
+		e.add("Password", Note, "The account has no password.")
+	}
+	var keys []string
+	for _, h := range sasl.Hashes {
+		// Keys of somebody without keys come without an entry.
+		if owner, _, err := a.directory.ScramKeys(ctx, name, directory.Hash(h)); err == nil && owner != nil {
+			keys = append(keys, "SCRAM-"+h)
+		}
+	}
+	if len(keys) > 0 {
+		e.add("SCRAM keys", Note, strings.Join(keys, ", "))
+	} else {
+		e.add("SCRAM keys", Note, "The account has none.")
+	}
+	usable := hasPassword && c.decide(sasl.Password).OK ||
+		len(keys) > 0 && slices.ContainsFunc([]sasl.Class{sasl.Challenge, sasl.TLSOnly}, func(class sasl.Class) bool { return c.decide(class).OK })
+	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
+}
+
+func (a *Authenticator) explainThrottle(e *explanation, c Conn, name string) {
+	t := a.throttle
+	t.mu.Lock()
+	delay, known := t.standing(place{name, c.network()})
+	t.mu.Unlock()
+	from := "not known to the account"
+	if known {
+		from = "known to the account"
+	}
+	e.add("Throttle", Note, fmt.Sprintf("The network is %s; an attempt now waits %s.", from, delay))
+}

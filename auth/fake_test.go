@@ -1,0 +1,172 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+)
+
+// people is a directory that counts what it is asked and fails when it shall.
+type people struct {
+	mu        sync.Mutex
+	entries   map[string]*directory.Entry // by name and alias
+	passwords map[string]string           // by name
+	err       error
+	took      time.Duration // of CheckPassword
+
+	checks, running, most int
+	asked                 []string // names, in the order in which they were checked
+}
+
+// newPeople knows anna (with an alias), the disabled off, popless and imapless, and
+// none, who has no password.
+func newPeople() *people {
+	p := &people{entries: map[string]*directory.Entry{}, passwords: map[string]string{}}
+	for i, e := range []directory.Entry{
+		{Name: "anna@example.org", Aliases: []string{"post@example.org"}, Enabled: true, PopEnabled: true, ImapEnabled: true},
+		{Name: "off", PopEnabled: true, ImapEnabled: true},
+		{Name: "popless", Enabled: true, ImapEnabled: true},
+		{Name: "imapless", Enabled: true, PopEnabled: true},
+		{Name: "none", Enabled: true, PopEnabled: true, ImapEnabled: true},
+	} {
+		e.Account = mail.AccountID(i + 1)
+		if e.Name != "none" {
+			p.passwords[e.Name] = "secret"
+			e.PasswordChanged = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		}
+		for _, name := range append(e.Aliases, e.Name) {
+			p.entries[name] = &e
+		}
+	}
+	return p
+}
+
+func (p *people) Lookup(_ context.Context, name string) (*directory.Entry, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return nil, p.err
+	}
+	e, ok := p.entries[name]
+	if !ok {
+		return nil, mail.Errorf(mail.KindNotFound, "There is no such mailbox.")
+	}
+	copied := *e
+	return &copied, nil
+}
+
+func (p *people) CheckPassword(ctx context.Context, name, password string) (*directory.Entry, error) {
+	p.mu.Lock()
+	p.checks++
+	p.asked = append(p.asked, name)
+	p.running++
+	p.most = max(p.most, p.running)
+	err := p.err
+	p.mu.Unlock()
+	time.Sleep(p.took)
+	p.mu.Lock()
+	p.running--
+	p.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	e, err := p.Lookup(ctx, name)
+	if err != nil || p.passwords[e.Name] == "" || p.passwords[e.Name] != password {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	return e, nil
+}
+
+func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	p.mu.Lock()
+	p.checks++
+	failure := p.err
+	p.mu.Unlock()
+	if failure != nil {
+		return nil, directory.ScramKeys{}, failure
+	}
+	if e, err := p.Lookup(ctx, name); err == nil && p.passwords[e.Name] != "" {
+		k, err := directory.NewScramKeys(hash, p.passwords[e.Name], []byte("0123456789abcdef"), 4096)
+		return e, k, err
+	}
+	k, err := directory.UnmatchableScramKeys(hash, name, []byte("secret"), 4096)
+	return nil, k, err
+}
+
+func (p *people) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+// setup gives an Authenticator over newPeople that notes its attempts.
+func setup(l Limits) (*Authenticator, *people, *[]Attempt) {
+	p := newPeople()
+	var mu sync.Mutex
+	attempts := &[]Attempt{}
+	return New(Options{Directory: p, Limits: l, Observe: func(t Attempt) {
+		mu.Lock()
+		defer mu.Unlock()
+		*attempts = append(*attempts, t)
+	}}), p, attempts
+}
+
+var noDelay = Limits{FirstDelay: -1}
+
+func from(remote string) netip.AddrPort { return netip.MustParseAddrPort(remote) }
+
+// clear is a connection on which everything readable is permitted.
+func clear(remote string) Conn {
+	return Conn{Service: IMAP4, LoginType: mail.PlainTextLogin, Remote: from(remote)}
+}
+
+// handshake gives both ends of a real TLS connection and the server's certificate.
+func handshake(t *testing.T) (server, client tls.ConnectionState, certificate *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err = x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	s := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, SessionTicketsDisabled: true})
+	c := tls.Client(b, &tls.Config{InsecureSkipVerify: true})
+	fault := make(chan error, 1)
+	go func() { fault <- s.Handshake() }()
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-fault; err != nil {
+		t.Fatal(err)
+	}
+	return s.ConnectionState(), c.ConnectionState(), certificate
+}
+
+func wantKind(t *testing.T, what string, err error, kind mail.Kind) {
+	t.Helper()
+	if err == nil || mail.KindOf(err) != kind {
+		t.Errorf("%s: got %v, want %v", what, err, kind)
+	}
+}

@@ -1,0 +1,413 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// waits signs in with a password that is wrong unless right and gives how long the
+// answer took.
+func waits(t *testing.T, a *Authenticator, remote, user, password string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	_, err := a.Password(t.Context(), clear(remote), user, password)
+	if (err == nil) != (password == "secret") {
+		t.Errorf("%s with %s: %v", user, password, err)
+	}
+	return time.Since(began)
+}
+
+func TestDelaysDouble(t *testing.T) {
+	for _, user := range []string{"anna@example.org", "nobody"} { // no difference
+		synctest.Test(t, func(t *testing.T) {
+			a, _, _ := setup(Limits{})
+			var got []time.Duration
+			for i := range 8 {
+				// Every attempt from another network: the account is what is slowed.
+				got = append(got, waits(t, a, fmt.Sprintf("192.0.2.%d:1", i), user, "wrong"))
+			}
+			want := []time.Duration{0, 250e6, 500e6, 1e9, 2e9, 4e9, 8e9, 8e9}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s waited %v, want %v", user, got, want)
+			}
+			// A minute takes one failure away; nobody is locked out.
+			time.Sleep(3 * time.Minute)
+			if w := waits(t, a, "192.0.2.100:1", user, "wrong"); w != time.Second {
+				t.Errorf("after three minutes it waited %v", w)
+			}
+			time.Sleep(time.Hour)
+			if w := waits(t, a, "192.0.2.101:1", user, "wrong"); w != 0 {
+				t.Errorf("after an hour it waited %v", w)
+			}
+		})
+	}
+}
+
+func TestNetworkIsSlowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := setup(Limits{NetworkFailures: 3})
+		var got []time.Duration
+		for i := range 6 {
+			// Another account each time, another address of one /64.
+			got = append(got, waits(t, a, fmt.Sprintf("[2001:db8::%d]:1", i+1), fmt.Sprint("user", i), "wrong"))
+		}
+		if want := []time.Duration{0, 0, 0, 0, 250e6, 500e6}; !slices.Equal(got, want) {
+			t.Errorf("waited %v, want %v", got, want)
+		}
+		if w := waits(t, a, "[2001:db8:0:1::1]:1", "user9", "wrong"); w != 0 {
+			t.Errorf("the next /64 waited %v", w)
+		}
+		// What a guesser owns himself does not help.
+		if w := waits(t, a, "[2001:db8::1]:1", "imapless@x", "wrong"); w != time.Second {
+			t.Errorf("waited %v", w)
+		}
+		waits(t, a, "[2001:db8::1]:1", "anna@example.org", "secret")
+		if w := waits(t, a, "[2001:db8::1]:1", "user8", "wrong"); w < time.Second {
+			t.Errorf("after a login of the network it waited only %v", w)
+		}
+	})
+}
+
+// A network from which the account signed in is not slowed by what others do to the
+// account, nor by what the network does to others, only by its own failures.
+func TestKnownNetworkGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := setup(Limits{NetworkFailures: 1, Verified: -1})
+		const home = "198.51.100.7:1"
+		if w := waits(t, a, home, "anna@example.org", "secret"); w != 0 {
+			t.Errorf("the first login waited %v", w)
+		}
+		for i := range 10 {
+			waits(t, a, fmt.Sprintf("192.0.2.%d:1", i), "anna@example.org", "wrong")
+			waits(t, a, home, fmt.Sprint("user", i), "wrong")
+		}
+		if w := waits(t, a, home, "anna@example.org", "secret"); w != 0 {
+			t.Errorf("the owner at home waited %v", w)
+		}
+		if w := waits(t, a, "203.0.113.1:1", "anna@example.org", "secret"); w == 0 || w > 8*time.Second {
+			t.Errorf("the owner elsewhere waited %v", w)
+		}
+		waits(t, a, home, "anna@example.org", "wrong")
+		if w := waits(t, a, home, "anna@example.org", "wrong"); w != 250*time.Millisecond {
+			t.Errorf("after a failure at home it waited %v", w)
+		}
+		if w := waits(t, a, home, "anna@example.org", "secret"); w != 500*time.Millisecond {
+			t.Errorf("after two failures at home it waited %v", w)
+		}
+		if w := waits(t, a, home, "anna@example.org", "secret"); w != 0 {
+			t.Errorf("after the right password it waited %v", w)
+		}
+	})
+}
+
+func TestDelayObeysContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{})
+		for range 6 {
+			waits(t, a, "192.0.2.1:1", "anna@example.org", "wrong")
+		}
+		before := p.checks
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err := a.Password(ctx, clear("192.0.2.1:1"), "anna@example.org", "secret")
+		wantKind(t, "cancelled", err, mail.KindUnavailable)
+		if time.Since(began) != time.Second || p.checks != before {
+			t.Errorf("it took %v and %d checks", time.Since(began), p.checks-before)
+		}
+		if len(a.throttle.busy) != 0 {
+			t.Errorf("attempts are still counted: %v", a.throttle.busy)
+		}
+	})
+}
+
+// Many connections at once do not get around the delays.
+func TestParallelGuessing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{Waiting: 32})
+		p.took = 20 * time.Millisecond
+		var unavailable, failed int
+		var mu sync.Mutex
+		var wait sync.WaitGroup
+		began := time.Now()
+		for i := range 1000 {
+			wait.Go(func() {
+				_, err := a.Password(t.Context(), clear(fmt.Sprintf("10.0.%d.%d:1", i/250, i%250)), "anna@example.org", fmt.Sprint("guess", i))
+				mu.Lock()
+				defer mu.Unlock()
+				switch mail.KindOf(err) {
+				case mail.KindUnavailable:
+					unavailable++
+				case mail.KindAuthenticationFailed:
+					failed++
+				}
+			})
+		}
+		synctest.Wait()
+		wait.Wait()
+		if failed > 40 || failed+unavailable != 1000 || p.checks != failed {
+			t.Errorf("%d guesses were looked at, %d put off, in %v", failed, unavailable, time.Since(began))
+		}
+		if len(a.throttle.busy) != 0 {
+			t.Errorf("attempts are still counted: %v", a.throttle.busy)
+		}
+	})
+}
+
+// Proofs of SCRAM wait like passwords, each when it is given.
+func TestScramIsSlowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := setup(Limits{})
+		var got []time.Duration
+		var prepared []*Exchange
+		for range 4 { // all begun before the first fails
+			x, err := a.Begin(t.Context(), clear("192.0.2.1:1"), "SCRAM-SHA-1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := x.Next(t.Context(), []byte("n,,n=anna@example.org,r=abc")); err != nil {
+				t.Fatal(err)
+			}
+			prepared = append(prepared, x)
+		}
+		for _, x := range prepared {
+			began := time.Now()
+			_, _, err := x.Next(t.Context(), []byte("c=biws,r=abc,p=AAAA"))
+			wantKind(t, "a wrong proof", err, mail.KindAuthenticationFailed)
+			got = append(got, time.Since(began))
+		}
+		if want := []time.Duration{0, 250e6, 500e6, 1e9}; !slices.Equal(got, want) {
+			t.Errorf("waited %v, want %v", got, want)
+		}
+		if len(a.throttle.busy) != 0 {
+			t.Errorf("attempts are still counted: %v", a.throttle.busy)
+		}
+	})
+}
+
+// Malformed messages and names are failures of the network.
+func TestMalformedCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := setup(Limits{NetworkFailures: 2})
+		for range 4 {
+			x, err := a.Begin(t.Context(), clear("192.0.2.1:1"), "PLAIN")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = x.Next(t.Context(), []byte("no NUL"))
+			wantKind(t, "malformed", err, mail.KindAuthenticationFailed)
+		}
+		if w := waits(t, a, "192.0.2.1:1", "anna@example.org", "wrong"); w != 500*time.Millisecond {
+			t.Errorf("waited %v", w)
+		}
+	})
+}
+
+func TestTablesAreBounded(t *testing.T) {
+	a, _, _ := setup(Limits{FirstDelay: -1, Entries: 100, VerifiedEntries: 100})
+	for i := range 1000 {
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
+		a.throttle.failed(fmt.Sprint("user", i), network)
+		a.throttle.succeeded(fmt.Sprint("user", i), network)
+		e, _ := a.directory.Lookup(t.Context(), "anna@example.org")
+		a.verified.remember(fmt.Sprint("user", i), "x", e)
+	}
+	th := a.throttle
+	for name, n := range map[string]int{
+		"accounts": len(th.accounts.rows) + th.accounts.order.Len(), "networks": len(th.networks.rows) + th.networks.order.Len(),
+		"known": len(th.known.rows) + th.known.order.Len(), "verified": len(a.verified.rows.rows) + a.verified.rows.order.Len(),
+	} {
+		if n != 200 {
+			t.Errorf("%s has %d rows and links, want 200", name, n)
+		}
+	}
+	if _, ok := th.accounts.get("user999"); !ok {
+		t.Error("the latest is gone")
+	}
+	th.accounts.remove("user999")
+	if _, ok := th.accounts.get("user999"); ok || th.accounts.order.Len() != 99 {
+		t.Error("removed and still there")
+	}
+}
+
+// So many verifications run at once and no more; who waits longer than the bound is
+// told to come again.
+func TestVerificationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{FirstDelay: -1, Verifications: 3, Verified: -1})
+		p.took = 400 * time.Millisecond
+		var mu sync.Mutex
+		kinds := map[mail.Kind]int{}
+		var longest time.Duration
+		var wait sync.WaitGroup
+		for i := range 30 {
+			wait.Go(func() {
+				began := time.Now()
+				_, err := a.Password(t.Context(), clear("192.0.2.1:1"), fmt.Sprint("user", i), "wrong")
+				mu.Lock()
+				defer mu.Unlock()
+				kinds[mail.KindOf(err)]++
+				longest = max(longest, time.Since(began))
+			})
+		}
+		wait.Wait()
+		// 0.4, 0.8 and 1.2 s: three rounds of three begin within the second.
+		if p.most != 3 || kinds[mail.KindAuthenticationFailed] != 9 || kinds[mail.KindUnavailable] != 21 || longest > 1200*time.Millisecond {
+			t.Errorf("%d at once, %v, longest %v", p.most, kinds, longest)
+		}
+		if a.gate.free != 3 || len(a.gate.then)+len(a.gate.first) != 0 {
+			t.Errorf("the gate is left with %+v", a.gate)
+		}
+	})
+}
+
+func TestKnownNetworkVerifiesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{FirstDelay: -1, Verifications: 1, Verified: -1})
+		waits(t, a, "198.51.100.7:1", "anna@example.org", "secret")
+		p.took, p.asked = 10*time.Millisecond, nil
+		var wait sync.WaitGroup
+		for i := range 5 {
+			wait.Go(func() { waits(t, a, "192.0.2.1:1", fmt.Sprint("user", i), "wrong") })
+		}
+		synctest.Wait()
+		wait.Go(func() { waits(t, a, "198.51.100.7:1", "anna@example.org", "secret") })
+		wait.Wait()
+		if len(p.asked) != 6 || p.asked[1] != "anna@example.org" {
+			t.Errorf("they were verified in the order %v", p.asked)
+		}
+	})
+}
+
+func TestGateObeysContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{free: 1, wait: time.Minute}
+		leave, err := g.enter(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = g.enter(ctx, true)
+		wantKind(t, "cancelled", err, mail.KindUnavailable)
+		leave()
+		if g.free != 1 || len(g.first) != 0 {
+			t.Errorf("the gate is left with %+v", g)
+		}
+	})
+}
+
+func TestVerifiedPasswords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{})
+		const remote = "192.0.2.1:1"
+		check := func(what, user, password string, wantErr mail.Kind, checks int) {
+			t.Helper()
+			before := p.checks
+			_, err := a.Password(t.Context(), clear(remote), user, password)
+			if wantErr == -1 && err != nil || wantErr != -1 && (err == nil || mail.KindOf(err) != wantErr) {
+				t.Errorf("%s: %v", what, err)
+			}
+			if p.checks-before != checks {
+				t.Errorf("%s: %d verifications, want %d", what, p.checks-before, checks)
+			}
+		}
+		check("the first time", "anna@example.org", "secret", -1, 1)
+		check("again", "anna@example.org", "secret", -1, 0)
+		check("in capitals", "ANNA@example.org", "secret", -1, 0)
+		check("by another name", "post@example.org", "secret", -1, 1)
+		check("a wrong one", "anna@example.org", "wrong", mail.KindAuthenticationFailed, 1)
+		check("a wrong one again", "anna@example.org", "wrong", mail.KindAuthenticationFailed, 1)
+		time.Sleep(5 * time.Minute)
+		check("after its time", "anna@example.org", "secret", -1, 1)
+		check("again", "anna@example.org", "secret", -1, 0)
+
+		e := p.entries["anna@example.org"]
+		p.set(func() { p.passwords[e.Name], e.PasswordChanged = "new", e.PasswordChanged.Add(time.Second) })
+		check("after a change", "anna@example.org", "secret", mail.KindAuthenticationFailed, 1)
+		check("the new one", "anna@example.org", "new", -1, 1)
+		p.set(func() { e.Enabled = false })
+		check("disabled", "anna@example.org", "new", mail.KindDisabled, 1)
+		p.set(func() { e.Enabled = true })
+		check("enabled", "anna@example.org", "new", -1, 0)
+		p.set(func() { e.ImapEnabled = false })
+		check("without IMAP", "anna@example.org", "new", mail.KindDisabled, 0)
+		p.set(func() { e.ImapEnabled, e.Account = true, 99 })
+		check("somebody else of that name", "anna@example.org", "new", -1, 1)
+		p.set(func() { delete(p.entries, "anna@example.org") })
+		check("removed", "anna@example.org", "new", mail.KindAuthenticationFailed, 1)
+		p.set(func() { p.entries["anna@example.org"] = e })
+		check("back", "anna@example.org", "new", -1, 1)
+		p.set(func() { p.err = mail.Errorf(mail.KindUnavailable, "") })
+		check("directory away", "anna@example.org", "new", mail.KindUnavailable, 0)
+	})
+	// Nothing in memory is the password or its plain digest.
+	a, _, _ := setup(noDelay)
+	b, _, _ := setup(noDelay)
+	if a.verified.digest("anna", "x") == b.verified.digest("anna", "x") || a.verified.digest("ann", "ax") == a.verified.digest("anna", "x") {
+		t.Error("digests are not keyed, or run together")
+	}
+}
+
+func TestExplain(t *testing.T) {
+	state, _, _ := handshake(t)
+	for _, c := range []struct {
+		what, user string
+		conn       Conn
+		decides    string // the step that fails, "" when the login is possible
+	}{
+		{"all is well", "Anna@example.org", clear("192.0.2.1:1"), ""},
+		{"an alias", "post@example.org", clear("192.0.2.1:1"), ""},
+		{"TLS", "anna@example.org", Conn{Service: IMAP4, LoginType: mail.SecureLogin, TLS: &state}, ""},
+		{"imagined TLS", "anna@example.org", Conn{Service: POP3, LoginType: mail.SecureLogin, TLS: &state}, ""},
+		{"SecureLogin", "anna@example.org", Conn{Service: POP3, LoginType: mail.SecureLogin}, "Policy"},
+		{"PlainTextAuthentication", "anna@example.org", Conn{Service: POP3, LoginType: mail.PlainTextAuthentication}, ""},
+		{"no such user", "nobody", clear("192.0.2.1:1"), "User"},
+		{"no name", "a b", clear("192.0.2.1:1"), "Name"},
+		{"switched off", "off", clear("192.0.2.1:1"), "Account"},
+		{"IMAP off", "imapless", clear("192.0.2.1:1"), "IMAP4"},
+		{"no password", "none", clear("192.0.2.1:1"), "Credentials"},
+	} {
+		a, p, attempts := setup(Limits{})
+		steps := a.Explain(t.Context(), c.conn, c.user)
+		decides := ""
+		for _, s := range steps {
+			if s.Result == Fail && s.Step != "Login" && decides == "" {
+				decides = s.Step
+			}
+			if s.Step == "" || s.Detail == "" || strings.Contains(s.Detail, "secret") {
+				t.Errorf("%s: a step says %+v", c.what, s)
+			}
+		}
+		last := steps[len(steps)-1]
+		if decides != c.decides || last.Step != "Login" || (last.Result == Pass) != (c.decides == "") {
+			t.Errorf("%s: %q decides, want %q:\n%v", c.what, decides, c.decides, steps)
+		}
+		if len(*attempts) != 0 || len(p.asked) != 0 {
+			t.Errorf("%s: it was taken for an attempt", c.what)
+		}
+	}
+	a, p, _ := setup(Limits{})
+	p.err = mail.Errorf(mail.KindUnavailable, "down")
+	if steps := a.Explain(t.Context(), clear("192.0.2.1:1"), "anna@example.org"); steps[len(steps)-1].Result != Fail {
+		t.Errorf("a directory that is down: %v", steps)
+	}
+	// The delay of the moment is said, by network.
+	a, _, _ = setup(Limits{})
+	for range 3 {
+		a.throttle.failed("anna@example.org", clear("192.0.2.1:1").network())
+	}
+	steps := fmt.Sprint(a.Explain(t.Context(), clear("192.0.2.9:1"), "anna@example.org"))
+	if !strings.Contains(steps, "not known to the account; an attempt now waits 1s") {
+		t.Errorf("the throttle is not explained: %s", steps)
+	}
+}
