@@ -58,6 +58,8 @@ var zones = [...]struct {
 // word takes one word; false when it makes no date.
 func (d *dateReader) word(w string) bool {
 	switch {
+	case w == "":
+		return false
 	case strings.Contains(w, ":") && !d.timed:
 		return d.time24(w)
 	case (w[0] == '+' || w[0] == '-') && d.timed && !d.zoned:

@@ -89,12 +89,13 @@ func describe(t *testing.T, raw []byte) string {
 	return b.String()
 }
 
-// paths lists every path of the message that names something, the empty one first.
+// paths lists the paths of the message that name something, the empty one first;
+// of a very wide or deep one not all.
 func paths(s Summary) [][]int {
 	all := [][]int{nil}
 	for i := 0; i < len(all) && len(all) < 300; i++ {
 		p := all[i]
-		for n := 1; ; n++ {
+		for n := 1; n <= 64; n++ {
 			q := append(append([]int(nil), p...), n)
 			if _, ok := s.Locate(Section{Path: q}); !ok {
 				break

@@ -105,6 +105,7 @@ func (r *reader) part(depth int, digest, root bool) {
 	switch {
 	case !complete:
 		// The rest of the message, whatever boundaries it has, is this part.
+		r.keptAll = r.keptAll && !root // a field may be cut in two
 		p.setOpaque()
 		r.toEnd()
 	case ended:
