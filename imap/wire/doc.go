@@ -4,9 +4,9 @@
 //
 // Command code follows the ABNF element by element. The first fault stays in the
 // Decoder and everything after it gives zero values, so there is one check, after
-// End. This is the reader of STORE with RFC 7162's modifier:
+// End. This is a reader of STORE with the modifier of RFC 7162, 3.1.3:
 //
-//	// store = "STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP mod-sequence ")"]
+//	// store = "STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"]
 //	//         SP ["+" / "-"] "FLAGS" [".SILENT"] SP (flag-list / (flag *(SP flag)))
 //	func readStore(d *wire.Decoder) (c store, err error) {
 //		d.SP()

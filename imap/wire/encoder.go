@@ -261,7 +261,7 @@ func (e *Encoder) Literal(b []byte) *Encoder {
 	return e
 }
 
-// Literal8 writes a literal8, which may have NULs (RFC 3516, 4.2).
+// Literal8 writes a literal8, which may have NULs (RFC 3516, 4.3).
 func (e *Encoder) Literal8(b []byte) *Encoder {
 	e.header("~{", int64(len(b)))
 	e.send(b)

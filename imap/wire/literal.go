@@ -22,7 +22,7 @@ const (
 type Literal struct {
 	// Size is its length in bytes.
 	Size int64
-	// Binary: it is a literal8, which may hold NULs (RFC 3516, 4.2).
+	// Binary: it is a literal8, which may hold NULs (RFC 3516, 4.4).
 	Binary bool
 	// NonSync: the client does not wait for leave to send it (RFC 7888).
 	NonSync bool

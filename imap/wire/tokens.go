@@ -198,8 +198,8 @@ func (d *Decoder) NString() (s string, ok bool) {
 	return s, d.err == nil
 }
 
-// Binary consumes a string or a literal8, whose bytes may be NUL: an nstring of
-// METADATA or a part of APPEND's BINARY that is not a message (RFC 4466, 5).
+// Binary consumes a string or a literal8 whose bytes may be NUL (RFC 4466, 3),
+// within the bounds of other literals. Messages are read with Literal.
 func (d *Decoder) Binary() []byte {
 	if d.TryByte('~') {
 		return d.literalBytes(true)
@@ -360,7 +360,7 @@ func (d *Decoder) List(element func()) {
 }
 
 // SkipValue consumes a value that the command does not understand: an atom, a
-// number, a set, a string, or a list of values (RFC 4466, 5 tagged-ext-val).
+// number, a set, a string, or a list of values (RFC 4466, 3 tagged-ext-val).
 func (d *Decoder) SkipValue() {
 	depth := 0
 	for {
