@@ -1,0 +1,362 @@
+package imap
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/message"
+)
+
+const (
+	// maxSearchDepth bounds how deep search keys may nest, by parentheses, NOT and OR.
+	maxSearchDepth = 50
+	// maxSearchKeys bounds the keys of one SEARCH.
+	maxSearchKeys = 500
+)
+
+// searchOp is what a search key looks at.
+type searchOp uint8
+
+const (
+	opAnd searchOp = iota // keys: all of them; none is ALL
+	opOr                  // keys: one of them
+	opNot                 // keys: not the only one
+
+	// Answered from the index.
+	opSeqs       // seqs has the sequence number
+	opFlags      // has all of flags
+	opKeyword    // has the keyword text
+	opRecent     // is \Recent
+	opBefore     // INTERNALDATE is before day
+	opSince      // INTERNALDATE is day or after it
+	opSaveBefore // SAVEDATE is before day
+	opSaveSince  // SAVEDATE is day or after it
+	opLarger     // has more bytes than number
+	opSmaller    // has fewer bytes than number
+	opModSeq     // MODSEQ is number or above
+	opEmail      // EMAILID is number
+	opThread     // THREADID is number
+
+	// Answered from the summary.
+	opSentBefore // the Date field's day is before day
+	opSentSince  // the Date field's day is day or after it
+	opField      // a header field called name contains text
+
+	// Answered from the search text.
+	opText // header or body contains text
+	opBody // body contains text
+)
+
+// cost is what a search key must read of a message.
+type cost uint8
+
+const (
+	costIndex cost = iota
+	costSummary
+	costText
+)
+
+// searchKey is a search-key (RFC 3501, 6.4.4), made ready to be compared.
+type searchKey struct {
+	op     searchOp
+	cost   cost
+	memo   int // opSentBefore, opSentSince, opField: place in candidate.memo
+	keys   []*searchKey
+	set    wire.SeqSet // of opSeqs, as written
+	uids   bool        // set is of UIDs
+	seqs   mail.NumSet // of opSeqs, resolved
+	flags  mail.Flags  // of opFlags
+	number uint64
+	day    int64  // days since 1970-01-01
+	name   string // of opField
+	text   []byte // folded; of opKeyword, the name
+}
+
+// searchWord is a row of the table of search keys.
+type searchWord struct {
+	name string
+	read func(p *searchReader) *searchKey // what follows the name
+}
+
+// searchWords is the table of search keys by name (RFC 3501, 6.4.4; RFC 7162,
+// 3.1.5; RFC 8474, 6; RFC 8514, 4.3).
+var searchWords map[string]func(p *searchReader) *searchKey
+
+func init() {
+	rows := []searchWord{
+		{"ALL", constantKey(searchKey{op: opAnd})},
+		{"ANSWERED", flagKey(mail.Answered)},
+		{"DELETED", flagKey(mail.Deleted)},
+		{"DRAFT", flagKey(mail.Draft)},
+		{"FLAGGED", flagKey(mail.Flagged)},
+		{"SEEN", flagKey(mail.Seen)},
+		{"UNANSWERED", negated(flagKey(mail.Answered))},
+		{"UNDELETED", negated(flagKey(mail.Deleted))},
+		{"UNDRAFT", negated(flagKey(mail.Draft))},
+		{"UNFLAGGED", negated(flagKey(mail.Flagged))},
+		{"UNSEEN", negated(flagKey(mail.Seen))},
+		{"KEYWORD", keywordKey},
+		{"UNKEYWORD", negated(keywordKey)},
+		{"RECENT", constantKey(searchKey{op: opRecent})},
+		{"OLD", negated(constantKey(searchKey{op: opRecent}))},
+		{"NEW", func(p *searchReader) *searchKey {
+			return &searchKey{op: opAnd, keys: []*searchKey{
+				{op: opRecent},
+				{op: opNot, keys: []*searchKey{{op: opFlags, flags: mail.Seen}}},
+			}}
+		}},
+		{"BEFORE", dateKey(opBefore)},
+		{"SINCE", dateKey(opSince)},
+		{"ON", dayKey(opSince, opBefore)},
+		{"SENTBEFORE", dateKey(opSentBefore)},
+		{"SENTSINCE", dateKey(opSentSince)},
+		{"SENTON", dayKey(opSentSince, opSentBefore)},
+		{"SAVEDBEFORE", dateKey(opSaveBefore)},
+		{"SAVEDSINCE", dateKey(opSaveSince)},
+		{"SAVEDON", dayKey(opSaveSince, opSaveBefore)},
+		{"SAVEDATESUPPORTED", constantKey(searchKey{op: opAnd})},
+		{"LARGER", numberKey(opLarger)},
+		{"SMALLER", numberKey(opSmaller)},
+		{"BCC", fieldKey("Bcc")},
+		{"CC", fieldKey("Cc")},
+		{"FROM", fieldKey("From")},
+		{"SUBJECT", fieldKey("Subject")},
+		{"TO", fieldKey("To")},
+		{"HEADER", func(p *searchReader) *searchKey {
+			p.d.SP()
+			return fieldKey(p.d.AString())(p)
+		}},
+		{"TEXT", textKey(opText)},
+		{"BODY", textKey(opBody)},
+		{"UID", func(p *searchReader) *searchKey {
+			p.d.SP()
+			return &searchKey{op: opSeqs, set: p.d.SequenceSet(), uids: true}
+		}},
+		{"MODSEQ", modSeqKey},
+		{"EMAILID", objectKey(opEmail, mail.EmailID(0).String()[:1])},
+		{"THREADID", objectKey(opThread, mail.ThreadID(0).String()[:1])},
+		{"NOT", func(p *searchReader) *searchKey {
+			p.d.SP()
+			return &searchKey{op: opNot, keys: []*searchKey{p.key()}}
+		}},
+		{"OR", func(p *searchReader) *searchKey {
+			p.d.SP()
+			a := p.key()
+			p.d.SP()
+			return &searchKey{op: opOr, keys: []*searchKey{a, p.key()}}
+		}},
+	}
+	searchWords = make(map[string]func(p *searchReader) *searchKey, len(rows))
+	for _, row := range rows {
+		searchWords[row.name] = row.read
+	}
+}
+
+func constantKey(k searchKey) func(*searchReader) *searchKey {
+	return func(*searchReader) *searchKey { c := k; return &c }
+}
+
+func flagKey(f mail.Flags) func(*searchReader) *searchKey {
+	return constantKey(searchKey{op: opFlags, flags: f})
+}
+
+func negated(read func(*searchReader) *searchKey) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		return &searchKey{op: opNot, keys: []*searchKey{read(p)}}
+	}
+}
+
+func keywordKey(p *searchReader) *searchKey {
+	p.d.SP()
+	return &searchKey{op: opKeyword, text: bytes.Clone(p.d.Atom())}
+}
+
+func dateKey(op searchOp) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: op, day: days(p.d.Date().Unix())}
+	}
+}
+
+// dayKey is a key for one day.
+func dayKey(since, before searchOp) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		day := days(p.d.Date().Unix())
+		return &searchKey{op: opAnd, keys: []*searchKey{{op: since, day: day}, {op: before, day: day + 1}}}
+	}
+}
+
+// days gives the days since 1970-01-01 that Unix seconds fall on.
+func days(unix int64) int64 {
+	const day = 24 * 60 * 60
+	if unix < 0 {
+		return (unix+1)/day - 1
+	}
+	return unix / day
+}
+
+func numberKey(op searchOp) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: op, number: uint64(p.d.Number64())}
+	}
+}
+
+func fieldKey(name string) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: opField, name: name, text: p.text()}
+	}
+}
+
+func textKey(op searchOp) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: op, text: p.text()}
+	}
+}
+
+// modSeqKey reads what follows MODSEQ. There is one MODSEQ for a whole message, so
+// the entry is passed over (RFC 7162, 3.1.5).
+//
+//	search-modsequence = "MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer
+func modSeqKey(p *searchReader) *searchKey {
+	d := p.d
+	d.SP()
+	if d.Peek() == '"' {
+		if name := d.String(); !strings.HasPrefix(name, "/flags/") {
+			d.Bad("unknown entry of MODSEQ")
+		}
+		d.SP()
+		switch string(d.Word()) {
+		case "PRIV", "SHARED", "ALL":
+		default:
+			d.Bad("unknown entry type of MODSEQ")
+		}
+		d.SP()
+	}
+	p.modSeq = true
+	return &searchKey{op: opModSeq, number: uint64(d.ModSeq())}
+}
+
+// objectKey reads an objectid. One that is not of this server is no fault: it is no
+// message's (RFC 8474, 6).
+func objectKey(op searchOp, letter string) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		digits, ours := strings.CutPrefix(string(p.d.Atom()), letter)
+		n, err := strconv.ParseUint(digits, 10, 64)
+		if !ours || err != nil || digits[0] == '0' || digits[0] == '+' {
+			return &searchKey{op: opOr}
+		}
+		return &searchKey{op: op, number: n}
+	}
+}
+
+// searchReader reads search keys.
+type searchReader struct {
+	d       *wire.Decoder
+	charset string // of strings; "" is UTF-8
+	unknown error  // the charset is not known
+
+	depth  int
+	keys   int
+	memos  int
+	modSeq bool // MODSEQ is among the keys
+	seqs   bool // sequence numbers are
+}
+
+// text reads a string to look for and folds it.
+func (p *searchReader) text() []byte {
+	s := p.d.AString()
+	if p.charset == "" || p.unknown != nil {
+		return message.Fold([]byte{}, s)
+	}
+	utf8, err := message.ConvertCharset(p.charset, []byte(s))
+	if err != nil {
+		p.unknown = err
+	}
+	return message.Fold([]byte{}, utf8)
+}
+
+// readKeys reads the keys of SEARCH up to the end of the command or of a list, all
+// of which must apply.
+//
+//	search-key *(SP search-key)
+func (p *searchReader) readKeys() *searchKey {
+	all := &searchKey{op: opAnd}
+	for {
+		all.keys = append(all.keys, p.key())
+		if p.d.Err() != nil || !p.d.TrySP() {
+			break
+		}
+	}
+	return all
+}
+
+// key reads one search-key.
+//
+//	search-key = "ALL" / … / sequence-set / "(" search-key *(SP search-key) ")"
+func (p *searchReader) key() *searchKey {
+	d := p.d
+	p.depth++
+	defer func() { p.depth-- }()
+	if p.keys++; p.depth > maxSearchDepth || p.keys > maxSearchKeys {
+		d.Fail(mail.Errorf(mail.KindLimit, "The search has too many keys, or they are nested too deep."))
+	}
+	if d.Err() != nil {
+		return &searchKey{}
+	}
+	switch c := d.Peek(); {
+	case c == '(':
+		d.Open()
+		k := p.readKeys()
+		d.Close()
+		return k
+	case c >= '0' && c <= '9' || c == '*' || c == '$':
+		p.seqs = p.seqs || c != '$'
+		return &searchKey{op: opSeqs, set: d.SequenceSet()}
+	}
+	read := searchWords[string(d.Word())]
+	if read == nil {
+		d.Bad("unknown search key")
+		return &searchKey{}
+	}
+	return read(p)
+}
+
+// arrange computes what k costs, and puts the cheap ones of its keys first, so that
+// they may spare the others.
+func (p *searchReader) arrange(k *searchKey) {
+	switch k.op {
+	case opAnd, opOr, opNot:
+		for _, sub := range k.keys {
+			p.arrange(sub)
+			k.cost = max(k.cost, sub.cost)
+		}
+		slices.SortStableFunc(k.keys, func(a, b *searchKey) int { return int(a.cost) - int(b.cost) })
+	case opSentBefore, opSentSince, opField:
+		k.cost = costSummary
+		if k.op == opField && !message.Kept(k.name) {
+			k.cost = costText
+			return
+		}
+		k.memo = p.memos
+		p.memos++
+	case opText, opBody:
+		k.cost = costText
+	}
+}
+
+// walk calls do for k and every key in it.
+func (k *searchKey) walk(do func(*searchKey)) {
+	do(k)
+	for _, sub := range k.keys {
+		sub.walk(do)
+	}
+}
