@@ -107,6 +107,9 @@ func (d *Decoder) Next() error {
 	if err := d.Skip(); err != nil {
 		return err
 	}
+	if cap(d.tag) > len(d.small) {
+		d.tag = nil // an idle connection keeps no tag of kilobytes
+	}
 	if err := d.Wait(); err != nil {
 		return err
 	}
