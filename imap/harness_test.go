@@ -1,0 +1,221 @@
+package imap
+
+import (
+	"context"
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/embedded"
+	"github.com/postern-mail/postern/store/memory"
+	"github.com/postern-mail/postern/test/transcript"
+)
+
+var updateFlag = flag.Bool("update", false, "write what the server says into the transcripts")
+
+// engines are what every transcript is played on.
+var engines = map[string]func(t testing.TB) store.Engine{
+	"memory": func(testing.TB) store.Engine { return memory.New() },
+	"embedded": func(t testing.TB) store.Engine {
+		e, err := embedded.Open(t.TempDir(), embedded.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	},
+}
+
+// people is a directory of alice and bob, whose password is "secret".
+type people struct{ entries map[string]*directory.Entry }
+
+func (p *people) Lookup(_ context.Context, name string) (*directory.Entry, error) {
+	if e := p.entries[name]; e != nil {
+		return e, nil
+	}
+	return nil, mail.Errorf(mail.KindNotFound, "There is nobody of that name.")
+}
+
+func (p *people) CheckPassword(ctx context.Context, name, password string) (*directory.Entry, error) {
+	e, err := p.Lookup(ctx, name)
+	if err != nil || password != "secret" {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "Authentication failed.")
+	}
+	return e, nil
+}
+
+func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	e, err := p.Lookup(ctx, name)
+	if err != nil {
+		k, err := directory.UnmatchableScramKeys(hash, name, []byte("x"), 4096)
+		return nil, k, err
+	}
+	k, err := directory.NewScramKeys(hash, "secret", []byte("0123456789abcdef"), 4096)
+	return e, k, err
+}
+
+// testServer is a whole IMAP service for alice and bob.
+type testServer struct {
+	*Server
+	service *listener.Service
+	alice   mail.AccountID
+	values  atomic.Pointer[settings.Values]
+}
+
+// testClock is what the store takes for now.
+var testClock = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+// newServer starts a server whose LoginType is PlainTextLogin.
+func newServer(t testing.TB, engine store.Engine) *testServer {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	st, err := store.Open(engine, store.Options{Clock: func() time.Time { return testClock }, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := &people{entries: map[string]*directory.Entry{}}
+	ts := &testServer{}
+	for _, name := range []string{"alice", "bob"} {
+		id, err := st.CreateAccount(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir.entries[name] = &directory.Entry{Name: name, Account: id, Enabled: true, PopEnabled: true, ImapEnabled: true}
+	}
+	ts.alice = dir.entries["alice"].Account
+	ts.values.Store(settings.LoginType.With(settings.Defaults(settings.IMAP4, "test"), mail.PlainTextLogin))
+	certificate, err := listener.SelfSigned([]string{"localhost"}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificates := new(listener.Certificates)
+	if err := certificates.Set(certificate); err != nil {
+		t.Fatal(err)
+	}
+	ts.Server = &Server{
+		Store:    st,
+		Auth:     auth.New(auth.Options{Directory: dir, Limits: auth.Limits{FirstDelay: -1}}),
+		Settings: ts.values.Load,
+	}
+	ts.service = &listener.Service{
+		Name: "IMAP4", Handle: ts.Serve, Refuse: Refuse, Settings: ts.values.Load,
+		Certificates: certificates, ALPN: ALPN, Log: log,
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := ts.service.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := ts.service.Panics(); n > 0 {
+			t.Errorf("%d sessions panicked", n)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return ts
+}
+
+var clientTLS = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ALPN}}
+
+// listen opens a port on loopback.
+func (ts *testServer) listen(t testing.TB) {
+	t.Helper()
+	any := netip.MustParseAddrPort("127.0.0.1:0")
+	err := ts.service.Start(listener.Bindings{Clear: []netip.AddrPort{any}, SSL: []netip.AddrPort{any}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dial connects; mode "ssl" is TLS from the first byte.
+func (ts *testServer) dial(mode string) (net.Conn, error) {
+	addrs := ts.service.Addrs()
+	if mode == "ssl" {
+		return tls.Dial("tcp", addrs.SSL[0].String(), clientTLS)
+	}
+	return net.Dial("tcp", addrs.Clear[0].String())
+}
+
+// pipe gives a client's end of a connection without a network; done is closed
+// when the session has ended.
+func (ts *testServer) pipe() (client net.Conn, done <-chan struct{}) {
+	client, server := net.Pipe()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ts.service.ServeConn(server, false)
+	}()
+	return client, ended
+}
+
+// set changes a setting as an administrator does.
+func (ts *testServer) set(name, value string) error {
+	v, err := ts.values.Load().Edit(settings.Edit{Name: name, Value: []byte(strconv.Quote(value))})
+	if err == nil {
+		ts.values.Store(v)
+	}
+	return err
+}
+
+// player plays a transcript. Its directives: [set NAME VALUE] a setting,
+// [quota BYTES] alice's quota, [drain] stops the service.
+func (ts *testServer) player(t *testing.T) *transcript.Player {
+	ts.listen(t)
+	return &transcript.Player{
+		Dial:   func(_ int, mode string) (net.Conn, error) { return ts.dial(mode) },
+		TLS:    clientTLS,
+		Update: *updateFlag,
+		Do: map[string]func(string) error{
+			"set": func(args string) error {
+				name, value, _ := strings.Cut(args, " ")
+				return ts.set(name, value)
+			},
+			"quota": func(args string) error {
+				n, err := strconv.ParseInt(args, 10, 64)
+				if err != nil {
+					return err
+				}
+				a, err := ts.Store.Account(t.Context(), ts.alice)
+				if err != nil {
+					return err
+				}
+				defer a.Close()
+				return a.SetQuota(t.Context(), n, 0)
+			},
+			"drain": func(string) error {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				if err := ts.service.Stop(ctx); err != nil {
+					return fmt.Errorf("the service did not stop: %w", err)
+				}
+				return nil
+			},
+		},
+	}
+}
+
+func TestTranscripts(t *testing.T) {
+	for name, open := range engines {
+		t.Run(name, func(t *testing.T) {
+			transcript.Dir(t, "testdata/*.txt", func(t *testing.T) *transcript.Player {
+				return newServer(t, open(t)).player(t)
+			})
+		})
+	}
+}
