@@ -139,12 +139,14 @@ func convert(e encoding.Encoding, b []byte) []byte {
 func toUTF8(charset, b []byte) []byte {
 	ascii := isASCII(b)
 	switch {
-	case len(charset) == 0 || equalFold(charset, "us-ascii") || equalFold(charset, "utf-8"):
+	case equalFold(charset, "utf-8"):
 		if ascii || utf8.Valid(b) {
 			return b
 		}
-		if len(charset) == 5 {
-			return bytes.ToValidUTF8(b, []byte("\uFFFD"))
+		return bytes.ToValidUTF8(b, []byte("\uFFFD"))
+	case len(charset) == 0 || equalFold(charset, "us-ascii"):
+		if ascii || utf8.Valid(b) {
+			return b
 		}
 		return convert(charmap.Windows1252, b)
 	case ascii && asciiCompatible(charset):

@@ -113,7 +113,6 @@ func check(t testing.TB, raw []byte, m *Message, s Summary) {
 		t.Fatal(err)
 	}
 	for what, v := range map[string][]byte{"ENVELOPE": s.Envelope(), "BODYSTRUCTURE": s.BodyStructure(), "BODY": s.Body()} {
-		v := v
 		if rest, err := readList(v); err != "" || len(rest) > 0 {
 			t.Fatalf("%s: %s before %q in %q", what, err, rest, v)
 		}
@@ -226,4 +225,44 @@ func readList(v []byte) (rest []byte, fault string) {
 			v = v[1:]
 		}
 	}
+}
+
+// readValue reads what readList has accepted: a list is []any, a string string,
+// NIL nil, a number its digits.
+func readValue(v []byte) (value any, rest []byte) {
+	switch v[0] {
+	case '(':
+		list := []any{}
+		for v = v[1:]; v[0] != ')'; {
+			if v[0] == ' ' {
+				v = v[1:]
+			}
+			value, v = readValue(v)
+			list = append(list, value)
+		}
+		return list, v[1:]
+	case '"':
+		var s []byte
+		i := 1
+		for ; v[i] != '"'; i++ {
+			if v[i] == '\\' {
+				i++
+			}
+			s = append(s, v[i])
+		}
+		return string(s), v[i+1:]
+	case '{':
+		var n int
+		end := bytes.IndexByte(v, '\n') + 1
+		fmt.Sscanf(string(v[:end]), "{%d}", &n)
+		return string(v[end : end+n]), v[end+n:]
+	}
+	i := bytes.IndexAny(v, " ()")
+	if i < 0 {
+		i = len(v)
+	}
+	if string(v[:i]) == "NIL" {
+		return nil, v[i:]
+	}
+	return string(v[:i]), v[i:]
 }

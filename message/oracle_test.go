@@ -29,6 +29,9 @@ var contents = rapid.SampledFrom([]string{"", "hi", "hello\r\nworld\r\n", "Grü�
 var fileNames = rapid.SampledFrom([]string{"", "a.txt", "a b;c.pdf", "Müller.png", "日本.doc", "qu\"ote\\.x", strings.Repeat("länge", 30) + ".bin"})
 var subjects = rapid.SampledFrom([]string{"plain", "Grüße aus München", "日本語の件名です", "mixed ASCII and Ünïcödé words", strings.Repeat("very long süßject ", 12) + "end"})
 
+var people = rapid.SampledFrom([]string{"a@example.org", "<b@example.org>", "Carol <c@example.org>", "Dora D. Dean <d.d@example.org>",
+	"\"E, \\\"e\\\"\" <e@example.org>", "=?utf-8?q?F=C3=BCr?= =?utf-8?q?_x?= <f+x@example.org>", "\"g g\"@example.org", "H (comment) <h@[192.0.2.1]>"})
+
 // generate writes a random part and gives what it is.
 func generate(rt *rapid.T, w *strings.Builder, depth int, id *int) *generated {
 	g := &generated{}
@@ -126,6 +129,9 @@ func generateMessage(rt *rapid.T) (raw []byte, g *generated, subject string) {
 	subject = subjects.Draw(rt, "subject")
 	word := rapid.SampledFrom([]mime.WordEncoder{mime.QEncoding, mime.BEncoding}).Draw(rt, "word")
 	fmt.Fprintf(&w, "From: %s <anna@example.org>\r\nTo: bob@example.net, \"Carol, C.\" <carol@example.net>\r\n", word.Encode("utf-8", "Anna Müller"))
+	if people := rapid.SliceOfN(people, 0, 5).Draw(rt, "cc"); len(people) > 0 {
+		fmt.Fprintf(&w, "Cc: %s\r\n", strings.Join(people, rapid.SampledFrom([]string{",", ", ", ",\r\n ", " ,\t"}).Draw(rt, "comma")))
+	}
 	fmt.Fprintf(&w, "Subject: %s\r\n", strings.ReplaceAll(word.Encode("utf-8", subject), "?= =?", "?=\r\n =?"))
 	w.WriteString("Date: Mon, 6 Jan 2025 10:11:12 +0100\r\nMessage-ID: <1@example.org>\r\nMIME-Version: 1.0\r\n")
 	id := 0
@@ -156,6 +162,25 @@ func TestOracles(t *testing.T) {
 			for v := range DecodedField(raw, name) {
 				if v != want {
 					rt.Fatalf("%s %q, go-message reads %q", name, v, want)
+				}
+			}
+		}
+		for i, name := range []string{"From", "To", "Cc"} {
+			want, err := h.AddressList(name)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			list, _ := readValue(s.Envelope())
+			field := list.([]any)[[]int{2, 5, 6}[i]]
+			got, _ := field.([]any)
+			if len(got) != len(want) {
+				rt.Fatalf("%s is %v, go-message reads %v", name, got, want)
+			}
+			for i, w := range want {
+				a := got[i].([]any)
+				personal, _ := a[0].(string)
+				if DecodeWords(personal) != w.Name || a[2].(string)+"@"+a[3].(string) != w.Address {
+					rt.Fatalf("%s is %q, go-message reads %v", name, a, w)
 				}
 			}
 		}

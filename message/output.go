@@ -1,9 +1,6 @@
 package message
 
-import (
-	"bytes"
-	"strconv"
-)
+import "strconv"
 
 // output is IMAP's text while it is built. Strings that would take it over
 // budget are left out.
@@ -99,30 +96,4 @@ func (o *output) literal(v []byte, start int) {
 	o.number(len(text))
 	o.text("}\r\n")
 	o.b = append(o.b, text...)
-}
-
-// AppendString appends v to dst as IMAP sends a string: quoted when it is short
-// 7-bit text, else as a literal. Line breaks stay; NULs are left out.
-func AppendString(dst, v []byte) []byte {
-	plain := len(v) <= 1024
-	for i := 0; plain && i < len(v); i++ {
-		plain = quotable[v[i]] || v[i] == '"' || v[i] == '\\'
-	}
-	if plain {
-		dst = append(dst, '"')
-		for _, c := range v {
-			if c == '"' || c == '\\' {
-				dst = append(dst, '\\')
-			}
-			dst = append(dst, c)
-		}
-		return append(dst, '"')
-	}
-	if bytes.IndexByte(v, 0) >= 0 {
-		v = bytes.ReplaceAll(v, []byte{0}, nil)
-	}
-	dst = append(dst, '{')
-	dst = strconv.AppendInt(dst, int64(len(v)), 10)
-	dst = append(dst, "}\r\n"...)
-	return append(dst, v...)
 }

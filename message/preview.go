@@ -23,7 +23,7 @@ func (m *Message) appendPreview(dst []byte) []byte {
 					i = p.next - 1
 					continue
 				}
-				if p.kind != leaf || !equalFold(p.mediaType, "text") || !equalFold(p.subtype, subtype) || p.bodyStart == p.bodyEnd {
+				if !p.isText() || !equalFold(p.subtype, subtype) || p.bodyStart == p.bodyEnd {
 					continue
 				}
 				if d, _ := m.disposition(p); equalFold(d, "attachment") {

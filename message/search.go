@@ -17,12 +17,14 @@ import (
 // All of it is folded with Fold; a query is folded the same way and then looked
 // for with bytes.Contains. The contents of other parts are not in it.
 func (m *Message) SearchText() []byte {
-	size := min(len(m.raw)+len(m.raw)/4+64, 1<<20)
-	if len(m.parts) > 1 {
-		size = min(size, 64<<10)
-	}
-	dst := make([]byte, 4, size)
 	root := &m.parts[0]
+	size := root.bodyStart + root.bodyStart/8 + 64
+	for i := range m.parts {
+		if p := &m.parts[i]; p.isText() {
+			size += p.bodyEnd - p.bodyStart + 256
+		}
+	}
+	dst := make([]byte, 4, min(size, 1<<20))
 	// Half for the header, so that a giant one leaves room for the text.
 	dst = m.appendHeaderText(dst, root, MaxSearchText/2)
 	binary.LittleEndian.PutUint32(dst, uint32(len(dst)-4))
@@ -32,7 +34,7 @@ func (m *Message) SearchText() []byte {
 		if i > 0 {
 			dst = m.appendHeaderText(dst, p, MaxSearchText)
 		}
-		if p.kind != leaf || !equalFold(p.mediaType, "text") {
+		if !p.isText() {
 			continue
 		}
 		left := MaxSearchText - len(dst)
@@ -49,6 +51,9 @@ func (m *Message) SearchText() []byte {
 	}
 	return dst
 }
+
+// isText tells the parts that people read.
+func (p *part) isText() bool { return p.kind == leaf && equalFold(p.mediaType, "text") }
 
 // SearchHeader gives the part of a SearchText that comes from the message's header.
 func SearchHeader(text []byte) []byte {

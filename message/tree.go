@@ -328,6 +328,8 @@ func (r *reader) contentType(p *part, digest bool) (boundary []byte) {
 	case equalFold(p.mediaType, "multipart"):
 		p.kind = multipart
 		p.digest = equalFold(p.subtype, "digest")
+	// message/global (RFC 6532, 3.7) stays a leaf: IMAP4rev1 gives an envelope to
+	// message/rfc822 alone.
 	case equalFold(p.mediaType, "message") && equalFold(p.subtype, "rfc822"):
 		p.kind = nested
 	}
