@@ -155,9 +155,12 @@ func (a *Authenticator) explainThrottle(e *explanation, c Conn, name string) {
 	t.mu.Lock()
 	delay, known := t.standing(place{name, c.network()})
 	t.mu.Unlock()
-	from := "not known to the account"
-	if known {
-		from = "known to the account"
+	from := "From a network that the account did not sign in from lately"
+	switch {
+	case known:
+		from = "From this network, which the account signed in from lately"
+	case c.Remote.IsValid():
+		from = "From this network, which the account did not sign in from lately"
 	}
-	e.add("Throttle", Note, fmt.Sprintf("The network is %s; an attempt now waits %s.", from, delay))
+	e.add("Throttle", Note, fmt.Sprintf("%s, an attempt waits %s now.", from, delay))
 }

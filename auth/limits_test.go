@@ -407,7 +407,7 @@ func TestExplain(t *testing.T) {
 		a.throttle.failed("anna@example.org", clear("192.0.2.1:1").network())
 	}
 	steps := fmt.Sprint(a.Explain(t.Context(), clear("192.0.2.9:1"), "anna@example.org"))
-	if !strings.Contains(steps, "not known to the account; an attempt now waits 1s") {
+	if !strings.Contains(steps, "From this network, which the account did not sign in from lately, an attempt waits 1s now.") {
 		t.Errorf("the throttle is not explained: %s", steps)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"crypto/x509"
 )
 
-// bindingTypes is the table of channel bindings: a name of RFC 5056's registry and
+// bindingTypes is the table of channel bindings: a name of IANA's registry and
 // the values that a client on this very connection may give. No value means that
 // this connection does not have the binding.
 //

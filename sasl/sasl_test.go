@@ -188,7 +188,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// fuzz feeds a mechanism lines that are cut at NULs doubled; nothing may panic, and
+// fuzz feeds a mechanism responses, cut at empty lines; nothing may panic, and
 // nobody without the right password may be let in.
 func fuzz(f *testing.F, mechanism string, seeds ...string) {
 	for _, s := range seeds {
