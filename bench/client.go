@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+)
+
+// conn is a client that is as light as can be: it looks for the end of an answer
+// and reads past the rest.
+type conn struct {
+	net.Conn
+	r    *bufio.Reader
+	tag  int
+	want []byte
+}
+
+func dial(addr string) *conn {
+	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	check(err)
+	c.SetDeadline(time.Now().Add(5 * time.Minute))
+	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
+}
+
+// line reads a line, which is valid until the next.
+func (c *conn) line() []byte {
+	l, err := c.r.ReadSlice('\n')
+	for err == bufio.ErrBufferFull { // only its end is of interest
+		l, err = c.r.ReadSlice('\n')
+	}
+	check(err)
+	return bytes.TrimRight(l, "\r\n")
+}
+
+// imap sends a command and reads up to its tagged answer, which must be OK. It
+// counts the untagged answers' lines that begin with "* ".
+func (c *conn) imap(format string, args ...any) (untagged int) {
+	c.start(format, args...)
+	return c.finish()
+}
+
+// start sends a command.
+func (c *conn) start(format string, args ...any) {
+	c.tag++
+	c.want = append(c.want[:0], 't')
+	c.want = strconv.AppendInt(c.want, int64(c.tag), 10)
+	c.want = append(c.want, ' ')
+	var b bytes.Buffer
+	b.Write(c.want)
+	fmt.Fprintf(&b, format, args...)
+	b.WriteString("\r\n")
+	_, err := c.Write(b.Bytes())
+	check(err)
+}
+
+// finish reads the answers to what start sent.
+func (c *conn) finish() (untagged int) {
+	for {
+		l := c.line()
+		if bytes.HasPrefix(l, c.want) {
+			if !bytes.HasPrefix(l[len(c.want):], []byte("OK")) {
+				fail("%s", l)
+			}
+			return untagged
+		}
+		if bytes.HasPrefix(l, []byte("* ")) {
+			untagged++
+		}
+		for len(l) > 2 && l[len(l)-1] == '}' { // a literal
+			n, err := strconv.Atoi(string(l[bytes.LastIndexByte(l, '{')+1 : len(l)-1]))
+			if err != nil {
+				break
+			}
+			_, err = io.CopyN(io.Discard, c.r, int64(n))
+			check(err)
+			l = c.line()
+		}
+	}
+}
+
+// login opens an IMAP session.
+func login(p *peer, account int) *conn {
+	c := dial(p.imap)
+	c.line()
+	c.imap("LOGIN %s %s", accountName(account), password)
+	return c
+}
+
+// expect sends a line and reads one line that must begin with prefix.
+func (c *conn) expect(line, prefix string) []byte {
+	if line != "" {
+		_, err := io.WriteString(c, line+"\r\n")
+		check(err)
+	}
+	l := c.line()
+	if !bytes.HasPrefix(l, []byte(prefix)) {
+		fail("%q answered %q", line, l)
+	}
+	return l
+}
+
+// append puts a message into a mailbox, without waiting for the continuation.
+func (c *conn) append(mailbox string, body []byte) {
+	c.tag++
+	head := fmt.Sprintf("t%d APPEND %s {%d}\r\n", c.tag, mailbox, len(body))
+	_, err := io.WriteString(c, head)
+	check(err)
+	if l := c.line(); len(l) == 0 || l[0] != '+' {
+		fail("APPEND answered %q", l)
+	}
+	_, err = (&net.Buffers{body, []byte("\r\n")}).WriteTo(c.Conn)
+	check(err)
+	c.want = fmt.Appendf(c.want[:0], "t%d ", c.tag)
+	c.finish()
+}
+
+// deliver hands a message over by LMTP.
+func (c *conn) deliver(account int, body []byte) {
+	c.expect("MAIL FROM:<sender@bench.example>", "250")
+	c.expect("RCPT TO:<"+accountName(account)+">", "250")
+	c.expect("DATA", "354")
+	_, err := (&net.Buffers{body, []byte(".\r\n")}).WriteTo(c.Conn)
+	check(err)
+	c.expect("", "250")
+}
+
+// lmtp opens a delivery session.
+func lmtp(p *peer) *conn {
+	c := dial(p.lmtp)
+	c.line()
+	_, err := io.WriteString(c, "LHLO bench.example\r\n")
+	check(err)
+	for {
+		if l := c.line(); len(l) < 4 || l[3] != '-' {
+			return c
+		}
+	}
+}
