@@ -125,15 +125,17 @@ type Identity struct {
 	TLS       bool
 }
 
-// Attempt is one decided login, for audit and metrics. It holds no secret; Name is
-// what the client said when it could not be prepared, cut to 255 octets.
+// Attempt is one decided login, for audit and metrics. It holds no secret. Name is
+// as the client sent it when it could not be prepared, cut to 255 octets: it may
+// hold control characters.
 type Attempt struct {
 	Service   Service
 	Remote    string // address and port
 	TLS       bool
 	Mechanism string
-	Name      string // prepared, "" when none was given
-	Took      time.Duration
+	Name      string // prepared where that was possible, "" when none was given
+	// Took is the time of the deciding step, delays and waits included.
+	Took time.Duration
 	// Err is nil for a login; else its kind and cause say why.
 	Err error
 }
