@@ -102,8 +102,8 @@ func (e *Engine) shard(id mail.AccountID) *shard {
 // Open opens the data folder dir and makes it when it is not there. KindInUse:
 // another process has it open. KindUnavailable: it cannot be read or written, or a
 // newer Postern wrote it. KindCorrupt: a file is damaged or missing.
-func Open(dir string, opt Options) (e *Engine, err error) {
-	e = &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes}
+func Open(dir string, opt Options) (opened *Engine, err error) {
+	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes}
 	e.idle.L = &e.life
 	if e.log == nil {
 		e.log = slog.Default()
@@ -133,7 +133,7 @@ func Open(dir string, opt Options) (e *Engine, err error) {
 		}
 		if err != nil {
 			e.release()
-			e = nil
+			opened = nil
 		}
 	}()
 	if err := e.openDatabase(opt); err != nil {

@@ -12,7 +12,10 @@ import (
 	"github.com/postern-mail/postern/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Pebble leaves its compaction scheduler behind when its Open fails.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*ConcurrencyLimitScheduler).periodicGranter"))
+}
 
 // small has a memtable so small that tests see flushes and compactions.
 func small(fs vfs.FS) Options {
