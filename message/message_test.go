@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -257,6 +258,20 @@ func TestDamagedSummary(t *testing.T) {
 		use(good[:i])
 	}
 	use(nil)
+}
+
+// TestBounds: giant strings are cut, and what is too much altogether is left out.
+func TestBounds(t *testing.T) {
+	s := summaryOf("Subject: " + strings.Repeat("ü", 1<<20) + "\r\nTo: " + strings.Repeat("a@b, ", 1<<20) + "\r\n\r\n")
+	list, _ := readValue(s.Envelope())
+	subject := list.([]any)[1].(string)
+	to := list.([]any)[5].([]any)
+	if len(subject) != MaxStringBytes || !utf8.ValidString(subject) || len(to) < 1<<17 || len(s.Envelope()) > 3*MaxStructureBytes {
+		t.Error(len(subject), len(to), len(s.Envelope()))
+	}
+	if got := s.BaseSubject(); len(got) > maxSubject || strings.Trim(got, "ü") != "" {
+		t.Error(len(got))
+	}
 }
 
 func TestThreads(t *testing.T) {

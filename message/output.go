@@ -39,11 +39,9 @@ var quotable = func() (t [256]bool) {
 // string appends v without the line breaks of folding and without NULs, which no
 // IMAP string can hold, as a quoted string, or as a literal when it needs one.
 func (o *output) string(v []byte) {
+	v = cutUTF8(v, MaxStringBytes)
 	if o.budget -= len(v); o.budget < 0 {
 		v = nil
-	}
-	if len(v) > MaxStringBytes {
-		v = v[:MaxStringBytes]
 	}
 	start := len(o.b)
 	o.b = append(o.b, '"')

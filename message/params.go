@@ -168,8 +168,8 @@ func unquoted(v []byte) (value, rest []byte) {
 
 // piece splits a name such as filename*12* into filename and 12 (RFC 2231, 3).
 func piece(name []byte) (stem []byte, number int, ok bool) {
-	if n := len(name); n > 0 && name[n-1] == '*' {
-		name = name[:n-1]
+	if isExtended(name) {
+		name = name[:len(name)-1]
 	}
 	i := len(name)
 	for i > 0 && name[i-1] >= '0' && name[i-1] <= '9' && len(name)-i < 4 {
@@ -183,8 +183,7 @@ func piece(name []byte) (stem []byte, number int, ok bool) {
 }
 
 // joinPieces gives the parameters with pieces put together, after those that are
-// whole. Pieces of which the first is missing stay as they are; those behind a
-// gap are dropped.
+// whole. Pieces of which one is missing stay as they are.
 func joinPieces(in []param) []param {
 	type numbered struct {
 		stem   []byte
@@ -207,11 +206,12 @@ func joinPieces(in []param) []param {
 		return a.number - b.number
 	})
 	for i := 0; i < len(pieces); {
-		j, extended := i, false
+		j, extended, whole := i, false, true
 		for ; j < len(pieces) && equalFold(pieces[j].stem, pieces[i].stem); j++ {
-			extended = extended || pieces[j].name[len(pieces[j].name)-1] == '*'
+			extended = extended || isExtended(pieces[j].name)
+			whole = whole && pieces[j].number == j-i
 		}
-		if pieces[i].number != 0 {
+		if !whole {
 			for ; i < j; i++ {
 				out = append(out, pieces[i].param)
 			}
@@ -220,17 +220,12 @@ func joinPieces(in []param) []param {
 		name, value := pieces[i].stem, []byte(nil)
 		if extended {
 			name = append(append([]byte(nil), name...), '*')
-		}
-		next := 0
-		for ; i < j; i++ {
-			if pieces[i].number != next {
-				continue
+			if !isExtended(pieces[i].name) {
+				value = append(value, "''"...) // neither charset nor language
 			}
-			next++
-			if extended && pieces[i].name[len(pieces[i].name)-1] != '*' {
-				if len(value) == 0 {
-					value = append(value, "''"...)
-				}
+		}
+		for ; i < j; i++ {
+			if extended && !isExtended(pieces[i].name) {
 				value = appendPercent(value, pieces[i].value)
 			} else {
 				value = append(value, pieces[i].value...)
@@ -240,6 +235,9 @@ func joinPieces(in []param) []param {
 	}
 	return out
 }
+
+// isExtended tells the names of the form of RFC 2231, 4.
+func isExtended(name []byte) bool { return len(name) > 0 && name[len(name)-1] == '*' }
 
 const hexDigits = "0123456789ABCDEF"
 
@@ -282,7 +280,7 @@ func extendedValue(v []byte) []byte {
 func paramValue(params []param, name string) []byte {
 	var plain []byte
 	for _, p := range params {
-		if n := len(p.name); n == len(name)+1 && p.name[n-1] == '*' && equalFold(p.name[:n-1], name) {
+		if n := len(p.name); isExtended(p.name) && equalFold(p.name[:n-1], name) {
 			return extendedValue(p.value)
 		}
 		if plain == nil && equalFold(p.name, name) {

@@ -85,7 +85,7 @@ func (m *Message) appendHeaderText(dst []byte, p *part, limit int) []byte {
 		} else if isBlank(header, f.start, f.end) {
 			break
 		}
-		v := trim(bounded(header[f.value:f.end], max(limit-len(dst), 0)))
+		v := trim(cutUTF8(header[f.value:f.end], max(limit-len(dst), 0)))
 		if simple(v) {
 			dst = appendFoldedLines(dst, v)
 		} else {

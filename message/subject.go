@@ -1,9 +1,6 @@
 package message
 
-import (
-	"bytes"
-	"strings"
-)
+import "bytes"
 
 // maxSubject bounds what is looked at of a subject, in bytes.
 const maxSubject = 4096
@@ -11,7 +8,7 @@ const maxSubject = 4096
 // BaseSubject gives the base subject of a Subject field's value (RFC 5256, 2.1),
 // in UTF-8 and in its own case. Only the first 4 KiB count.
 func BaseSubject(subject string) string {
-	return string(appendBaseSubject(nil, []byte(subject[:min(len(subject), maxSubject)])))
+	return string(appendBaseSubject(nil, cutUTF8([]byte(subject), maxSubject)))
 }
 
 func appendBaseSubject(dst, v []byte) []byte {
@@ -29,17 +26,12 @@ func appendBaseSubject(dst, v []byte) []byte {
 			}
 			s = t
 		}
-		// (3) to (5) Leaders, and blobs as long as something remains.
-		for {
-			n := leader(s)
-			if n == 0 {
-				if b := blob(s); b > 0 && b < len(s) {
-					n = b
-				}
-			}
-			if n == 0 {
-				break
-			}
+		// (3) to (5) Leaders, and blobs as long as something remains. Blobs alone
+		// make no leader, so once there is none they go without looking again.
+		for n := leader(s); n > 0; n = leader(s) {
+			s = s[n:]
+		}
+		for n := blob(s); n > 0 && n < len(s); n = blob(s) {
 			s = s[n:]
 		}
 		// (6) [fwd: …]
@@ -59,8 +51,6 @@ func hasFoldSuffix(s []byte, suffix string) bool {
 //
 //	subj-leader = (*subj-blob subj-refwd) / WSP
 //	subj-refwd  = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"
-//
-// The first letters are looked at last, so that no run of blobs is read twice.
 func leader(s []byte) int {
 	if len(s) > 0 && s[0] == ' ' {
 		return 1
@@ -99,7 +89,7 @@ func blob(s []byte) int {
 	if len(s) == 0 || s[0] != '[' {
 		return 0
 	}
-	i := 1 + strings.IndexAny(string(s[1:]), "[]")
+	i := 1 + bytes.IndexAny(s[1:], "[]")
 	if i == 0 || s[i] != ']' {
 		return 0
 	}

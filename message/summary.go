@@ -102,7 +102,7 @@ func (m *Message) Summary() Summary {
 	o.b = m.appendPreview(o.b)
 	begin(secSubject)
 	if v, ok := m.field(&m.parts[0], slotSubject); ok {
-		o.b = appendBaseSubject(o.b, bounded(v, maxSubject))
+		o.b = appendBaseSubject(o.b, cutUTF8(v, maxSubject))
 	}
 	begin(secNames)
 	var attached bool
