@@ -54,6 +54,9 @@ func (e *CallError) Unwrap() error { return e.err }
 // Run runs a cmdlet with parameters, whose values are what JSON can say: string,
 // bool, number, []string, map[string][]string, nil.
 func (c *Client) Run(ctx context.Context, name string, parameters map[string]any) (*Result, error) {
+	if parameters == nil {
+		parameters = map[string]any{}
+	}
 	body, err := json.Marshal(parameters)
 	if err != nil {
 		return nil, mail.Wrap(mail.KindBadArgument, err)

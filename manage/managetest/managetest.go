@@ -228,6 +228,7 @@ type Directory struct {
 	mu        sync.Mutex
 	entries   []directory.Entry
 	passwords map[string]string
+	CreateErr error // given by Create when it is not nil
 }
 
 // find gives the index of the entry that a name or alias means; mu is held.
@@ -277,6 +278,9 @@ func (d *Directory) List(context.Context) ([]directory.Entry, error) {
 func (d *Directory) Create(_ context.Context, e directory.Entry, password string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.CreateErr != nil {
+		return d.CreateErr
+	}
 	if d.find(e.Name) >= 0 {
 		return mail.Errorf(mail.KindAlreadyExists, "it exists")
 	}
