@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -200,16 +201,21 @@ func (s Summary) Body() []byte { return s.section(secBody) }
 // because a name is not Kept or the fields of this message exceed MaxKeptBytes;
 // then the header must be read.
 func (s Summary) Fields(names []string) (fields []byte, ok bool) {
+	return s.AppendFields(nil, names)
+}
+
+// AppendFields appends what Fields gives to dst, and nothing when it is not ok.
+func (s Summary) AppendFields(dst []byte, names []string) (fields []byte, ok bool) {
 	if !s.flag(flagKeptAll) {
-		return nil, false
+		return dst, false
 	}
 	for _, n := range names {
 		if !Kept(n) {
-			return nil, false
+			return dst, false
 		}
 	}
 	kept := s.section(secKept)
-	return AppendFields(make([]byte, 0, len(kept)+2), kept, names, false), true
+	return AppendFields(slices.Grow(dst, len(kept)+2), kept, names, false), true
 }
 
 // KeptHeader gives the kept fields of the message as they stand, for DecodedField.
