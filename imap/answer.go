@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
@@ -46,7 +47,7 @@ func (s *session) answer(r *request, err error) {
 	}
 	text := mail.TextOf(err)
 	if wire.IsSyntax(err) {
-		s.enc.Tagged(s.tag, wire.BAD, "", text)
+		s.enc.Tagged(s.tag, wire.BAD, "", sentence(text))
 		s.fault()
 		return
 	}
@@ -66,6 +67,14 @@ func (s *session) answer(r *request, err error) {
 	}
 	s.faults = 0
 	s.enc.Tagged(s.tag, wire.NO, code, text)
+}
+
+// sentence makes the fault that the grammar found one.
+func sentence(text string) string {
+	if text == "" || text[len(text)-1] == '.' {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // fault counts a BAD; before login too many in a row end the session.

@@ -119,7 +119,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 		account.Close()
 		return err
 	}
-	s.account, s.identity = account, id
+	s.account = account
 	s.applyLimits()
 	r.code = "CAPABILITY " + s.capabilityList()
 	r.text = "Logged in."

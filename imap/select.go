@@ -41,7 +41,7 @@ func (s *session) open(r *request, readOnly bool) error {
 	if condstore {
 		s.condstore = true
 	}
-	s.mailbox, s.name = m, name
+	s.mailbox = m
 	s.writeSelected()
 	if sync != nil && sync.uidValidity == m.Record().UIDValidity {
 		if err := s.writeResync(sync); err != nil {
@@ -213,7 +213,7 @@ func (s *session) leaveMailbox() {
 	if s.mailbox != nil {
 		s.mailbox.Close()
 	}
-	s.mailbox, s.name, s.saved = nil, "", nil
+	s.mailbox, s.saved = nil, nil
 }
 
 // close is CLOSE (RFC 3501, 6.4.2): what has \Deleted goes, untold.

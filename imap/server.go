@@ -2,7 +2,6 @@ package imap
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/listener"
@@ -19,13 +18,9 @@ type Server struct {
 	// Settings gives the current values of settings.IMAP4; nil, or nil values, are
 	// the defaults.
 	Settings func() *settings.Values
-	// TLSPort is the port that a client is told to use for TLS; "" is 993.
-	TLSPort string
-	// Log is slog.Default when nil; a session logs to its connection's log.
-	Log *slog.Logger
 }
 
-// ALPN is IMAP's protocol name in TLS (RFC 7301; registered by RFC 7595's registry).
+// ALPN is IMAP's protocol name in TLS (RFC 7301).
 const ALPN = "imap"
 
 func (s *Server) settings() *settings.Values {

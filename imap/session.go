@@ -3,7 +3,6 @@ package imap
 import (
 	"context"
 
-	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
@@ -25,12 +24,10 @@ type session struct {
 	enc    *wire.Encoder
 
 	// Set at login.
-	account  *store.Account // nil before login
-	identity *auth.Identity
+	account *store.Account // nil before login
 
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
 	mailbox *store.Mailbox // nil unless selected
-	name    string         // of the mailbox when it was selected
 	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
 
 	// Enabled by the client, for the rest of the session.
@@ -145,7 +142,7 @@ func (s *session) next() bool {
 	}
 	if !r.done {
 		if !r.bare && !s.deleted {
-			s.update(row != nil && (!row.holds || r.uid), nil)
+			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
 		}
 		s.answer(&r, err)
 		if s.deleted {
