@@ -268,7 +268,7 @@ func (s Summary) Sent() (time.Time, bool) {
 }
 
 // HasNUL tells whether the message has NUL bytes, which no IMAP literal but a
-// literal8 can hold (RFC 3516, 4.5).
+// literal8 can hold (RFC 3516, 4.3).
 func (s Summary) HasNUL() bool { return s.flag(flagNUL) }
 
 // HasAttachment tells whether a part is an attachment: by its disposition, or
