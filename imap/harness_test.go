@@ -9,8 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,6 +78,16 @@ type testServer struct {
 	values  atomic.Pointer[settings.Values]
 }
 
+// testCertificate is made once.
+var testCertificate = sync.OnceValues(func() (tls.Certificate, error) {
+	dir, err := os.MkdirTemp("", "imap")
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	defer os.RemoveAll(dir)
+	return listener.SelfSigned([]string{"localhost"}, dir)
+})
+
 // testClock is what the store takes for now.
 var testClock = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
@@ -98,7 +110,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 	}
 	ts.alice = dir.entries["alice"].Account
 	ts.values.Store(settings.LoginType.With(settings.Defaults(settings.IMAP4, "test"), mail.PlainTextLogin))
-	certificate, err := listener.SelfSigned([]string{"localhost"}, t.TempDir())
+	certificate, err := testCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,281 @@
+package imap
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-mail/postern/store/memory"
+	"github.com/postern-mail/postern/test/transcript"
+)
+
+// testClient speaks IMAP in the plainest way and checks what every client relies
+// on: sequence numbers in range, EXISTS that only grows, no EXPUNGE while they are
+// in use (RFC 3501, 7.3.1, 7.4.1).
+type testClient struct {
+	t      testing.TB
+	conn   net.Conn
+	r      *bufio.Reader
+	tag    int
+	exists int
+	holds  bool     // no EXPUNGE may come
+	lines  []string // untagged responses of the last command
+}
+
+func newClient(t testing.TB, conn net.Conn) *testClient {
+	c := &testClient{t: t, conn: conn, r: bufio.NewReader(conn)}
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if greeting := c.line(); !strings.HasPrefix(greeting, "* OK ") {
+		t.Errorf("greeting %q", greeting)
+	}
+	return c
+}
+
+func (c *testClient) line() string {
+	s, err := c.r.ReadString('\n')
+	if err != nil {
+		c.t.Errorf("reading: %v", err)
+		return ""
+	}
+	return strings.TrimSuffix(s, "\r\n")
+}
+
+var numbered = regexp.MustCompile(`^\* (\d+) (EXISTS|EXPUNGE|RECENT|FETCH)`)
+
+// untagged follows an untagged response.
+func (c *testClient) untagged(line string) {
+	c.lines = append(c.lines, line)
+	m := numbered.FindStringSubmatch(line)
+	if m == nil {
+		return
+	}
+	n, _ := strconv.Atoi(m[1])
+	switch m[2] {
+	case "EXISTS":
+		if n < c.exists {
+			c.t.Errorf("EXISTS went from %d to %d", c.exists, n)
+		}
+		c.exists = n
+	case "EXPUNGE":
+		if c.holds || n < 1 || n > c.exists {
+			c.t.Errorf("%q with %d messages, held %v", line, c.exists, c.holds)
+		}
+		c.exists--
+	case "RECENT":
+		if n > c.exists {
+			c.t.Errorf("%q with %d messages", line, c.exists)
+		}
+	case "FETCH":
+		if n < 1 || n > c.exists {
+			c.t.Errorf("%q with %d messages", line, c.exists)
+		}
+	}
+}
+
+// do sends a command and gives the tagged answer without its tag. Where the server
+// asks for more, more is sent.
+func (c *testClient) do(command string, more ...string) string {
+	c.tag++
+	tag := fmt.Sprintf("t%d", c.tag)
+	c.lines = nil
+	verb, _, _ := strings.Cut(command, " ")
+	c.holds = verb == "FETCH" || verb == "STORE" || verb == "SEARCH"
+	if verb == "SELECT" {
+		c.exists = 0
+	}
+	if _, err := io.WriteString(c.conn, tag+" "+command+"\r\n"); err != nil {
+		c.t.Errorf("writing: %v", err)
+		return ""
+	}
+	for {
+		line := c.line()
+		switch {
+		case line == "":
+			return ""
+		case strings.HasPrefix(line, "+"):
+			if len(more) == 0 {
+				c.t.Errorf("%s: unexpected %q", command, line)
+				return ""
+			}
+			io.WriteString(c.conn, more[0])
+			more = more[1:]
+		case strings.HasPrefix(line, tag+" "):
+			return line[len(tag)+1:]
+		default:
+			c.untagged(line)
+		}
+	}
+}
+
+func (c *testClient) must(command string, more ...string) {
+	c.t.Helper()
+	if a := c.do(command, more...); !strings.HasPrefix(a, "OK") {
+		c.t.Errorf("%s: %s", command, a)
+	}
+}
+
+// TestManySessions lets sessions work at once on one mailbox; each must be able to
+// follow what it is told, and all must see the same in the end.
+func TestManySessions(t *testing.T) {
+	const sessions, commands = 4, 120
+	ts := newServer(t, memory.New())
+	ts.listen(t)
+	clients := make([]*testClient, sessions)
+	for i := range clients {
+		conn, err := ts.dial("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		clients[i] = newClient(t, conn)
+		clients[i].must("LOGIN alice secret")
+		clients[i].must("SELECT INBOX")
+	}
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(i)))
+			seq := func() int { return 1 + rnd.IntN(max(c.exists, 1)) }
+			for range commands {
+				switch n := rnd.IntN(10); {
+				case n < 4 || c.exists == 0:
+					c.must("APPEND INBOX {14}", "Subject: one\r\n\r\n")
+				case n < 6:
+					c.must(fmt.Sprintf("STORE %d +FLAGS (\\Deleted)", seq()))
+				case n == 6:
+					c.must(fmt.Sprintf("STORE %d -FLAGS (\\Deleted $K%d)", seq(), rnd.IntN(8)))
+				case n == 7:
+					c.must("EXPUNGE")
+				case n == 8:
+					c.must("IDLE", "DONE\r\n")
+				default:
+					c.do(fmt.Sprintf("FETCH %d (UID FLAGS)", seq()))
+				}
+			}
+		})
+	}
+	all.Wait()
+	var first []string
+	for i, c := range clients {
+		c.must("NOOP")
+		c.must("UID FETCH 1:* (FLAGS)")
+		if len(c.lines) != c.exists {
+			t.Errorf("session %d: %d messages, %d FETCH responses", i, c.exists, len(c.lines))
+		}
+		for j, line := range c.lines {
+			c.lines[j] = strings.NewReplacer(` \Recent`, "", `\Recent `, "", `\Recent`, "").Replace(line)
+		}
+		if i == 0 {
+			first = c.lines
+		} else if strings.Join(first, "\n") != strings.Join(c.lines, "\n") {
+			t.Errorf("session %d sees\n%s\nsession 0\n%s", i, strings.Join(c.lines, "\n"), strings.Join(first, "\n"))
+		}
+	}
+}
+
+// TestSTARTTLSInjection cuts what an attacker may put behind STARTTLS at every
+// place (CVE-2011-0411): nothing of it is ever executed.
+func TestSTARTTLSInjection(t *testing.T) {
+	const bytes = "a1 STARTTLS\r\na2 CAPABILITY\r\na3 LOGIN alice secret\r\n"
+	end := strings.Index(bytes, "\n") + 1
+	ts := newServer(t, memory.New())
+	for cut := 1; cut <= len(bytes); cut++ {
+		conn, done := ts.pipe()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		go func() {
+			defer conn.Close()
+			for _, part := range []string{bytes[:cut], bytes[cut:]} {
+				if _, err := io.WriteString(conn, part); err != nil {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		said, _ := io.ReadAll(conn)
+		<-done
+		_, rest, _ := strings.Cut(string(said), "\r\n")
+		if strings.Contains(rest, "a2 ") || strings.Contains(rest, "a3 ") || strings.Contains(rest, "CAPABILITY") {
+			t.Errorf("cut at %d: %q", cut, rest)
+		}
+		if begun := strings.HasPrefix(rest, "a1 OK"); begun && cut > end {
+			t.Errorf("cut at %d: TLS begins though something was buffered: %q", cut, rest)
+		}
+	}
+}
+
+// TestTimeOuts: a client that does not log in, and one that is silent after it.
+func TestTimeOuts(t *testing.T) {
+	for _, login := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ts := newServer(t, memory.New())
+			began := time.Now()
+			conn, done := ts.pipe()
+			r := bufio.NewReader(conn)
+			r.ReadString('\n')
+			want := time.Minute
+			if login {
+				io.WriteString(conn, "a1 LOGIN alice secret\r\n")
+				r.ReadString('\n')
+				want = 30 * time.Minute
+			}
+			line, _ := r.ReadString('\n')
+			if line != "* BYE The connection was idle or slow for too long.\r\n" {
+				t.Errorf("said %q", line)
+			}
+			if took := time.Since(began); took != want {
+				t.Errorf("after %v, not %v", took, want)
+			}
+			conn.Close()
+			<-done
+		})
+	}
+}
+
+// FuzzSession plays a client's half of a conversation: the session must neither
+// panic nor outlive its client, and what it says is bounded.
+func FuzzSession(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		lines, err := transcript.ClientLines(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(strings.Join(lines, "")))
+	}
+	f.Fuzz(func(t *testing.T, said []byte) {
+		if len(said) > 16<<10 {
+			return
+		}
+		ts := newServer(t, memory.New())
+		conn, done := ts.pipe()
+		read := make(chan int64)
+		go func() {
+			n, _ := io.Copy(io.Discard, conn)
+			read <- n
+		}()
+		conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
+		conn.Write(said)
+		conn.Close()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the session does not end")
+		}
+		if n := <-read; n > 16<<20 {
+			t.Errorf("%d bytes said to %d", n, len(said))
+		}
+	})
+}
