@@ -38,7 +38,7 @@ type Part struct {
 }
 
 // Multipart tells whether the part contains parts, so that it has no content of
-// its own to decode (RFC 3516, 4.2).
+// its own to decode.
 func (p Part) Multipart() bool { return len(p.Type) > 10 && p.Type[:10] == "multipart/" }
 
 // Locate gives where a section lies, or false when there is none: a part that
