@@ -1,0 +1,344 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/role"
+)
+
+// Ready is the ready file: where a server serves.
+type Ready struct {
+	POP3        string    `json:"pop3"`
+	POP3S       string    `json:"pop3s"`
+	IMAP        string    `json:"imap"`
+	IMAPS       string    `json:"imaps"`
+	LMTP        string    `json:"lmtp"`
+	LMTPSocket  string    `json:"lmtp_socket"`
+	Socket      string    `json:"socket"`
+	Certificate string    `json:"certificate"`
+	Accounts    []Account `json:"accounts"`
+}
+
+// Account is who can log in.
+type Account struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+// Server is a running Postern.
+type Server struct {
+	Ready
+	// Folder is a folder of the server's own that is removed with the test: the
+	// parent of Data, of the sockets and of what a demonstration makes.
+	Folder string
+	// Data is the data folder; "" for a demonstration.
+	Data string
+
+	t       testing.TB
+	process *Process
+	args    []string
+	env     []string
+	file    string // the ready file
+}
+
+// Demo starts `postern demo`. The test ends it with Ctrl-C, unless it did itself,
+// and fails when it does not end cleanly.
+func Demo(t testing.TB) *Server {
+	t.Helper()
+	s := &Server{Folder: folder(t), t: t}
+	s.file = filepath.Join(s.Folder, "ready.json")
+	s.env = []string{"TMPDIR=" + s.Folder}
+	s.args = []string{"demo", "--ready-file", s.file}
+	// Two demonstrations that start at the same time may choose the same port.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("postern-test-demo-%d.lock", os.Getuid())), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	t.Cleanup(s.end)
+	return s
+}
+
+// Options say how Serve starts a server.
+type Options struct {
+	// Data is the data folder; a new one when it is empty. A folder that exists
+	// keeps its mail; its bindings are set anew.
+	Data string
+	// Engine is the store's engine; "embedded" when it is empty.
+	Engine string
+	// Accounts are made before the start, unless they exist.
+	Accounts []Account
+	// Cmdlets run before the start, as "Set-PopSettings", {"LoginType": …}.
+	Cmdlets []Cmdlet
+	// Env is added to the environment, as NAME=VALUE.
+	Env []string
+	// Args are added to `postern serve`.
+	Args []string
+	// MaxMessageSize in bytes; the default when it is 0.
+	MaxMessageSize int64
+}
+
+// Cmdlet is one cmdlet with its parameters by name.
+type Cmdlet struct {
+	Name       string
+	Parameters map[string]any
+}
+
+// Serve starts `postern serve` with a settings file of the harness's making. Before
+// that its bindings are put on free ports of loopback, where they stay. The test
+// ends it with Ctrl-C, unless it did itself, and fails when it does not end cleanly.
+func Serve(t testing.TB, o Options) *Server {
+	t.Helper()
+	s := &Server{Folder: folder(t), Data: o.Data, t: t, env: o.Env}
+	if s.Data == "" {
+		s.Data = filepath.Join(s.Folder, "data")
+	}
+	if o.Engine == "" {
+		o.Engine = "embedded"
+	}
+	s.file = filepath.Join(s.Folder, "ready.json")
+	config := role.DefaultConfig()
+	config.Data, config.Name, config.Engine, config.MaxMessageSize = s.Data, "localhost", o.Engine, o.MaxMessageSize
+	config.Socket = filepath.Join(s.Folder, "postern.sock")
+	config.LMTP = []string{filepath.Join(s.Folder, "lmtp.sock"), FreeAddress(t)}
+	path := s.writeConfig(config)
+	s.args = append([]string{"serve", "--config", path, "--ready-file", s.file}, o.Args...)
+	prepare(t, config, o)
+	s.start()
+	s.Accounts = o.Accounts
+	t.Cleanup(s.end)
+	return s
+}
+
+func (s *Server) writeConfig(c role.Config) string {
+	s.t.Helper()
+	path := filepath.Join(s.Folder, "postern.toml")
+	text := fmt.Sprintf("data = %q\nname = %q\nengine = %q\nsocket = %q\nlmtp = [%q, %q]\nmax_message_size = %d\n",
+		c.Data, c.Name, c.Engine, c.Socket, c.LMTP[0], c.LMTP[1], c.MaxMessageSize)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// prepare makes accounts and chooses ports in the store itself, so that the process
+// never opens a port to the network.
+func prepare(t testing.TB, config role.Config, o Options) {
+	t.Helper()
+	ctx := context.Background()
+	server, err := role.Open(ctx, config, role.Options{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		t.Fatalf("preparing the data folder: %v", err)
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Fatalf("preparing the data folder: %v", err)
+		}
+	}()
+	caller := manage.Caller{Name: "test", From: "test", Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true}
+	run := func(name string, parameters map[string]any) error {
+		args, err := json.Marshal(parameters)
+		if err == nil {
+			_, err = server.Manage().Run(ctx, caller, name, args)
+		}
+		return err
+	}
+	list := []Cmdlet{}
+	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+		list = append(list, Cmdlet{set, map[string]any{
+			"UnencryptedOrTLSBindings": []string{FreeAddress(t)}, "SSLBindings": []string{FreeAddress(t)},
+		}})
+	}
+	for _, a := range o.Accounts {
+		if run("Get-Mailbox", map[string]any{"Identity": a.Name}) == nil {
+			continue
+		}
+		list = append(list, Cmdlet{"New-Mailbox", map[string]any{"Name": a.Name, "Password": a.Password}})
+	}
+	for _, c := range append(list, o.Cmdlets...) {
+		if err := run(c.Name, c.Parameters); err != nil {
+			t.Fatalf("preparing the data folder: %s: %v", c.Name, err)
+		}
+	}
+}
+
+// FreeAddress gives an address on loopback where nothing listens. Its port is
+// below those that the system hands out to clients, so it stays free.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		addr := "127.0.0.1:" + strconv.Itoa(20000+rand.IntN(12000))
+		l, err := net.Listen("tcp4", addr)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return addr
+	}
+	t.Fatal("no free port on loopback")
+	return ""
+}
+
+// start starts the process and waits until it serves.
+func (s *Server) start() {
+	s.t.Helper()
+	os.Remove(s.file)
+	s.process = Begin(s.t, s.Folder, s.env, Binary(s.t), s.args...)
+	s.process.Within(s.t, startTime, "waiting for the ready file", func() bool {
+		text, err := os.ReadFile(s.file)
+		if err != nil {
+			return false
+		}
+		accounts := s.Accounts
+		if err := json.Unmarshal(text, &s.Ready); err != nil {
+			s.t.Fatalf("the ready file is not JSON: %v\n%s", err, text)
+		}
+		if len(s.Accounts) == 0 {
+			s.Accounts = accounts
+		}
+		return true
+	})
+	for name, addr := range map[string]string{"pop3": s.POP3, "pop3s": s.POP3S, "imap": s.IMAP, "imaps": s.IMAPS, "lmtp": s.LMTP, "socket": s.Socket, "certificate": s.Certificate} {
+		if addr == "" {
+			s.t.Fatalf("the ready file has no %q; the server's output:\n%s", name, s.Output())
+		}
+	}
+}
+
+// end ends a server that still runs, at the end of the test.
+func (s *Server) end() {
+	if s.t.Failed() {
+		s.t.Logf("the server's output:\n%s", s.Output())
+	}
+	if s.Running() {
+		s.Stop()
+	}
+}
+
+// Running tells whether the process lives.
+func (s *Server) Running() bool {
+	select {
+	case <-s.process.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// PID is the number of the server's process.
+func (s *Server) PID() int { return s.process.PID() }
+
+// Process is the running process, or the last one that ran.
+func (s *Server) Process() *Process { return s.process }
+
+// Output gives what the server wrote to its standard outputs since it was started.
+func (s *Server) Output() string { return s.process.Output() }
+
+// Stop presses Ctrl-C and waits. The test fails when the exit code is not 0 or
+// something is left: a process, a socket, a demonstration's folder.
+func (s *Server) Stop() {
+	s.t.Helper()
+	if err := s.process.Interrupt(); err != nil {
+		s.t.Error(err)
+		return
+	}
+	for _, path := range []string{s.Socket, s.LMTPSocket} {
+		if _, err := os.Stat(path); path != "" && !errors.Is(err, os.ErrNotExist) {
+			s.t.Errorf("the socket %s is left after the end", path)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.Folder, "postern-demo-*")); len(left) > 0 {
+		s.t.Errorf("left after the end: %s", strings.Join(left, ", "))
+	}
+	for _, addr := range []string{s.POP3, s.POP3S, s.IMAP, s.IMAPS, s.LMTP} {
+		if c, err := net.DialTimeout("tcp", addr, 5*time.Second); err == nil {
+			c.Close()
+			s.t.Errorf("something listens on %s after the end", addr)
+		}
+	}
+}
+
+// Kill ends the process at once, without giving it a chance to do anything.
+func (s *Server) Kill() {
+	s.t.Helper()
+	s.process.kill()
+}
+
+// Restart starts the server anew on the same data folder and addresses and waits
+// until it serves; one that still runs is stopped first. Not for a demonstration.
+func (s *Server) Restart() {
+	s.t.Helper()
+	if s.Data == "" {
+		s.t.Fatal("a demonstration cannot be started again")
+	}
+	if s.Running() {
+		s.Stop()
+	}
+	s.start()
+}
+
+// Shell runs one cmdlet as `postern --socket PATH ARGS…` and gives its output,
+// both streams together, and its exit code.
+func (s *Server) Shell(args ...string) (string, int) {
+	s.t.Helper()
+	return Run(s.t, 60*time.Second, s.Folder, nil, "", Binary(s.t), append([]string{"--socket", s.Socket}, args...)...)
+}
+
+// MustShell is Shell for what must succeed.
+func (s *Server) MustShell(args ...string) string {
+	s.t.Helper()
+	out, code := s.Shell(args...)
+	if code != 0 {
+		s.t.Fatalf("postern %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+// SetLoginType changes the policy of both services.
+func (s *Server) SetLoginType(loginType string) {
+	s.t.Helper()
+	s.MustShell("Set-PopSettings", "-LoginType", loginType)
+	s.MustShell("Set-ImapSettings", "-LoginType", loginType)
+}
+
+// TLS gives a client's configuration that trusts the server's certificate, for
+// the name localhost.
+func (s *Server) TLS() *tls.Config {
+	s.t.Helper()
+	text, err := os.ReadFile(s.Certificate)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		s.t.Fatalf("%s has no certificate", s.Certificate)
+	}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+// Port gives the port of an address.
+func Port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
