@@ -69,7 +69,7 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err != nil {
 		return nil, err
 	}
-	c.result.Units = map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
+	c.result.Units = mailboxUnits()
 	for _, e := range entries {
 		usage, err := c.Mail.Usage(ctx, e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {
@@ -81,6 +81,11 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		c.Add(mailboxObject(e, usage))
 	}
 	return nil, nil
+}
+
+// mailboxUnits says which properties of a mailbox are numbers of bytes.
+func mailboxUnits() map[string]string {
+	return map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
 }
 
 func mailboxObject(e directory.Entry, usage Usage) Object {
@@ -189,9 +194,11 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			return nil, err
 		}
 	}
+	c.result.Units = mailboxUnits()
 	quota, messages := c.Number("ProhibitSendReceiveQuota"), c.Number("MaxMessages")
 	for _, p := range mailboxObject(e, Usage{QuotaBytes: quota, QuotaMessages: messages}) {
-		if slices.Contains([]string{"Name", "DisplayName", "EmailAddresses", "Enabled", "ProhibitSendReceiveQuota", "MaxMessages"}, p.Name) {
+		if slices.Contains([]string{"Name", "DisplayName", "EmailAddresses", "Enabled", "ProhibitSendReceiveQuota", "MaxMessages"}, p.Name) &&
+			p.Value != "" && !equal(p.Value, []string{}) {
 			c.Change(name, p.Name, nil, p.Value)
 		}
 	}
@@ -204,7 +211,6 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if err := c.Directory.Create(ctx, e, string(c.Secret("Password"))); err != nil {
 			return errors.Join(err, c.Mail.RemoveAccount(context.WithoutCancel(ctx), account))
 		}
-		c.result.Units = map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
 		c.Add(mailboxObject(e, Usage{QuotaBytes: quota, QuotaMessages: messages}))
 		return nil
 	}, nil
@@ -225,6 +231,7 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return nil, err
 	}
 	old := mailboxObject(*e, usage)
+	c.result.Units = mailboxUnits()
 	change := func(e *directory.Entry) error {
 		if c.Given("EmailAddresses") {
 			list, err := c.aliases(e.Aliases)

@@ -198,7 +198,7 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 			asks = c.Bool("Confirm")
 		}
 		if asks && do != nil {
-			return &Result{View: cmdlet.View, Objects: []Object{}, Changes: c.result.Changes, Confirm: c.question()}, nil
+			return &Result{View: cmdlet.View, Objects: []Object{}, Changes: c.result.Changes, Units: c.result.Units, Confirm: c.question()}, nil
 		}
 	}
 	if err == nil && do != nil {

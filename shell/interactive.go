@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/reeflective/readline"
+	"github.com/reeflective/readline/inputrc"
 	"golang.org/x/term"
 
 	"github.com/postern-mail/postern/mail"
@@ -30,7 +31,7 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 		return Failed
 	}
 	say := s.Catalogue.say
-	fmt.Fprintln(s.Out, say("Postern management shell. Get-Command lists the cmdlets, Get-Help NAME explains one, Tab completes, exit leaves."))
+	fmt.Fprintln(s.Out, say("Postern shell. Get-Command lists, Get-Help explains, Tab completes, exit leaves."))
 	h := openHistory(historyFile, s.holdsSecret)
 	editor := readline.NewShell()
 	editor.History.Delete()
@@ -43,10 +44,13 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 	}
 	editor.Completer = func(line []rune, cursor int) readline.Completions { return s.completions(ctx, string(line[:cursor])) }
 	// Names are written in any case, and a list with explanations beats a grid.
-	for name, value := range map[string]any{"completion-ignore-case": true, "history-autosuggest": false, "show-all-if-ambiguous": true} {
+	for name, value := range map[string]any{"completion-ignore-case": true, "history-autosuggest": false, "menu-complete-display-prefix": true} {
 		if err := editor.Config.Set(name, value); err != nil {
 			s.fail("", mail.Wrap(mail.KindServerBug, err))
 		}
+	}
+	if err := editor.Config.Bind("emacs", inputrc.Unescape(`\C-i`), "menu-complete", false); err != nil {
+		s.fail("", mail.Wrap(mail.KindServerBug, err))
 	}
 	for ctx.Err() == nil {
 		line, err := editor.Readline()

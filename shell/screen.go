@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -308,7 +309,10 @@ func (s *session) secret(name string) (string, error) {
 // remarks shows changes, notes and warnings, which are no objects and so go to
 // Err.
 func (s *session) remarks(r *manage.Result) {
-	s.changes(r, s.Err)
+	// A cmdlet that shows what it made need not tell it again.
+	if len(r.Objects) == 0 || r.WhatIf {
+		s.changes(r, s.Err)
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(s.Err, s.paint(faint, s.wrap(safe(n), 0)))
 	}
@@ -330,16 +334,21 @@ func (s *session) changes(r *manage.Result, w io.Writer) {
 		head = s.Catalogue.say("What if: ")
 	}
 	for _, c := range r.Changes {
-		fmt.Fprintf(w, "%s%s %s: %s → %s\n", s.paint(bold, head), safe(c.Target), safe(c.Name), s.paint(faint, changed(c.Old, s)), s.paint(bold, changed(c.New, s)))
+		fmt.Fprintf(w, "%s%s %s: %s → %s\n", s.paint(bold, head), safe(c.Target), safe(c.Name), s.paint(faint, s.changed(c.Old, r.Units[c.Name])), s.paint(bold, s.changed(c.New, r.Units[c.Name])))
 	}
 }
 
 // changed gives a changed value, where nothing has a word too.
-func changed(v any, s *session) string {
+func (s *session) changed(v any, unit string) string {
+	if n, ok := v.(json.Number); ok {
+		if whole, err := n.Int64(); err == nil {
+			v = whole
+		}
+	}
 	if list, ok := v.([]any); v == nil || v == "" || ok && len(list) == 0 {
 		return s.Catalogue.say("(none)")
 	}
-	return show(v, "")
+	return show(v, unit)
 }
 
 // fail shows an error: the cmdlet, what is wrong, and what may help.

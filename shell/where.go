@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"errors"
 	"math"
 	"regexp"
 	"strconv"
@@ -155,6 +156,9 @@ type blockParser struct {
 func parseBlock(s *stream, text string) (test, error) {
 	p := &blockParser{parser{text: text}, s}
 	t, err := p.or(0)
+	if errors.Is(err, errIncomplete) {
+		return nil, p.fault("a value is missing")
+	}
 	if err != nil {
 		return nil, err
 	}
