@@ -1,0 +1,173 @@
+// Postern is a POP3 and IMAP4 mail access server: one binary that serves, shows
+// itself off, and manages a running server.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/role"
+	"github.com/postern-mail/postern/shell"
+)
+
+// commands are what postern does.
+type commands struct {
+	Socket string `help:"Management socket of the server to talk to." placeholder:"PATH" default:"${socket}"`
+
+	Serve   serveCommand   `cmd:"" help:"Run the server."`
+	Demo    demoCommand    `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
+	Shell   shellCommand   `cmd:"" help:"Open the management shell of a running server."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+	Docs    docsCommand    `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
+	Cmdlet  cmdletCommand  `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
+}
+
+const description = `Postern serves mail over POP3 and IMAP4 and is managed with cmdlets.
+
+  postern demo                                  try it
+  postern serve                                 run it
+  postern shell                                 manage it, interactively
+  postern Get-Command                           list the cmdlets
+  postern Get-Help Set-ImapSettings             explain one
+  postern Set-ImapSettings -LoginType SecureLogin`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run does what args ask and gives the exit code: 0 done, 1 it failed, 2 the
+// arguments are wrong.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	var c commands
+	code := -1
+	parser, err := kong.New(&c, kong.Name("postern"), kong.Description(description), kong.UsageOnError(),
+		kong.Vars{"socket": role.DefaultSocket()}, kong.Writers(stdout, stderr),
+		kong.Exit(func(n int) { code = n }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	parsed, err := parser.Parse(args)
+	if code >= 0 { // --help
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "postern: %v\nRun \"postern --help\" to see what it can do.\n", err)
+		return 2
+	}
+	s := &streams{ctx, stdout, stderr, c.Socket}
+	if err := parsed.Run(s); err != nil {
+		if exit, ok := err.(exitCode); ok {
+			return int(exit)
+		}
+		fmt.Fprintf(stderr, "postern: %s\n", explainError(err))
+		return 1
+	}
+	return 0
+}
+
+// streams are what a command works with.
+type streams struct {
+	ctx    context.Context
+	out    io.Writer
+	err    io.Writer
+	socket string
+}
+
+// exitCode ends a command that has said already what there is to say.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// explainError gives the whole story: this reader is the administrator.
+func explainError(err error) string {
+	if e, ok := err.(*mail.Error); ok {
+		text := mail.TextOf(e)
+		if e.Cause != nil {
+			text += " (" + e.Cause.Error() + ")"
+		}
+		return text
+	}
+	return err.Error()
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(s *streams) error {
+	version := "development"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		version = info.Main.Version
+	}
+	fmt.Fprintln(s.out, "postern", version)
+	return nil
+}
+
+type shellCommand struct{}
+
+func (shellCommand) Run(s *streams) error {
+	client := manage.Dial(s.socket)
+	defer client.Close()
+	if code := shell.Interactive(s.ctx, client, shell.Stdio(), historyFile()); code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+// historyFile is where the shell keeps its history, "" for nowhere.
+func historyFile() string {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "postern", "history")
+}
+
+type cmdletCommand struct {
+	Args []string `arg:"" optional:"" passthrough:"" help:"The cmdlet and its parameters."`
+}
+
+func (c cmdletCommand) Run(s *streams) error {
+	if len(c.Args) == 0 || strings.HasPrefix(c.Args[0], "-") {
+		fmt.Fprintln(s.err, `postern: say what to do; "postern --help" lists it.`)
+		return exitCode(2)
+	}
+	client := manage.Dial(s.socket)
+	defer client.Close()
+	if code := shell.Run(s.ctx, client, c.Args, shell.Stdio()); code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+// logger writes to w in text, for a terminal without what only journals need.
+func logger(w io.Writer, level slog.Level) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		opt.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05"))
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, opt))
+}

@@ -1,0 +1,82 @@
+package role
+
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/imap"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/pop3"
+	"github.com/postern-mail/postern/settings"
+)
+
+// clientAccessRole is the role that serves mail clients: certificates,
+// authentication, POP3 and IMAP4.
+type clientAccessRole struct {
+	certificates *certificates
+	auth         *auth.Authenticator
+	pop3, imap4  *service
+}
+
+// openClientAccess makes what the role is made of; nothing is served yet.
+func (s *Server) openClientAccess(context.Context) error {
+	var err error
+	if s.certificates, err = openCertificates(s.config, s.log); err != nil {
+		return err
+	}
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
+
+	pop := &pop3.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.POP3)}
+	s.pop3 = s.protocol(settings.POP3, "pop3", pop.Serve, pop3.Refuse)
+	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4)}
+	s.imap4 = s.protocol(settings.IMAP4, imap.ALPN, im.Serve, imap.Refuse)
+	s.settings.Apply(s.applyBindings)
+	return nil
+}
+
+// current gives a service's settings as they are at the moment.
+func (s *Server) current(name settings.Service) func() *settings.Values {
+	return func() *settings.Values { return s.settings.Current(name) }
+}
+
+func (s *Server) protocol(name settings.Service, alpn string, handle func(context.Context, *listener.Conn), refuse func(error) string) *service {
+	return &service{
+		Service: &listener.Service{
+			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
+			Certificates: &s.certificates.shown, ALPN: alpn, Log: s.log,
+		},
+		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(name)) },
+	}
+}
+
+func bindingsOf(v *settings.Values) listener.Bindings {
+	return listener.Bindings{Clear: settings.UnencryptedOrTLSBindings.Of(v), SSL: settings.SSLBindings.Of(v)}
+}
+
+// applyBindings opens new bindings before they are kept and closes old ones
+// after: settings.Applier.
+func (s *Server) applyBindings(_ context.Context, old, new *settings.Values) (commit, cancel func(), err error) {
+	svc := s.service(new.Service())
+	if svc == nil || len(old.Diff(new)) == 0 {
+		return nil, nil, nil
+	}
+	if b := bindingsOf(new); svc.Running() && !sameBindings(b, bindingsOf(old)) {
+		return svc.prepare(b)
+	}
+	return nil, nil, nil
+}
+
+// explain answers Test-Login.
+func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
+	c := auth.Conn{Service: auth.Service(l.Service), LoginType: settings.LoginType.Of(s.settings.Current(l.Service))}
+	if l.Connection != manage.Plaintext {
+		c.TLS = &tls.ConnectionState{}
+	}
+	var out []manage.Step
+	for _, step := range s.auth.Explain(ctx, c, l.Identity) {
+		out = append(out, manage.Step{Step: step.Step, Result: string(step.Result), Detail: step.Detail})
+	}
+	return out, nil
+}

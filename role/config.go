@@ -1,0 +1,159 @@
+package role
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// The roles that a server can have.
+const (
+	ClientAccess = "ClientAccess"
+	Mailbox      = "Mailbox"
+)
+
+// Config is the settings file: what must be known before the store is open.
+// Everything else is a live setting kept in the store.
+type Config struct {
+	// Data is the folder with all that the server keeps.
+	Data string `toml:"data"`
+	// Name is the server's name, the host name when it is empty.
+	Name string `toml:"name"`
+	// Roles are ClientAccess and Mailbox; both when it is empty.
+	Roles []string `toml:"roles"`
+	// Engine keeps the mail; "embedded" when it is empty.
+	Engine string `toml:"engine"`
+	// Socket is the management socket's path; postern.sock in the folder of
+	// sockets when it is empty (see DefaultSocket).
+	Socket string `toml:"socket"`
+	// Administrators is the operating-system group whose members are local
+	// administrators, beside root.
+	Administrators string `toml:"administrators"`
+	// LMTP are the addresses of delivery: IP:port, or a path with a leading "/".
+	// When it is empty: 127.0.0.1:24 and lmtp.sock beside the management socket.
+	LMTP []string `toml:"lmtp"`
+	// MaxMessageSize is the largest message in bytes; 64 MiB when it is 0.
+	MaxMessageSize int64 `toml:"max_message_size"`
+}
+
+// DefaultConfig is what holds without a settings file: under root the system's
+// folders, for another user those of the user.
+func DefaultConfig() Config {
+	c := Config{Roles: []string{ClientAccess, Mailbox}, Engine: "embedded"}
+	c.Name, _ = os.Hostname()
+	if c.Name == "" {
+		c.Name = "localhost"
+	}
+	if os.Getuid() == 0 {
+		c.Data = "/var/lib/postern"
+		c.Administrators = "postern-admin"
+	} else if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		c.Data = filepath.Join(dir, "postern")
+	} else if home, err := os.UserHomeDir(); err == nil {
+		c.Data = filepath.Join(home, ".local", "share", "postern")
+	}
+	c.Socket = DefaultSocket()
+	return c
+}
+
+// DefaultSocket is where the management socket is when nothing else is said.
+func DefaultSocket() string {
+	if os.Getuid() == 0 {
+		return "/run/postern/postern.sock"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "postern", "postern.sock")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("postern-%d", os.Getuid()), "postern.sock")
+}
+
+// DefaultConfigFile is the settings file that is read when it is there and no
+// other is named.
+const DefaultConfigFile = "/etc/postern/postern.toml"
+
+// LoadConfig reads a settings file over the defaults. With path "" it reads
+// DefaultConfigFile if that exists. An unknown key or a wrong value is an error
+// that names the line.
+func LoadConfig(path string) (Config, error) {
+	c := DefaultConfig()
+	named := path != ""
+	if !named {
+		path = DefaultConfigFile
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && !named {
+		return c, c.check()
+	}
+	if err != nil {
+		return c, mail.Errorf(mail.KindUnavailable, "The settings file cannot be read: %v", err)
+	}
+	d := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		var strict *toml.StrictMissingError
+		var decode *toml.DecodeError
+		switch {
+		case errors.As(err, &strict):
+			row, _ := strict.Errors[0].Position()
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, socket, administrators, lmtp and max_message_size. Other settings are set in the shell.",
+				path, row, strings.Join(strict.Errors[0].Key(), "."))
+		case errors.As(err, &decode):
+			row, column := decode.Position()
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d:%d: %s", path, row, column, decode.Error())
+		}
+		return c, mail.Errorf(mail.KindBadArgument, "%s: %v", path, err)
+	}
+	return c, c.check()
+}
+
+func (c *Config) check() error {
+	bad := func(format string, args ...any) error {
+		return mail.Errorf(mail.KindBadArgument, format, args...)
+	}
+	if c.Data == "" || c.Name == "" || c.Socket == "" {
+		return bad("data, name and socket are not empty.")
+	}
+	var err error
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return bad("data: %v", err)
+	}
+	if c.Socket, err = filepath.Abs(c.Socket); err != nil {
+		return bad("socket: %v", err)
+	}
+	if len(c.Socket) > 107 {
+		return bad("The path of the management socket has %d bytes; the system allows 107.", len(c.Socket))
+	}
+	for i, r := range c.Roles {
+		switch {
+		case strings.EqualFold(r, ClientAccess):
+			c.Roles[i] = ClientAccess
+		case strings.EqualFold(r, Mailbox):
+			c.Roles[i] = Mailbox
+		default:
+			return bad("roles: %q is neither ClientAccess nor Mailbox.", r)
+		}
+	}
+	if !slices.Contains(c.Roles, Mailbox) {
+		return bad("roles: a server needs the Mailbox role; Client Access alone, with the mail on another host, is not there yet.")
+	}
+	if engines[c.Engine] == nil {
+		return bad("engine: %q is not known; there is %s.", c.Engine, strings.Join(engineNames(), ", "))
+	}
+	if len(c.LMTP) == 0 {
+		c.LMTP = []string{filepath.Join(filepath.Dir(c.Socket), "lmtp.sock"), "127.0.0.1:24"}
+	}
+	if _, err := c.lmtpBindings(); err != nil {
+		return err
+	}
+	if c.MaxMessageSize < 0 || c.MaxMessageSize > 1<<30 {
+		return bad("max_message_size is 1 to 1073741824 bytes.")
+	}
+	return nil
+}

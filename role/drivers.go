@@ -1,0 +1,24 @@
+package role
+
+import (
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/embedded"
+	"github.com/postern-mail/postern/store/memory"
+)
+
+// engines is the table of engines: a new one is a row here and a folder below
+// store.
+var engines = map[string]func(c Config, log *slog.Logger) (store.Engine, error){
+	"embedded": func(c Config, log *slog.Logger) (store.Engine, error) {
+		return embedded.Open(filepath.Join(c.Data, "store"), embedded.Options{Log: log})
+	},
+	// For trials: what it keeps is gone when the server stops.
+	"memory": func(Config, *slog.Logger) (store.Engine, error) { return memory.New(), nil },
+}
+
+func engineNames() []string { return slices.Sorted(maps.Keys(engines)) }

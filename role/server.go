@@ -1,0 +1,202 @@
+package role
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
+	dirembedded "github.com/postern-mail/postern/directory/embedded"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+)
+
+// Options are for those who embed a server: tests, the demonstration, the bench.
+// Zero values are right for everybody else.
+type Options struct {
+	Limits auth.Limits
+	// Directory sets the price of passwords.
+	Directory dirembedded.Options
+	// WrapDirectory stands between authentication and the directory.
+	WrapDirectory func(directory.Directory) directory.Directory
+}
+
+func (o *Options) wrap(d directory.Directory) directory.Directory {
+	if o.WrapDirectory != nil {
+		return o.WrapDirectory(d)
+	}
+	return d
+}
+
+// Server is one Postern: the roles that its Config names, and its management.
+type Server struct {
+	config  Config
+	options Options
+	log     *slog.Logger
+
+	mailboxRole
+	clientAccessRole
+
+	settings *settings.Live
+	manage   *manage.Server
+
+	stop   context.CancelFunc
+	work   sync.WaitGroup // goroutines that end when stop is called
+	closed bool
+}
+
+// Open opens the store and makes all parts; nothing listens yet. Close it.
+func Open(ctx context.Context, config Config, options Options, log *slog.Logger) (s *Server, err error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	if strings.Contains(config.Name, "/") {
+		return nil, mail.Errorf(mail.KindBadArgument, "name: a server's name has no slash.")
+	}
+	if err := os.MkdirAll(config.Data, 0o700); err != nil {
+		return nil, mail.Errorf(mail.KindUnavailable, "The data folder cannot be made: %v", err)
+	}
+	s = &Server{config: config, options: options, log: log}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if err := s.openMailbox(ctx); err != nil {
+		return nil, err
+	}
+	if s.settings, err = settings.Open(ctx, config.Name, keeper{s.store}, log); err != nil {
+		return nil, err
+	}
+	if slices.Contains(config.Roles, ClientAccess) {
+		if err := s.openClientAccess(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.manage = manage.New(manage.Parts{
+		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
+		Certificates: s.manageCertificates(), Explain: s.explain,
+		Log: log, Administrators: config.Administrators,
+	})
+	return s, nil
+}
+
+// manageCertificates is nil-safe for a server without Client Access.
+func (s *Server) manageCertificates() manage.Certificates {
+	if s.certificates == nil {
+		return new(listener.Certificates)
+	}
+	return &s.certificates.shown
+}
+
+// Start serves. The management socket must open; a protocol service that cannot
+// start is logged and can be mended over the socket.
+func (s *Server) Start(ctx context.Context) error {
+	l, err := s.manage.Listen(s.config.Socket)
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = cancel
+	s.work.Go(func() {
+		if err := s.manage.Serve(run, l); err != nil && run.Err() == nil {
+			s.log.Error("the management socket has ended", "error", err)
+		}
+	})
+	if s.certificates != nil {
+		s.work.Go(func() { s.certificates.watch(run) })
+	}
+	for _, name := range settings.Services {
+		svc := s.service(name)
+		if svc == nil {
+			continue
+		}
+		svc.set(manage.Stopped, "")
+		if settings.StartupType.Of(s.settings.Current(name)) != settings.Automatic {
+			continue
+		}
+		if err := svc.start(s.log); err != nil {
+			s.log.Error("a service cannot start", "service", name, "error", err)
+		}
+	}
+	return nil
+}
+
+// Reload reads again what lies in files: the certificates.
+func (s *Server) Reload() error {
+	if s.certificates == nil {
+		return nil
+	}
+	return s.certificates.load()
+}
+
+// Close stops serving, lets sessions end within ctx's time in Drain, and closes
+// the store.
+func (s *Server) Close() error { return s.Drain(context.Background()) }
+
+// Drain is Close with a bound on how long live sessions have to end.
+func (s *Server) Drain(ctx context.Context) error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	ctx, cancel := context.WithTimeout(ctx, listener.DrainTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, name := range settings.Services {
+		if svc := s.service(name); svc != nil {
+			wg.Go(func() {
+				if err := svc.stop(ctx); err != nil {
+					s.log.Warn("a service did not stop cleanly", "service", name, "error", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if s.stop != nil {
+		s.stop()
+	}
+	s.work.Wait()
+	if s.store == nil {
+		return nil
+	}
+	return s.store.Close()
+}
+
+// Settings are the live settings.
+func (s *Server) Settings() *settings.Live { return s.settings }
+
+// Store keeps the mail.
+func (s *Server) Store() *store.Store { return s.store }
+
+// Directory says who exists.
+func (s *Server) Directory() directory.Writable { return s.directory }
+
+// Manage runs cmdlets.
+func (s *Server) Manage() *manage.Server { return s.manage }
+
+// Socket is the management socket's path.
+func (s *Server) Socket() string { return s.config.Socket }
+
+// Certificate is the path of the self-signed certificate, "" without Client Access.
+func (s *Server) Certificate() string {
+	if s.certificates == nil {
+		return ""
+	}
+	return s.certificates.selfSigned()
+}
+
+// Addrs tells where a service listens; empty when it does not run.
+func (s *Server) Addrs(name settings.Service) listener.Bindings {
+	if svc := s.service(name); svc != nil {
+		return svc.Addrs()
+	}
+	return listener.Bindings{}
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/role"
+	"github.com/postern-mail/postern/settings"
+)
+
+type serveCommand struct {
+	Config    string `help:"Settings file; /etc/postern/postern.toml when it is there." placeholder:"FILE"`
+	Data      string `help:"Data folder, instead of the settings file's." placeholder:"DIR"`
+	ReadyFile string `help:"Write a JSON file with all addresses once everything serves." placeholder:"PATH"`
+	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
+}
+
+func (c serveCommand) Run(s *streams) error {
+	config, err := role.LoadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	if c.Data != "" {
+		config.Data = c.Data
+	}
+	if s.socket != role.DefaultSocket() {
+		config.Socket = s.socket
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return err
+	}
+	log := logger(s.err, level)
+	server, err := role.Open(s.ctx, config, role.Options{}, log)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if err := server.Start(s.ctx); err != nil {
+		return err
+	}
+	if c.ReadyFile != "" {
+		if err := readyOf(server).write(c.ReadyFile); err != nil {
+			return err
+		}
+	}
+	log.Info("Postern serves", "server", config.Name, "data", config.Data, "socket", config.Socket)
+	waitAndReload(s.ctx, server, log)
+	log.Info("stopping: sessions have a moment to end")
+	return server.Close()
+}
+
+// waitAndReload waits for the end of ctx; SIGHUP reads certificates again.
+func waitAndReload(ctx context.Context, server *role.Server, log *slog.Logger) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			if err := server.Reload(); err != nil {
+				log.Error("reload", "error", err)
+			} else {
+				log.Info("certificates read again")
+			}
+		}
+	}
+}
+
+// ready is the ready file: where a server serves, for scripts.
+type ready struct {
+	POP3        string         `json:"pop3"`
+	POP3S       string         `json:"pop3s"`
+	IMAP        string         `json:"imap"`
+	IMAPS       string         `json:"imaps"`
+	LMTP        string         `json:"lmtp"`
+	LMTPSocket  string         `json:"lmtp_socket,omitempty"`
+	Socket      string         `json:"socket"`
+	Certificate string         `json:"certificate"`
+	Accounts    []readyAccount `json:"accounts"`
+}
+
+type readyAccount struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+func readyOf(s *role.Server) ready {
+	first := func(a []netip.AddrPort) string {
+		if len(a) == 0 {
+			return ""
+		}
+		return a[0].String()
+	}
+	pop, im, lm := s.Addrs(settings.POP3), s.Addrs(settings.IMAP4), s.Addrs(settings.LMTP)
+	r := ready{
+		POP3: first(pop.Clear), POP3S: first(pop.SSL), IMAP: first(im.Clear), IMAPS: first(im.SSL), LMTP: first(lm.Clear),
+		Socket: s.Socket(), Certificate: s.Certificate(), Accounts: []readyAccount{},
+	}
+	if len(lm.Unix) > 0 {
+		r.LMTPSocket = lm.Unix[0]
+	}
+	return r
+}
+
+// write puts the file in place whole, so that who waits for it never reads half.
+func (r ready) write(path string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".ready-*")
+	if err != nil {
+		return mail.Errorf(mail.KindUnavailable, "The ready file cannot be written: %v", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = fmt.Fprintf(tmp, "%s\n", text)
+	if err == nil {
+		err = tmp.Close()
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return mail.Errorf(mail.KindUnavailable, "The ready file cannot be written: %v", err)
+	}
+	return nil
+}
