@@ -7,41 +7,24 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/reeflective/readline"
 	"github.com/reeflective/readline/inputrc"
+	"golang.org/x/term"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 )
 
 // Interactive talks with the person at the terminal until exit or Ctrl-D, with
-// Tab completion, and with history kept in $XDG_STATE_HOME/postern/history. When
-// in is no terminal its lines are run as Script does. It gives an exit code.
-func Interactive(ctx context.Context, client *manage.Client, in io.Reader, out, err io.Writer) int {
-	screen := NewScreen(in, out, err)
-	if _, ok := terminal(in); !ok {
-		return Script(ctx, client, in, screen)
+// history kept in the file (none when it is ""), and Tab completion. When
+// standard input is no terminal its lines are run as Script does. It gives an
+// exit code.
+func Interactive(ctx context.Context, client *manage.Client, screen *Screen, historyFile string) int {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return Script(ctx, client, os.Stdin, screen)
 	}
-	return converse(ctx, client, screen, historyFile())
-}
-
-// historyFile says where the history is kept, "" for nowhere.
-func historyFile() string {
-	if folder := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(folder) {
-		return filepath.Join(folder, "postern", "history")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, ".local", "state", "postern", "history")
-}
-
-// converse reads lines with the line editor, which reads standard input.
-func converse(ctx context.Context, client *manage.Client, screen *Screen, historyFile string) int {
 	s := &session{Screen: screen, client: client}
 	if _, err := s.table(ctx); err != nil {
 		s.fail("", err)

@@ -24,7 +24,6 @@ const (
 
 // Screen is where a shell reads and writes.
 type Screen struct {
-	In       io.Reader
 	Out, Err io.Writer
 	// Terminal: Out is a terminal, so there is colour, and texts fit Width.
 	Terminal bool
@@ -37,40 +36,31 @@ type Screen struct {
 	Catalogue Catalogue
 }
 
-// NewScreen gives a screen on a process's streams. Where in and err are terminals
-// questions are asked; NO_COLOR (no-color.org) is obeyed.
-func NewScreen(in io.Reader, out, err io.Writer) *Screen {
-	s := &Screen{In: in, Out: out, Err: err, Width: 80}
-	if fd, ok := terminal(out); ok {
+// Stdio gives the process's own screen. Questions are asked when both standard
+// input and standard error are a terminal; NO_COLOR (no-color.org) is obeyed.
+func Stdio() *Screen {
+	s := &Screen{Out: os.Stdout, Err: os.Stderr, Width: 80}
+	out, in := int(os.Stdout.Fd()), int(os.Stdin.Fd())
+	if term.IsTerminal(out) {
 		s.Terminal = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		if width, _, err := term.GetSize(fd); err == nil && width > 0 {
+		if width, _, err := term.GetSize(out); err == nil && width > 0 {
 			s.Width = width
 		}
 	}
-	fd, ok := terminal(in)
-	if _, asks := terminal(err); !ok || !asks {
+	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return s
 	}
 	s.Ask = func(question string) (string, error) {
-		fmt.Fprint(err, question)
-		return readLine(in)
+		fmt.Fprint(os.Stderr, question)
+		return readLine(os.Stdin)
 	}
 	s.AskSecret = func(question string) (string, error) {
-		fmt.Fprint(err, question)
-		secret, failed := term.ReadPassword(fd)
-		fmt.Fprintln(err)
-		return string(secret), failed
+		fmt.Fprint(os.Stderr, question)
+		secret, err := term.ReadPassword(in)
+		fmt.Fprintln(os.Stderr)
+		return string(secret), err
 	}
 	return s
-}
-
-// terminal gives the descriptor of a stream that is a terminal.
-func terminal(stream any) (fd int, ok bool) {
-	f, ok := stream.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	return int(f.Fd()), true
 }
 
 // readLine reads one line byte by byte, so that nothing behind it is lost.
@@ -97,14 +87,8 @@ type session struct {
 	cmdlets []*manage.Cmdlet // asked for once
 }
 
-// Run runs one line that comes as a process's arguments on the process's streams,
-// and gives its exit code.
-func Run(ctx context.Context, client *manage.Client, args []string, in io.Reader, out, err io.Writer) int {
-	return Arguments(ctx, client, args, NewScreen(in, out, err))
-}
-
-// Arguments is Run on a screen.
-func Arguments(ctx context.Context, client *manage.Client, args []string, screen *Screen) int {
+// Run runs one line that comes as a process's arguments and gives its exit code.
+func Run(ctx context.Context, client *manage.Client, args []string, screen *Screen) int {
 	s := &session{Screen: screen, client: client}
 	lines, err := parseArguments(args)
 	if err != nil {

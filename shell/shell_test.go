@@ -117,7 +117,7 @@ func TestArguments(t *testing.T) {
 	} {
 		_, client := serve(t)
 		var out bytes.Buffer
-		code := Arguments(context.Background(), client, c.args, &Screen{Out: &out, Err: &out, Width: 80})
+		code := Run(context.Background(), client, c.args, &Screen{Out: &out, Err: &out, Width: 80})
 		if code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%q: %d %s", c.args, code, &out)
 		}
@@ -181,7 +181,7 @@ func TestScript(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	var out bytes.Buffer
 	client := manage.Dial(filepath.Join(t.TempDir(), "none"))
-	code := Run(context.Background(), client, []string{"Get-Mailbox"}, strings.NewReader(""), io.Discard, &out)
+	code := Run(context.Background(), client, []string{"Get-Mailbox"}, &Screen{Out: io.Discard, Err: &out})
 	if code != Failed || !strings.Contains(out.String(), "no server is running") {
 		t.Error(code, out.String())
 	}
