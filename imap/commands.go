@@ -32,8 +32,9 @@ type request struct {
 	uid  bool   // the UID form
 
 	// Set by the command.
-	code string // response code of the tagged OK, without brackets
-	text string // text of the tagged OK; "" is "<name> completed."
+	code  string // response code of the tagged OK, without brackets
+	text  string // text of the tagged OK; "" is "<name> completed."
+	holds bool   // no EXPUNGE may be sent before the tagged answer, whatever the row says
 	// bare: no updates are sent before the tagged answer; it went out already, or
 	// the mailbox is another one now.
 	bare bool
@@ -67,6 +68,12 @@ var table = []command{
 	{name: "IDLE", states: loggedIn, run: (*session).idle},
 
 	{name: "CHECK", states: selected, run: (*session).noop},
+	{name: "FETCH", states: selected, uid: true, holds: true, run: (*session).fetch},
+	{name: "SEARCH", states: selected, uid: true, holds: true, run: (*session).search},
+	{name: "STORE", states: selected, uid: true, holds: true, run: (*session).storeFlags},
+	{name: "COPY", states: selected, uid: true, run: (*session).copy},
+	{name: "MOVE", states: selected, uid: true, run: (*session).move},
+	{name: "EXPUNGE", states: selected, uid: true, run: (*session).expunge},
 	{name: "CLOSE", states: selected, run: (*session).close},
 	{name: "UNSELECT", states: selected, run: (*session).unselect},
 }
