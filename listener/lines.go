@@ -11,8 +11,10 @@ import (
 var ErrLineTooLong = mail.Errorf(mail.KindTooBig, "The command line is too long.")
 
 const (
-	// lineBuffer is the size of an ordinary buffer, in and out.
+	// lineBuffer is the size of an ordinary input buffer.
 	lineBuffer = 4 << 10
+	// outBuffer is how much is sent at once: a TLS record (RFC 8446, 5.1).
+	outBuffer = 16 << 10
 	// maxSkip is how much of an over-long line is skipped; a client that sends
 	// more without a line break does not speak the protocol.
 	maxSkip = 1 << 20
@@ -149,22 +151,32 @@ func (l *Lines) Unread(p []byte) {
 
 // Write takes p to be sent; large pieces go out at once.
 func (l *Lines) Write(p []byte) (int, error) {
-	if len(l.out)+len(p) > lineBuffer {
-		if err := l.send(); err != nil {
-			return 0, err
+	n := len(p)
+	if len(l.out)+len(p) > outBuffer {
+		// What is taken goes with the beginning of p, the rest without copying.
+		fill := 0
+		if len(l.out) > 0 {
+			fill = outBuffer - len(l.out)
+			l.out = append(l.out, p[:fill]...)
+			if err := l.send(); err != nil {
+				return 0, err
+			}
 		}
-		if len(p) >= lineBuffer {
-			return l.conn.Write(p)
+		if p = p[fill:]; len(p) >= outBuffer {
+			if m, err := l.conn.Write(p); err != nil {
+				return fill + m, err
+			}
+			return n, nil
 		}
 	}
 	l.room()
 	l.out = append(l.out, p...)
-	return len(p), nil
+	return n, nil
 }
 
 // WriteString is Write for a string.
 func (l *Lines) WriteString(s string) (int, error) {
-	if len(l.out)+len(s) > lineBuffer {
+	if len(l.out)+len(s) > outBuffer {
 		return l.Write([]byte(s))
 	}
 	l.room()
@@ -173,9 +185,14 @@ func (l *Lines) WriteString(s string) (int, error) {
 }
 
 func (l *Lines) room() {
-	if l.out == nil {
-		l.out = l.conn.service.buffer()[:0]
+	if l.out != nil {
+		return
 	}
+	if b, ok := l.conn.service.outs.Get().(*[outBuffer]byte); ok {
+		l.out = b[:0]
+		return
+	}
+	l.out = make([]byte, 0, outBuffer)
 }
 
 // send writes what is taken and keeps the buffer.
@@ -192,7 +209,7 @@ func (l *Lines) send() error {
 func (l *Lines) Flush() error {
 	err := l.send()
 	if l.out != nil {
-		l.conn.service.buffers.Put((*[lineBuffer]byte)(l.out[:lineBuffer]))
+		l.conn.service.outs.Put((*[outBuffer]byte)(l.out[:outBuffer]))
 		l.out = nil
 	}
 	return err

@@ -59,8 +59,11 @@ func TestLines(t *testing.T) {
 	l.Unread([]byte("x"))
 	want(10, "xrest", nil)
 	want(100, "", io.EOF)
-	l.Write([]byte(long))
-	if err := l.Flush(); err != nil || nc.wrote.String() != "answer "+long {
+	for range 5 {
+		l.Write([]byte(long))
+	}
+	l.Write([]byte(strings.Repeat(long, 5)))
+	if err := l.Flush(); err != nil || nc.wrote.String() != "answer "+strings.Repeat(long, 10) {
 		t.Error(err, nc.wrote.Len())
 	}
 	if l.out != nil {

@@ -52,6 +52,7 @@ type Service struct {
 	config  tlsConfig
 	telling atomic.Int32 // refusals being told
 	buffers sync.Pool    // *[lineBuffer]byte, of Lines
+	outs    sync.Pool    // *[outBuffer]byte
 
 	binding sync.Mutex // held through a change of bindings
 	// Guarded by binding.

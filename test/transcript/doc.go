@@ -19,7 +19,8 @@
 // (without blanks, brackets and parentheses), from then on it must be the same
 // and is sent in C lines; {{name:regexp}} says what it may be, {{*}} is anything,
 // and {{base64 "a\x00b"}} is the base64 of a Go string literal. Bytes that are
-// not printable are written \x00; a line that ends in a bare LF ends in \x0A.
+// not printable are written \x00, blanks at the end of a line \x20; a line that
+// ends in a bare LF ends in \x0A.
 //
 // A line in brackets is a directive: [starttls] begins TLS, [connect ssl] opens
 // a connection in a way that the test's Dial knows, [close] closes it, [closed]

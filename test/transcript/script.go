@@ -101,6 +101,9 @@ func matches(pattern, got string, vars map[string]string) (bool, error) {
 	var b strings.Builder
 	var names []string
 	at := 0
+	if strings.HasSuffix(pattern, " ") {
+		pattern = strings.TrimRight(pattern, " ") + strings.Repeat(blank, len(pattern)-len(strings.TrimRight(pattern, " ")))
+	}
 	b.WriteString(`\A`)
 	for _, m := range variable.FindAllStringSubmatchIndex(pattern, -1) {
 		b.WriteString(regexp.QuoteMeta(pattern[at:m[0]]))
@@ -142,6 +145,9 @@ func matches(pattern, got string, vars map[string]string) (bool, error) {
 	return true, nil
 }
 
+// blank stands for a space at the end of a line, which editors take away.
+const blank = `\x20`
+
 // show writes a line as it stands in a transcript.
 func show(s string) string {
 	s, lf := strings.CutSuffix(s, "\n")
@@ -158,7 +164,9 @@ func show(s string) string {
 	if lf && !crlf {
 		b.WriteString(`\x0A`)
 	}
-	return b.String()
+	text := b.String()
+	trimmed := strings.TrimRight(text, " ")
+	return trimmed + strings.Repeat(blank, len(text)-len(trimmed))
 }
 
 // ClientLines gives what the clients of a transcript say, each with its CRLF, as

@@ -1,0 +1,44 @@
+package pop3
+
+import (
+	"context"
+	"strings"
+)
+
+// capabilities is the table of what CAPA tells (RFC 2449, 6): a tag with its
+// arguments, and when it is shown; nil is always.
+var capabilities = [...]struct {
+	tag   string
+	shown func(x *session) (arguments string, ok bool)
+}{
+	{"TOP", nil},
+	{"UIDL", nil},
+	{"RESP-CODES", nil},
+	{"AUTH-RESP-CODE", nil},
+	{"PIPELINING", nil},
+	{"EXPIRE NEVER", nil},
+	{"UTF8 USER", nil},
+	{"LANG", nil},
+	{"USER", func(x *session) (string, bool) { return "", x.Auth.PasswordAllowed(x.who()).OK }},
+	{"SASL", func(x *session) (string, bool) {
+		offered := x.Auth.Offered(x.who())
+		return " " + strings.Join(offered, " "), len(offered) > 0
+	}},
+	{"STLS", func(x *session) (string, bool) { return "", x.state == authorization && x.conn.CanStartTLS() }},
+	{"IMPLEMENTATION Postern", nil},
+}
+
+// capa = "CAPA" (RFC 2449, 5)
+func (x *session) capa(context.Context, string) {
+	x.ok("Capability list follows")
+	for _, c := range capabilities {
+		arguments, ok := "", true
+		if c.shown != nil {
+			arguments, ok = c.shown(x)
+		}
+		if ok {
+			x.respond(appendText(nil, c.tag+arguments))
+		}
+	}
+	x.respond([]byte(".\r\n"))
+}

@@ -1,0 +1,334 @@
+package pop3
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/directory/embedded"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/memory"
+	"github.com/postern-mail/postern/test/transcript"
+)
+
+var update = flag.Bool("update", false, "write what the server says into the transcripts")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// broken is an engine whose Commit can be made to fail.
+type broken struct {
+	store.Engine
+	now atomic.Bool
+}
+
+func (b *broken) Commit(ctx context.Context, batch *store.Batch) (func() error, error) {
+	if b.now.Load() {
+		return nil, mail.Errorf(mail.KindUnavailable, "The disk is full.")
+	}
+	return b.Engine.Commit(ctx, batch)
+}
+
+type fixture struct {
+	t       testing.TB
+	store   *store.Store
+	broken  *broken
+	account map[string]mail.AccountID
+	service *listener.Service
+	values  atomic.Pointer[settings.Values]
+	client  *tls.Config
+}
+
+const password = "correct horse"
+
+var (
+	pair     tls.Certificate
+	pairRoot *x509.CertPool
+)
+
+// certificate makes one for all tests.
+func certificate(t testing.TB) {
+	if pairRoot != nil {
+		return
+	}
+	dir, err := os.MkdirTemp("", "pop3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if pair, err = listener.SelfSigned([]string{"localhost"}, dir); err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pairRoot = x509.NewCertPool()
+	pairRoot.AddCert(leaf)
+}
+
+// newFixture serves POP3 for alice, with messages in her INBOX, and bob, without.
+func newFixture(t testing.TB, messages ...string) *fixture {
+	t.Helper()
+	certificate(t)
+	ctx := context.Background()
+	f := &fixture{t: t, broken: &broken{Engine: memory.New()}, account: map[string]mail.AccountID{}}
+	var err error
+	if f.store, err = store.Open(f.broken, store.Options{Clock: func() time.Time { return time.Unix(1_800_000_000, 0) }}); err != nil {
+		t.Fatal(err)
+	}
+	people, err := embedded.Open(ctx, f.store, embedded.Options{Argon2: embedded.Argon2{Memory: 64, Time: 1, Threads: 1}, ScramIterations: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"alice", "bob", "nopop", "zoë"} {
+		id, err := f.store.CreateAccount(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.account[name] = id
+		e := directory.Entry{Name: name, Account: id, Enabled: true, PopEnabled: name != "nopop", ImapEnabled: true}
+		if err := people.Create(ctx, e, password); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.deliver("alice", messages...)
+	f.set(settings.LoginType.With(settings.Defaults(settings.POP3, "localhost"), mail.PlainTextLogin))
+	var certs listener.Certificates
+	if err := certs.Set(pair); err != nil {
+		t.Fatal(err)
+	}
+	f.client = &tls.Config{RootCAs: pairRoot, ServerName: "localhost", NextProtos: []string{"pop3"}}
+	server := &Server{
+		Store: f.store, Settings: f.values.Load,
+		Auth: auth.New(auth.Options{Directory: people, Limits: auth.Limits{FirstDelay: -1}}),
+	}
+	f.service = &listener.Service{
+		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: "pop3",
+		Certificates: &certs, Settings: f.values.Load, Log: slog.New(slog.DiscardHandler),
+	}
+	any := netip.MustParseAddrPort("127.0.0.1:0")
+	if err := f.service.Start(listener.Bindings{Clear: []netip.AddrPort{any}, SSL: []netip.AddrPort{any}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := f.service.Stop(stop); err != nil {
+			t.Error(err)
+		}
+		if n := f.service.Panics(); n > 0 {
+			t.Error(n, "panics")
+		}
+		f.store.Close()
+	})
+	return f
+}
+
+func (f *fixture) set(v *settings.Values) { f.values.Store(v) }
+
+func (f *fixture) inbox(name string, do func(*store.Account, *store.Mailbox)) {
+	f.t.Helper()
+	ctx := context.Background()
+	a, err := f.store.Account(ctx, f.account[name])
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer a.Close()
+	m, err := a.Select(ctx, store.Inbox, true)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer m.Close()
+	do(a, m)
+}
+
+func (f *fixture) deliver(name string, messages ...string) {
+	f.t.Helper()
+	f.inbox(name, func(a *store.Account, _ *store.Mailbox) {
+		for _, m := range messages {
+			if _, err := a.Append(context.Background(), store.Inbox, store.Arrival{Prepared: f.store.Prepare([]byte(m))}); err != nil {
+				f.t.Fatal(err)
+			}
+		}
+	})
+}
+
+// holds describes alice's INBOX: UIDs, with "s" for \Seen.
+func (f *fixture) holds() string {
+	var b strings.Builder
+	f.inbox("alice", func(_ *store.Account, m *store.Mailbox) {
+		for seq := range m.View().Len() {
+			msg := m.View().At(uint32(seq + 1))
+			fmt.Fprintf(&b, "%d", msg.UID)
+			if msg.Flags.Has(mail.Seen) {
+				b.WriteByte('s')
+			}
+			b.WriteByte(' ')
+		}
+	})
+	return strings.TrimSpace(b.String())
+}
+
+func (f *fixture) dial(mode string) (net.Conn, error) {
+	addr := f.service.Addrs().Clear[0]
+	if mode == "ssl" {
+		addr = f.service.Addrs().SSL[0]
+	}
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil || mode != "ssl" {
+		return c, err
+	}
+	return tls.Client(c, f.client), nil
+}
+
+// pop is a client in a test that is not a transcript.
+type pop struct {
+	net.Conn
+	r *bufio.Reader
+	t testing.TB
+}
+
+func (f *fixture) pop() *pop {
+	f.t.Helper()
+	c, err := f.dial("")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	p := &pop{c, bufio.NewReaderSize(c, 64<<10), f.t}
+	p.want("+OK")
+	return p
+}
+
+func (f *fixture) login() *pop {
+	p := f.pop()
+	p.ask("USER alice", "+OK")
+	p.ask("PASS "+password, "+OK")
+	return p
+}
+
+// want reads a line that begins so.
+func (p *pop) want(prefix string) string {
+	p.t.Helper()
+	line, err := p.r.ReadString('\n')
+	if !strings.HasPrefix(line, prefix) {
+		p.t.Fatalf("want %q, got %q (%v)", prefix, line, err)
+	}
+	return strings.TrimSuffix(line, "\r\n")
+}
+
+func (p *pop) ask(line, prefix string) string {
+	p.t.Helper()
+	io.WriteString(p.Conn, line+"\r\n")
+	return p.want(prefix)
+}
+
+// multi reads the rest of a multi-line response and undoes the stuffing.
+func (p *pop) multi() string {
+	p.t.Helper()
+	var raw strings.Builder
+	for {
+		line, err := p.r.ReadString('\n')
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		raw.WriteString(line)
+		if s := raw.String(); s == ".\r\n" || line == ".\r\n" && strings.HasSuffix(s, "\r\n.\r\n") {
+			return unstuff(s)
+		}
+	}
+}
+
+// unstuff undoes RFC 1939, 3 for a whole multi-line response.
+func unstuff(wire string) string {
+	body := strings.TrimSuffix(wire, ".\r\n")
+	body = strings.TrimPrefix(body, ".")
+	return strings.ReplaceAll(body, "\r\n.", "\r\n")
+}
+
+var messages = []string{
+	"Subject: one\r\nTo: alice\r\n\r\nThe first line\r\n.a line with a dot\r\n..and two\r\nthe last\r\n",
+	"Subject: two\r\n\r\nshort",
+	"Subject: three\r\n\r\n.\r\n",
+}
+
+func TestTranscripts(t *testing.T) {
+	transcript.Dir(t, "testdata/*.txt", func(t *testing.T) *transcript.Player {
+		f := newFixture(t, messages...)
+		return &transcript.Player{
+			Update: *update,
+			TLS:    f.client,
+			Dial:   func(_ int, mode string) (net.Conn, error) { return f.dial(mode) },
+			Do: map[string]func(string) error{
+				"logintype": func(args string) error {
+					lt, err := mail.ParseLoginType(args)
+					f.set(settings.LoginType.With(f.values.Load(), lt))
+					return err
+				},
+				"sort": func(args string) error {
+					order := settings.Ascending
+					if args == "Descending" {
+						order = settings.Descending
+					}
+					f.set(settings.MessageRetrievalSortOrder.With(f.values.Load(), order))
+					return nil
+				},
+				"maxcommandsize": func(args string) error {
+					n, err := strconv.Atoi(args)
+					f.set(settings.MaxCommandSize.With(f.values.Load(), n))
+					return err
+				},
+				"maxconnectionsperuser": func(args string) error {
+					n, err := strconv.Atoi(args)
+					f.set(settings.MaxConnectionsPerUser.With(f.values.Load(), n))
+					return err
+				},
+				// [holds 1s 2]: what alice's INBOX holds; waits for a session to end.
+				"holds": func(args string) error {
+					for end := time.Now().Add(2 * time.Second); f.holds() != args; time.Sleep(2 * time.Millisecond) {
+						if time.Now().After(end) {
+							return fmt.Errorf("it holds %s", f.holds())
+						}
+					}
+					return nil
+				},
+				"disk": func(args string) error {
+					f.broken.now.Store(args == "full")
+					return nil
+				},
+				"expunge": func(args string) error {
+					n, err := strconv.Atoi(args)
+					f.inbox("alice", func(_ *store.Account, m *store.Mailbox) {
+						_, _, err = m.Remove(context.Background(), mail.UIDSet(mail.UID(n)))
+					})
+					return err
+				},
+				"deliver": func(args string) error {
+					f.deliver("alice", args+"\r\n")
+					return nil
+				},
+			},
+		}
+	})
+}

@@ -1,0 +1,77 @@
+package pop3
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
+
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+)
+
+// auth = "AUTH" [ SP mechanism [ SP ( base64 / "=" ) ] ] (RFC 5034, 4)
+//
+// Without a mechanism it lists them, as clients older than CAPA expect.
+func (x *session) auth(ctx context.Context, args string) {
+	x.user = ""
+	if args == "" {
+		x.ok("Mechanisms follow")
+		for _, name := range x.Auth.Offered(x.who()) {
+			x.respond(appendText(nil, name))
+		}
+		x.respond([]byte(".\r\n"))
+		return
+	}
+	mechanism, initial, given := strings.Cut(args, " ")
+	exchange, err := x.Auth.Begin(ctx, x.who(), mechanism)
+	if err != nil {
+		x.failedLogin(err)
+		return
+	}
+	var response []byte
+	if given {
+		if initial == "=" {
+			initial = ""
+		}
+		if response, err = decode(initial); err != nil {
+			x.failedLogin(err)
+			return
+		}
+	}
+	for {
+		challenge, id, err := exchange.Next(ctx, response)
+		if err != nil || id != nil {
+			x.loggedIn(ctx, id, err)
+			return
+		}
+		x.respond(append(base64.StdEncoding.AppendEncode([]byte("+ "), challenge), '\r', '\n'))
+		x.conn.Phase(listener.SASL)
+		line, err := x.lines.Line(maxSASLLine)
+		if err != nil && !errors.Is(err, listener.ErrLineTooLong) {
+			x.over = true
+			return
+		}
+		if err == nil && string(line) == "*" {
+			x.failedLogin(mail.Errorf(mail.KindAuthenticationFailed, "The authentication was cancelled."))
+			return
+		}
+		if err == nil {
+			response, err = decode(string(line))
+		}
+		if err != nil {
+			x.failedLogin(err)
+			return
+		}
+	}
+}
+
+// decode reads base64 strictly (RFC 4648, 3.5): padded, without trailing bits,
+// blanks or line breaks. The result is never nil.
+func decode(s string) ([]byte, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "That is not base64.")
+	}
+	return append([]byte{}, b...), nil
+}

@@ -1,0 +1,153 @@
+package pop3
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+)
+
+// Bounds of a session that are not settings.
+const (
+	// maxSASLLine bounds a line of a SASL exchange and an AUTH command, in bytes.
+	maxSASLLine = 8 << 10
+	// maxFaults ends a session that does not speak the protocol, maxLogins one
+	// that guesses.
+	maxFaults = 20
+	maxLogins = 10
+	// maxResponse bounds the first line of a response, in bytes (RFC 2449, 4).
+	maxResponse = 510
+)
+
+// Server has the parts that a session works with. Serve is for a
+// listener.Service with ALPN "pop3".
+type Server struct {
+	Store *store.Store
+	Auth  *auth.Authenticator
+	// Settings gives the service's current values.
+	Settings func() *settings.Values
+}
+
+// Refuse is the listener.Service.Refuse of POP3.
+func Refuse(err error) string { return string(negative(err)) }
+
+// state of a session (RFC 1939, 3).
+type state int
+
+const (
+	authorization state = 1 << iota
+	transaction
+)
+
+// session is one connection. Only its own goroutine touches it.
+type session struct {
+	*Server
+	conn  *listener.Conn
+	lines *listener.Lines
+	state state
+	over  bool
+
+	heard  bool // a first line came
+	faults int
+	logins int // that failed; a new TLS session does not make them undone
+
+	user string // from USER; "" before
+	utf8 bool   // RFC 6856, 2.1
+	drop *maildrop
+}
+
+// Serve speaks POP3 on c until the session is over.
+func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
+	x := &session{Server: s, conn: c, lines: listener.NewLines(c), state: authorization}
+	defer x.closeDrop(ctx)
+	x.ok(settings.Banner.Of(s.Settings()))
+	for !x.over {
+		line, err := x.read()
+		switch {
+		case errors.Is(err, listener.ErrLineTooLong):
+			x.fault("The command is too long")
+		case errors.Is(err, listener.ErrTimeout):
+			return // without a response (RFC 1939, 3)
+		case err != nil:
+			var known *mail.Error
+			if errors.As(err, &known) {
+				x.fail(err)
+				x.lines.Flush()
+			}
+			return
+		default:
+			x.command(ctx, line)
+		}
+	}
+	x.lines.Flush()
+}
+
+// read reads a command line. AUTH may be longer than other commands, because of
+// its initial response (RFC 5034, 4).
+func (x *session) read() (string, error) {
+	x.conn.Phase(listener.Idle)
+	bound := settings.MaxCommandSize.Of(x.Settings())
+	if x.state == authorization {
+		bound = max(bound, maxSASLLine)
+	}
+	bytes, err := x.lines.Line(bound)
+	if err != nil {
+		return "", err
+	}
+	line := string(bytes)
+	keyword, _, _ := strings.Cut(line, " ")
+	// The setting as it is now, not as it was when the wait began.
+	if len(line) > settings.MaxCommandSize.Of(x.Settings()) && !strings.EqualFold(keyword, "AUTH") {
+		return "", listener.ErrLineTooLong
+	}
+	return line, nil
+}
+
+// command does one command line.
+//
+//	command = keyword *(SP argument)      ; RFC 1939, 3
+func (x *session) command(ctx context.Context, line string) {
+	if !x.heard && listener.HTTPRequest(line) {
+		x.over = true // without a word
+		return
+	}
+	x.heard = true
+	keyword, args, has := strings.Cut(line, " ")
+	c := find(keyword)
+	switch {
+	case strings.ContainsFunc(line, control):
+		x.fault("The command has control characters")
+	case c == nil:
+		x.fault("The command is not known")
+	case c.states&x.state == 0 && x.state == authorization:
+		x.fault("Log in first")
+	case c.states&x.state == 0:
+		x.fault("You are logged in already")
+	case has && c.args == none && strings.TrimSpace(args) != "":
+		x.fault("The command takes no arguments")
+	case c.args == some && args == "":
+		x.fault("The command needs an argument")
+	default:
+		c.do(x, ctx, args)
+	}
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
+
+// who is the connection as auth sees it, with the LoginType of this moment.
+func (x *session) who() auth.Conn {
+	v := x.Settings()
+	c := auth.Conn{
+		Service: auth.POP3, LoginType: settings.LoginType.Of(v),
+		TLS: x.conn.TLS(), Certificate: x.conn.Certificate(), Remote: x.conn.Remote(),
+	}
+	if ssl := settings.SSLBindings.Of(v); len(ssl) > 0 && ssl[0].Port() != 0 {
+		c.TLSPort = port(ssl[0])
+	}
+	return c
+}
