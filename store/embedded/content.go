@@ -150,9 +150,9 @@ func (e *Engine) contentsInOrder(ctx context.Context, zone byte, id mail.Account
 		case !valid || here != want:
 			return each(i, nil)
 		}
-		v, err := it.ValueAndErr()
+		v, err := e.value(it)
 		if err != nil {
-			return e.readError(err)
+			return err
 		}
 		if v == nil {
 			v = []byte{}
@@ -180,7 +180,7 @@ func (e *Engine) Body(ctx context.Context, id mail.AccountID, m mail.EmailID) (s
 		return nil, err
 	}
 	defer e.leave()
-	v, closer, err := e.db.Get(bodyKey(id, m, 0))
+	v, closer, err := e.lookup(bodyKey(id, m, 0))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, mail.Errorf(mail.KindExpunged, "message %v no longer exists", m)
 	}
@@ -304,9 +304,9 @@ func (b *largeBody) load(n int64) error {
 		return b.engine.readError(err)
 	}
 	if found {
-		v, err := b.it.ValueAndErr()
+		v, err := b.engine.value(b.it)
 		if err != nil {
-			return b.engine.readError(err)
+			return err
 		}
 		size, want := b.size, min(b.size-n*pieceSize, pieceSize)
 		ok := true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -86,8 +87,18 @@ func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.Fil
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := d.FS.Open(name, opts...)
+	blob := strings.HasSuffix(name, blobSuffix)
+	if blob && errors.Is(err, fs.ErrNotExist) {
+		err = missingBlob(name, err)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if blob {
+		if err := checkBlob(name, f); err != nil {
+			f.Close()
+			return nil, err
+		}
 	}
 	return &file{File: f, disk: d}, nil
 }

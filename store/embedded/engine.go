@@ -161,6 +161,9 @@ func (e *Engine) openDatabase(opt Options) error {
 	if err := e.checkFormat(); err != nil {
 		return err
 	}
+	if err := e.checkBlobs(); err != nil {
+		return e.openError(err)
+	}
 	e.repacking.start(e)
 	return nil
 }
@@ -250,7 +253,7 @@ func (e *Engine) openError(err error) error {
 		what = "may not be written or read by this user"
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		what = "is on a full disk"
-	case pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist):
+	case pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*damagedBlob)):
 		kind, what = mail.KindCorrupt, "is damaged"
 	}
 	x := mail.Errorf(kind, "the data folder %s %s: %s", e.dir, what, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -347,6 +350,10 @@ func (e *Engine) readError(err error) error {
 	}
 	if c := pebble.ExtractDataCorruptionInfo(err); c != nil {
 		return &mail.Error{Kind: mail.KindCorrupt, Text: "The file " + c.Path + " of the mail store is damaged.", Cause: err}
+	}
+	var blob *damagedBlob
+	if errors.As(err, &blob) {
+		return &mail.Error{Kind: mail.KindCorrupt, Text: "The mail store is damaged: " + blob.Error() + ".", Cause: err}
 	}
 	if pebble.IsCorruptionError(err) {
 		return &mail.Error{Kind: mail.KindCorrupt, Text: "A file of the mail store in " + e.dir + " is damaged.", Cause: err}

@@ -187,7 +187,7 @@ func TestMissingFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, _ := fs.List("store")
-	for _, suffix := range []string{".sst", ".blob"} {
+	for _, suffix := range []string{".sst", blobSuffix} {
 		copied := vfs.NewMem()
 		if _, err := vfs.Clone(fs, copied, "store", "store"); err != nil {
 			t.Fatal(err)
@@ -209,7 +209,53 @@ func TestMissingFile(t *testing.T) {
 			_, err = storetest.Everything(e, 1)
 			e.Close()
 		}
+		if suffix == blobSuffix {
+			gone = blobSuffix
+		}
 		refused(t, err, mail.KindCorrupt, "store", gone)
+	}
+}
+
+// TestDamagedBlob: a blob file that is lost or cut while the store is open.
+func TestDamagedBlob(t *testing.T) {
+	for _, damage := range []func(b []byte) []byte{nil, func(b []byte) []byte { return b[:20] }, func(b []byte) []byte { return b[:len(b)-1] }, func(b []byte) []byte {
+		b[len(b)-30]++
+		return b
+	}} {
+		fs := vfs.NewMem()
+		e := open(t, "store", small(fs))
+		l := storetest.NewLedger(1)
+		m := l.Mailbox("INBOX")
+		for range 3 {
+			l.Deliver(m, 5000)
+		}
+		storetest.Commit(t, e, l.Batch())
+		if err := e.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		names, _ := fs.List("store")
+		for _, name := range names {
+			if !strings.HasSuffix(name, blobSuffix) {
+				continue
+			}
+			b := readFile(t, fs, "store/"+name)
+			if err := fs.Remove("store/" + name); err != nil {
+				t.Fatal(err)
+			}
+			if damage != nil {
+				writeFile(t, fs, "store/"+name, damage(b))
+			}
+		}
+		_, err := e.Body(context.Background(), 1, 1)
+		refused(t, err, mail.KindCorrupt, "store", blobSuffix)
+		err = e.Texts(context.Background(), 1, []mail.EmailID{3}, func(int, []byte) error { return nil })
+		refused(t, err, mail.KindCorrupt, "store", blobSuffix)
+		if err := e.Summaries(context.Background(), 1, []mail.EmailID{1}, func(int, []byte) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,10 +13,31 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
+// lookup is Pebble's Get, which in v2.1.7 gives an empty value and no error when a
+// value in a blob file cannot be read; its closer is an iterator that knows.
+func (e *Engine) lookup(key []byte) (v []byte, closer io.Closer, err error) {
+	defer e.caught(&err)
+	v, closer, err = e.db.Get(key)
+	if err == nil && len(v) == 0 {
+		if it, ok := closer.(interface{ Error() error }); ok && it.Error() != nil {
+			err = it.Error()
+			closer.Close()
+		}
+	}
+	return v, closer, err
+}
+
+// value gives the value that an iterator stands at.
+func (e *Engine) value(it *pebble.Iterator) (v []byte, err error) {
+	defer e.caught(&err)
+	v, err = it.ValueAndErr()
+	return v, e.readError(err)
+}
+
 // get gives the value at key to use, valid while it runs; found is false when
 // there is none.
 func (e *Engine) get(key []byte, use func(value []byte) error) (found bool, err error) {
-	v, closer, err := e.db.Get(key)
+	v, closer, err := e.lookup(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
@@ -48,9 +70,9 @@ func (e *Engine) walk(ctx context.Context, it *pebble.Iterator, valid bool, use 
 		if n%1024 == 1023 && ctx.Err() != nil {
 			return mail.Wrap(mail.KindUnavailable, ctx.Err())
 		}
-		v, err := it.ValueAndErr()
+		v, err := e.value(it)
 		if err != nil {
-			return e.readError(err)
+			return err
 		}
 		more, err := use(it.Key(), v)
 		if err != nil || !more {
@@ -236,9 +258,9 @@ func (e *Engine) mailboxAt(it *pebble.Iterator, id mail.AccountID, mailbox mail.
 		}
 		return m, err
 	}
-	v, err := it.ValueAndErr()
+	v, err := e.value(it)
 	if err != nil {
-		return m, e.readError(err)
+		return m, err
 	}
 	return decodeMailbox(mailbox, v)
 }

@@ -278,7 +278,7 @@ func (w *packer) take(it *pebble.Iterator, first mail.UID) []store.Message {
 	w.delete(key)
 	var x index
 	if it.SeekGE(key) {
-		v, err := it.ValueAndErr()
+		v, err := w.engine.value(it)
 		if err == nil {
 			err = x.add(w.id, w.mailbox, 0, it.Key(), v)
 		}
