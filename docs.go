@@ -3,22 +3,28 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 )
 
 // generated are the pages of docs that follow from the code.
 var generated = map[string]func() ([]byte, error){
-	"docs/settings.md": func() ([]byte, error) {
-		var b bytes.Buffer
-		err := settings.WriteDocs(&b)
-		return b.Bytes(), err
-	},
-	"docs/cmdlets.md":    cmdletsPage,
+	"docs/settings.md":   written(settings.WriteDocs),
+	"docs/cmdlets.md":    written(manage.WriteDocs),
 	"docs/rfc.md":        rfcPage,
 	"docs/deviations.md": deviationsPage,
+}
+
+func written(write func(io.Writer) error) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		var b bytes.Buffer
+		err := write(&b)
+		return b.Bytes(), err
+	}
 }
 
 type docsCommand struct{}

@@ -9,40 +9,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/rfc"
 )
 
 const generatedNote = "<!-- Made by `make docs`; do not edit. -->\n\n"
-
-// cmdletsPage lists the cmdlets with their parameters.
-func cmdletsPage() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteString("# Cmdlets\n\n" + generatedNote)
-	b.WriteString("Run one with `postern NAME …`, or in `postern shell`. `Get-Help NAME` shows the same with examples.\n\n")
-	b.WriteString("| Cmdlet | What it does | Least role | Local administrator |\n| --- | --- | --- | --- |\n")
-	for _, c := range manage.Cmdlets() {
-		local := ""
-		if c.Local {
-			local = "yes"
-		}
-		fmt.Fprintf(&b, "| [%s](#%s) | %s | %s | %s |\n", c.Name, strings.ToLower(c.Name), c.Synopsis, c.Role, local)
-	}
-	for _, c := range manage.Cmdlets() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n", c.Name, c.Synopsis)
-		if c.Help != "" {
-			fmt.Fprintf(&b, "\n%s\n", c.Help)
-		}
-		fmt.Fprintf(&b, "\n```\n%s\n```\n", manage.Syntax(c))
-		if len(c.Parameters) > 0 {
-			b.WriteString("\n| Parameter | Meaning |\n| --- | --- |\n")
-			for _, p := range c.Parameters {
-				fmt.Fprintf(&b, "| `-%s` | %s |\n", p.Name, strings.ReplaceAll(p.Help, "|", `\|`))
-			}
-		}
-	}
-	return b.Bytes(), nil
-}
 
 // rfcPage shows the index of RFCs.
 func rfcPage() ([]byte, error) {

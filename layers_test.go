@@ -14,6 +14,7 @@ import (
 // anything. Change it in review, not to make a build pass.
 const layers = `
 mail
+rfc
 message
 sasl
 demo

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,7 +77,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	s := &streams{ctx, stdout, stderr, c.Socket}
 	if err := parsed.Run(s); err != nil {
-		if exit, ok := err.(exitCode); ok {
+		var exit exitCode
+		if errors.As(err, &exit) {
 			return int(exit)
 		}
 		fmt.Fprintf(stderr, "postern: %s\n", explainError(err))
@@ -100,7 +102,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // explainError gives the whole story: this reader is the administrator.
 func explainError(err error) string {
-	if e, ok := err.(*mail.Error); ok {
+	var e *mail.Error
+	if errors.As(err, &e) {
 		text := mail.TextOf(e)
 		if e.Cause != nil {
 			text += " (" + e.Cause.Error() + ")"

@@ -93,8 +93,8 @@ func startPostern(ctx context.Context, dir string, accounts int) *peer {
 			fail("%v: %s", args, out)
 		}
 	}
-	shell("Set-ImapSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.imap, "-SSLBindings", "127.0.0.1:0", "-MaxConnectionsPerUser", "100000")
-	shell("Set-PopSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.pop3, "-SSLBindings", "127.0.0.1:0")
+	shell("Set-ImapSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.imap, "-SSLBindings", port(), "-MaxConnectionsPerUser", "100000")
+	shell("Set-PopSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.pop3, "-SSLBindings", port())
 	for i := range accounts {
 		shell("New-Mailbox", accountName(i), "-Password", password)
 	}

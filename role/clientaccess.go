@@ -62,8 +62,8 @@ func (s *Server) applyBindings(_ context.Context, old, new *settings.Values) (co
 	if svc == nil || len(old.Diff(new)) == 0 {
 		return nil, nil, nil
 	}
-	if b := bindingsOf(new); svc.Running() && !sameBindings(b, bindingsOf(old)) {
-		return svc.prepare(b)
+	if b := bindingsOf(new); !sameBindings(b, bindingsOf(old)) {
+		return svc.prepare(b, s.log)
 	}
 	return nil, nil, nil
 }

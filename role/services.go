@@ -86,13 +86,28 @@ func (s *service) usable(b listener.Bindings) (ok listener.Bindings, problems []
 	return ok, problems
 }
 
-// prepare opens new bindings for a change of the settings.
-func (s *service) prepare(b listener.Bindings) (commit, cancel func(), err error) {
-	commit, cancel, err = s.Service.Prepare(b)
+// prepare opens new bindings for a change of the settings. A service that stands
+// still because its old bindings could not be opened starts with the new ones;
+// for one that was stopped they are only tried.
+func (s *service) prepare(b listener.Bindings, log *slog.Logger) (commit, cancel func(), err error) {
+	opened, cancel, err := s.Service.Prepare(b)
 	if err != nil {
 		return nil, nil, err
 	}
-	return func() { commit(); s.set(manage.Running, "") }, cancel, nil
+	s.mu.Lock()
+	failed := s.state == manage.Stopped && s.problem != ""
+	s.mu.Unlock()
+	return func() {
+		opened()
+		switch {
+		case failed:
+			if err := s.start(log); err != nil {
+				log.Error("a service cannot start", "service", s.Name, "error", err)
+			}
+		case s.Running():
+			s.set(manage.Running, "")
+		}
+	}, cancel, nil
 }
 
 func (s *service) stop(ctx context.Context) error {
