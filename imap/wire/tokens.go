@@ -86,10 +86,31 @@ func (d *Decoder) run(c class, what string) []byte {
 	return b[:n:n]
 }
 
-// Tag consumes a tag: 1*<any ASTRING-CHAR except "+">. It is valid until Next.
+// Tag consumes a tag: 1*<any ASTRING-CHAR except "+">. It is valid until Next. The
+// tag of a command whose first line is too long is given too, beside the fault, so
+// that the client finds its answer.
 func (d *Decoder) Tag() []byte {
-	d.tag = append(d.tag[:0], d.run(inTag, "expected a tag")...)
+	tag := d.run(inTag, "expected a tag")
+	if tag == nil && !d.loaded && !d.fatal {
+		tag = d.tagOfLongLine()
+	}
+	d.tag = append(d.tag[:0], tag...)
 	return d.tag
+}
+
+// tagOfLongLine gives the tag with which an unread line begins.
+func (d *Decoder) tagOfLongLine() []byte {
+	const longest = 256
+	unread := d.buf[d.next:min(d.w, d.next+longest)]
+	for n, c := range unread {
+		if c == ' ' {
+			return unread[:n]
+		}
+		if classes[c]&inTag == 0 {
+			break
+		}
+	}
+	return nil
 }
 
 // Atom consumes 1*ATOM-CHAR.
