@@ -43,7 +43,7 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	s.mu.Unlock()
 
 	if evicted != nil {
-		evicted.log.Info("connection ended: the service is full and it had not logged in", "age", time.Since(evicted.accepted))
+		evicted.Log().Info("connection ended: the service is full and it had not logged in", "age", time.Since(evicted.accepted))
 		evicted.End(ErrEvicted)
 	}
 	if full != nil {
@@ -143,7 +143,7 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	if c.account != account {
 		if s.perUser[account] >= most {
 			s.mu.Unlock()
-			c.log.Warn("too many connections of a user", "user", name, "most", most, "event", 1009)
+			c.Log().Warn("too many connections of a user", "user", name, "most", most, "event", 1009)
 			return mail.Errorf(mail.KindLimit, "Too many connections of this user.")
 		}
 		s.unuser(c)
@@ -192,7 +192,7 @@ func (s *Service) Conns() []*Conn {
 // Not more than maxRefusals wait for their clients at once.
 func (s *Service) turnAway(c *Conn, why error) {
 	s.refused.Add(1)
-	c.log.Warn("connection refused", "error", why)
+	c.Log().Warn("connection refused", "error", why)
 	if s.telling.Add(1) > maxRefusals || s.Refuse == nil {
 		s.telling.Add(-1)
 		c.abort(why)

@@ -43,7 +43,7 @@ type Conn struct {
 	local    netip.AddrPort
 	remote   netip.AddrPort
 	accepted time.Time
-	log      *slog.Logger
+	log      atomic.Pointer[slog.Logger] // made when it is first asked for
 
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
@@ -83,7 +83,6 @@ func (s *Service) newConn(nc net.Conn, implicit bool) *Conn {
 		ended:    make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.log = s.logger().With("session", c.id, "remote", c.remote.String())
 	c.deadlines.begin(s.limits(), c.accepted, s.NoLogin)
 	return c
 }
@@ -113,7 +112,18 @@ func (c *Conn) Remote() netip.AddrPort { return c.remote }
 func (c *Conn) Accepted() time.Time { return c.accepted }
 
 // Log is the service's log with the connection's id and address.
-func (c *Conn) Log() *slog.Logger { return c.log }
+func (c *Conn) Log() *slog.Logger {
+	if log := c.log.Load(); log != nil {
+		return log
+	}
+	remote := "unix"
+	if c.remote.IsValid() {
+		remote = c.remote.String()
+	}
+	log := c.service.logger().With("session", c.id, "remote", remote)
+	c.log.Store(log)
+	return log
+}
 
 // Context is the handler's: it ends with the connection. Stopping does not end
 // it at once: Draining is closed first, and the session has until Stop's context

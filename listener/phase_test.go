@@ -192,6 +192,21 @@ func TestSettingsActOnNewPhases(t *testing.T) {
 	})
 }
 
+// TestHandshakeTimeout: a client of an SSL binding that says nothing.
+func TestHandshakeTimeout(t *testing.T) {
+	certs, _ := newCertificates(t, "mail.test")
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, options{values: settings.Defaults(settings.POP3, "test"), certs: certs})
+		a, b := net.Pipe()
+		defer b.Close()
+		began := time.Now()
+		s.ServeConn(a, true)
+		if took := time.Since(began); took < HandshakeTimeout || took > HandshakeTimeout+lingerTimeout {
+			t.Error(took)
+		}
+	})
+}
+
 func TestNoLoginHasNoTotal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, options{})

@@ -224,12 +224,12 @@ func (s *Service) serve(c *Conn) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panics.Add(1)
-			c.log.Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			c.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
 	if c.implicit {
 		if err := c.handshake(c.ctx); err != nil {
-			c.log.Info("TLS handshake failed", "error", err)
+			c.Log().Info("TLS handshake failed", "error", err)
 			return
 		}
 	}
@@ -246,6 +246,9 @@ func (s *Service) Stop(ctx context.Context) error {
 	defer s.binding.Unlock()
 	s.setRunning(false)
 	closeDoors(s.doors)
+	for _, d := range s.doors {
+		<-d.left // it may be letting somebody in
+	}
 	s.doors = nil
 	live := s.Conns()
 	for _, c := range live {

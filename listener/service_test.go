@@ -214,6 +214,20 @@ func TestFullOfUsers(t *testing.T) {
 	b.ask("x", "x")
 }
 
+// TestRefusalUnderTLS: a client of an SSL binding hears the protocol's word too.
+func TestRefusalUnderTLS(t *testing.T) {
+	certs, pool := newCertificates(t, "mail.test")
+	s := newService(t, options{values: settings.MaxConnectionFromSingleIP.With(values(t), 1), certs: certs})
+	if err := s.Start(Bindings{SSL: []netip.AddrPort{loopback}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"hello", "go away: Too many connections from your address."} {
+		c := tls.Client(dial(t, s.Addrs().SSL[0]).Conn, &tls.Config{RootCAs: pool, ServerName: "mail.test"})
+		p := &peer{c, bufio.NewReader(c), t}
+		p.want(want)
+	}
+}
+
 func TestLimitsPerAddressAndUser(t *testing.T) {
 	v := settings.MaxConnectionFromSingleIP.With(settings.MaxConnectionsPerUser.With(values(t), 1), 2)
 	s, addr := start(t, options{values: v})
@@ -473,9 +487,15 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 }
 
 func TestAttend(t *testing.T) {
+	t.Run("clear", func(t *testing.T) { testAttend(t, false) })
+	t.Run("TLS", func(t *testing.T) { testAttend(t, true) })
+}
+
+func testAttend(t *testing.T, implicit bool) {
+	certs, pool := newCertificates(t, "mail.test")
 	gone := make(chan error, 1)
 	var got atomic.Value
-	s := newService(t, options{values: values(t)})
+	s := newService(t, options{values: values(t), certs: certs})
 	s.Handle = func(ctx context.Context, c *Conn) {
 		watched, done := c.Attend(ctx)
 		time.Sleep(20 * time.Millisecond)
@@ -492,10 +512,14 @@ func TestAttend(t *testing.T) {
 		<-watched.Done()
 		gone <- context.Cause(watched)
 	}
-	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}}); err != nil {
+	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}, SSL: []netip.AddrPort{loopback}}); err != nil {
 		t.Fatal(err)
 	}
 	p := dial(t, s.Addrs().Clear[0])
+	if implicit {
+		c := tls.Client(dial(t, s.Addrs().SSL[0]).Conn, &tls.Config{RootCAs: pool, ServerName: "mail.test"})
+		p = &peer{c, bufio.NewReader(c), t}
+	}
 	io.WriteString(p.Conn, "12345")
 	p.want("ready")
 	if got.Load() != "12345" {

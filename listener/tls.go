@@ -80,7 +80,7 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 	}
 	c.ahead.mu.Unlock()
 	if buffered > 0 {
-		c.log.Warn("bytes were sent behind the command that begins TLS; the connection is closed", "bytes", buffered)
+		c.Log().Warn("bytes were sent behind the command that begins TLS; the connection is closed", "bytes", buffered)
 		c.deadlines.cut(c, ErrInjected)
 		return ErrInjected
 	}
@@ -91,7 +91,7 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 		return err
 	}
 	if err := c.handshake(ctx); err != nil {
-		c.log.Info("TLS handshake failed", "error", err)
+		c.Log().Info("TLS handshake failed", "error", err)
 		c.deadlines.cut(c, err)
 		return err
 	}
