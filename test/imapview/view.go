@@ -184,24 +184,38 @@ func (v *View) vanished(rest []byte) error {
 	if err := v.mayExpunge(); err != nil {
 		return err
 	}
-	before := len(v.Messages)
-	v.Messages = slices.DeleteFunc(v.Messages, func(m Message) bool { return m.UID != 0 && in(m.UID) })
-	total := 0
 	for _, r := range ranges {
-		total += int(r[1]-r[0]) + 1
-	}
-	// The others must be among those whose UID was never told.
-	for left := total - (before - len(v.Messages)); left > 0; left-- {
-		i := slices.IndexFunc(v.Messages, func(m Message) bool { return m.UID == 0 })
-		if i < 0 {
-			return fmt.Errorf("more vanish than there are (RFC 7162, 3.2.10.2)")
+		for uid := uint64(r[0]); uid <= uint64(r[1]); uid++ {
+			if err := v.vanish(uint32(uid)); err != nil {
+				return err
+			}
 		}
-		// Which one of its neighbours it was is not known.
-		for j := i; j < len(v.Messages) && v.Messages[j].UID == 0; j++ {
-			v.Messages[j] = Message{}
-		}
-		v.Messages = slices.Delete(v.Messages, i, i+1)
 	}
+	return nil
+}
+
+// vanish takes out the message with uid.
+func (v *View) vanish(uid uint32) error {
+	// It stands in front of the first message with a known UID that is not below.
+	place := 0
+	for place < len(v.Messages) && (v.Messages[place].UID == 0 || v.Messages[place].UID < uid) {
+		place++
+	}
+	if place < len(v.Messages) && v.Messages[place].UID == uid {
+		v.Messages = slices.Delete(v.Messages, place, place+1)
+		return nil
+	}
+	// Its UID was never told: it is one of those just before, but which one of them
+	// is not known.
+	first := place
+	for first > 0 && v.Messages[first-1].UID == 0 {
+		first--
+	}
+	if first == place {
+		return fmt.Errorf("there is no message with UID %d (RFC 7162, 3.2.10.2)", uid)
+	}
+	clear(v.Messages[first:place])
+	v.Messages = slices.Delete(v.Messages, first, first+1)
 	return nil
 }
 
@@ -277,18 +291,16 @@ func (v *View) flags(list Value) (string, error) {
 	var names []string
 	for _, f := range list.List {
 		name := strings.ToLower(f.Text)
-		if name == `\recent` {
-			continue
+		if slices.Contains(names, name) {
+			return "", fmt.Errorf("%s stands twice", f.Text)
 		}
-		if v.Keywords != nil && !v.Keywords[name] {
+		if name != `\recent` && v.Keywords != nil && !v.Keywords[name] {
 			return "", fmt.Errorf("%s is not in the FLAGS response (RFC 3501, 7.2.6)", f.Text)
 		}
 		names = append(names, name)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == `\recent` })
 	sort.Strings(names)
-	if len(slices.Compact(names)) != len(list.List) && !slices.ContainsFunc(list.List, func(f Value) bool { return strings.EqualFold(f.Text, `\Recent`) }) {
-		return "", fmt.Errorf("a flag stands twice")
-	}
 	return strings.Join(names, " "), nil
 }
 
