@@ -3,6 +3,7 @@ package lmtp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -244,6 +246,69 @@ func odd(r *rand.Rand, n int) string {
 		b.WriteString(pieces[r.IntN(len(pieces))])
 	}
 	return b.String()
+}
+
+// TestSocketAndTLS: a Unix socket, and STARTTLS on it: what was said before is
+// forgotten, and what was sent behind the command ends the connection.
+func TestSocketAndTLS(t *testing.T) {
+	f := newFixture(t, 64<<10)
+	pair, err := listener.SelfSigned([]string{"localhost"}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var certs listener.Certificates
+	if err := certs.Set(pair); err != nil {
+		t.Fatal(err)
+	}
+	server := &Server{Store: f.store, Directory: f.people, Hostname: "mx.test.example"}
+	service := &listener.Service{
+		Name: "LMTP", Handle: server.Serve, Refuse: Refuse, NoLogin: true,
+		Certificates: &certs, Log: slog.New(slog.DiscardHandler),
+	}
+	path := filepath.Join(t.TempDir(), "lmtp")
+	if err := service.Start(listener.Bindings{Unix: []string{path}}); err != nil {
+		t.Fatal(err)
+	}
+	defer service.Stop(context.Background())
+	dial := func() net.Conn {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		return c
+	}
+	read := func(c io.Reader, until string) string {
+		var b strings.Builder
+		for p := make([]byte, 1); !strings.HasSuffix(b.String(), until); {
+			if _, err := io.ReadFull(c, p); err != nil {
+				t.Fatalf("%v after %q", err, b.String())
+			}
+			b.Write(p)
+		}
+		return b.String()
+	}
+
+	c := dial()
+	io.WriteString(c, begin+"STARTTLS\r\n")
+	read(c, "STARTTLS\r\n")
+	read(c, "220 2.0.0 Begin TLS\r\n")
+	session := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	io.WriteString(session, "RCPT TO:<bob@test.example>\r\n"+begin+"RCPT TO:<bob@test.example>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
+	if out := read(session, "Goodbye\r\n"); !strings.HasPrefix(out, "503 5.5.1 Say MAIL first\r\n") || strings.Contains(out, "STARTTLS") {
+		t.Error(out)
+	}
+	got := f.messages("bob", "INBOX")
+	if len(got) != 1 || !strings.Contains(got[0], "from client.test\r\n") || !strings.Contains(got[0], "with LMTPS id") {
+		t.Errorf("%q", got)
+	}
+
+	c = dial()
+	io.WriteString(c, "LHLO x\r\nSTARTTLS\r\nNOOP\r\n")
+	if out, _ := io.ReadAll(c); !strings.HasSuffix(string(out), "STARTTLS\r\n") {
+		t.Errorf("%q", out)
+	}
 }
 
 // TestUnstuffing: whatever the message and wherever the network cuts it, it is

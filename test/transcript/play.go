@@ -209,9 +209,11 @@ func (p *play) expect(l line) error {
 	if !ok {
 		rest := []string{show(got)}
 		for range 5 {
-			if s, ok := c.more(quiet); ok {
-				rest = append(rest, show(s))
+			s, ok := c.more(quiet)
+			if !ok {
+				break
 			}
+			rest = append(rest, show(s))
 		}
 		return fmt.Errorf("\n want %s\n got  %s", l.body, strings.Join(rest, "\n      "))
 	}
