@@ -177,10 +177,14 @@ func (s *session) writeListed(l *listing, n *node) error {
 		e.Const("))")
 	}
 	e.CRLF()
-	if len(l.status) > 0 && n.record != nil {
-		return s.writeStatus(n.record, l.status)
+	if len(l.status) == 0 || n.record == nil {
+		return nil
 	}
-	return nil
+	err := s.writeStatus(n.record, l.status)
+	if err != nil && mail.KindOf(err) == mail.KindNotFound {
+		return nil // deleted at this moment (RFC 5819, 2)
+	}
+	return err
 }
 
 func (s *session) writeAttributes(n *node, subscribed bool) {

@@ -37,12 +37,13 @@ type session struct {
 	enabled   map[string]bool // what ENABLE named
 
 	// The conversation.
-	tag    []byte // of the command under way; the decoder's
-	first  bool   // no command came yet
-	faults int    // BADs in a row
-	over   bool   // no further command is read
-	idling bool   // another goroutine writes
-	client string // what ID called the client; forgotten by STARTTLS
+	request request
+	tag     []byte // of the command under way; the decoder's
+	first   bool   // no command came yet
+	faults  int    // BADs in a row
+	over    bool   // no further command is read
+	idling  bool   // another goroutine writes
+	client  string // what ID called the client; forgotten by STARTTLS
 	// deleted: the selected mailbox is gone; the session ends after the answer.
 	deleted bool
 }
@@ -128,13 +129,14 @@ func (s *session) next() bool {
 		return false
 	}
 	s.applyLimits()
-	var r request
-	row, err := s.readName(&r)
+	s.request = request{}
+	r := &s.request
+	row, err := s.readName(r)
 	if err == nil && row == nil {
 		return false // not an IMAP client
 	}
 	if err == nil {
-		err = row.run(s, &r)
+		err = row.run(s, r)
 	}
 	if s.dec.Fatal() {
 		s.leave(s.dec.Err())
@@ -144,7 +146,7 @@ func (s *session) next() bool {
 		if !r.bare && !s.deleted {
 			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
 		}
-		s.answer(&r, err)
+		s.answer(r, err)
 		if s.deleted {
 			s.leave(errMailboxDeleted)
 		}
