@@ -30,7 +30,8 @@ type Lines struct {
 	in         []byte // nil when nothing is buffered and nothing is being read
 	start, end int    // in[start:end] is unread
 	out        []byte
-	first      [64]byte
+	busy       bool // the last read brought much: the next has a whole buffer
+	first      [128]byte
 }
 
 // NewLines begins to read and write on c. After StartTLS a new one is needed.
@@ -86,13 +87,21 @@ func (l *Lines) fill() error {
 		return err
 	}
 	if l.Buffered() == 0 {
+		if l.busy {
+			if len(l.in) < lineBuffer {
+				l.in = l.conn.service.buffer()
+			}
+			n, err := l.conn.Read(l.in)
+			l.start, l.end, l.busy = 0, n, n > len(l.first)
+			return err
+		}
 		l.release()
 		n, err := l.conn.Read(l.first[:])
 		if err != nil {
 			return err
 		}
 		l.in = l.conn.service.buffer()
-		l.start, l.end = 0, copy(l.in, l.first[:n])
+		l.start, l.end, l.busy = 0, copy(l.in, l.first[:n]), n == len(l.first)
 		return nil
 	}
 	if l.end == len(l.in) {

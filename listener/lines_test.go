@@ -84,6 +84,37 @@ func TestEndlessLine(t *testing.T) {
 	}
 }
 
+// FuzzLines compares with a plain reading of the definition, whatever the pieces
+// in which the bytes come.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("a\r\nbb\n\r\n"+strings.Repeat("x", 200)+"\r\nend"), uint64(1))
+	f.Add([]byte(strings.Repeat("x", 12)+"\r\n"+strings.Repeat("y", 11)+"\r\r\n"), uint64(2))
+	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
+		const max = 10
+		l, nc := linesOver(string(in))
+		nc.rnd = rand.New(rand.NewPCG(seed, 0))
+		for rest := in; ; {
+			want, after, whole := bytes.Cut(rest, []byte{'\n'})
+			rest = after
+			want = bytes.TrimSuffix(want, []byte{'\r'})
+			got, err := l.Line(max)
+			switch {
+			case !whole:
+				if err != io.EOF {
+					t.Fatalf("%q at the end, %v", got, err)
+				}
+				return
+			case len(want) > max:
+				if !errors.Is(err, ErrLineTooLong) {
+					t.Fatalf("%q: %q, %v", want, got, err)
+				}
+			case err != nil || !bytes.Equal(got, want):
+				t.Fatalf("want %q, got %q, %v", want, got, err)
+			}
+		}
+	})
+}
+
 // TestLinesBound: an over-long line is skipped in an ordinary buffer.
 func TestLinesBound(t *testing.T) {
 	l, _ := linesOver(strings.Repeat("z", 100_000) + "\r\nok\r\n")

@@ -264,6 +264,17 @@ func TestSASLLineIsBounded(t *testing.T) {
 	p.ask("USER "+strings.Repeat("x", 2000), "-ERR The command is too long")
 }
 
+// TestPipelining: what comes in one piece is answered in one piece, or nearly.
+func TestPipelining(t *testing.T) {
+	f := newFixture(t, messages...)
+	say := "USER alice\r\nPASS " + password + "\r\n" + strings.Repeat("NOOP\r\nSTAT\r\n", 200) + "QUIT\r\n"
+	nc := &script{in: bytes.NewReader([]byte(say))}
+	f.service.ServeConn(nc, false)
+	if n := strings.Count(nc.out.String(), "+OK"); n != 404 || nc.writes > 4 {
+		t.Errorf("%d answers in %d writes", n, nc.writes)
+	}
+}
+
 // FuzzLine plays arbitrary bytes as a session, before and after login: it ends,
 // and every response is made of lines that begin as they must.
 func FuzzLine(f *testing.F) {
@@ -329,12 +340,16 @@ func FuzzLine(f *testing.F) {
 // script is a connection whose client says in and then closes.
 type script struct {
 	net.Conn
-	in  *bytes.Reader
-	out bytes.Buffer
+	in     *bytes.Reader
+	out    bytes.Buffer
+	writes int
 }
 
-func (s *script) Read(p []byte) (int, error)       { return s.in.Read(p) }
-func (s *script) Write(p []byte) (int, error)      { return s.out.Write(p) }
+func (s *script) Read(p []byte) (int, error) { return s.in.Read(p) }
+func (s *script) Write(p []byte) (int, error) {
+	s.writes++
+	return s.out.Write(p)
+}
 func (s *script) Close() error                     { return nil }
 func (s *script) LocalAddr() net.Addr              { return nil }
 func (s *script) RemoteAddr() net.Addr             { return nil }
