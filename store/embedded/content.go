@@ -22,8 +22,8 @@ const (
 	// zipAbove is from how many bytes on a text is compressed. Below, Pebble's
 	// own compression of whole blocks does as well for less.
 	zipAbove = 4 << 10
-	// maxText bounds an unpacked text.
-	maxText = 256 << 20
+	// maxText bounds a text that is compressed, and what a damaged one can unpack to.
+	maxText = 64 << 20
 	// pieceSize is how much of a body is in one value, in bytes.
 	pieceSize = 256 << 10
 )
@@ -67,7 +67,7 @@ func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailI
 
 // appendText makes the value of a text, which is not empty.
 func (e *Engine) appendText(dst, text []byte) []byte {
-	if len(text) >= zipAbove {
+	if len(text) >= zipAbove && len(text) <= maxText {
 		dst = append(dst, textZipped)
 		dst = e.zip.EncodeAll(text, dst)
 		if len(dst) < len(text)-len(text)/8 {

@@ -221,7 +221,7 @@ func TestDamagedFiles(t *testing.T) {
 	opt.MemTableBytes = 128 << 10
 	e := open(t, "store", opt)
 	h := &history{ledger: storetest.NewLedger(1)}
-	for range 60 {
+	for range 30 {
 		b := h.ledger.Random(r)
 		h.batches = append(h.batches, b)
 		storetest.Commit(t, e, b)

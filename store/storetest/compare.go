@@ -45,7 +45,6 @@ func Everything(e store.Engine, id mail.AccountID) (map[string]any, error) {
 		ids = append(ids, i)
 		keys = append(keys, key(uint64(i)))
 	}
-	// Bodies are read by Everything only now and then: the largest are slow.
 	for _, part := range []struct {
 		name string
 		read func(context.Context, mail.AccountID, []mail.EmailID, func(int, []byte) error) error

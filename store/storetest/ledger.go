@@ -24,7 +24,6 @@ type Ledger struct {
 	Head      store.AccountRecord
 	mailboxes map[mail.MailboxID]*shelf
 	emails    map[mail.EmailID]int // references
-	names     map[string]bool      // subscribed
 	next      *store.Batch
 	deltas    map[mail.EmailID]int // of next.References
 }
@@ -41,7 +40,6 @@ func NewLedger(id mail.AccountID) *Ledger {
 		Head:      store.AccountRecord{ID: id, NextMailbox: 1, NextEmail: 1, NextUIDValidity: 1, QuotaBytes: 1 << 40, QuotaMessages: int64(id)},
 		mailboxes: map[mail.MailboxID]*shelf{},
 		emails:    map[mail.EmailID]int{},
-		names:     map[string]bool{},
 	}
 }
 
@@ -228,7 +226,6 @@ func (l *Ledger) Subscribe(name string, yes bool) {
 	} else {
 		b.Unsubscribe = append(b.Unsubscribe, name)
 	}
-	l.names[name] = yes
 }
 
 // UIDs gives the UIDs of a mailbox, ascending.
