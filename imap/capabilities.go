@@ -29,13 +29,15 @@ var capabilities = []capability{
 	{name: "LITERAL-", when: beforeLogin},
 	{name: "LITERAL+", when: afterLogin},
 	{name: "ID"},
+	// These two work after login. Clients that ask only once, before it, such as
+	// Python's imaplib, look for them there.
+	{name: "ENABLE"},
+	{name: "IDLE"},
 	{name: "STARTTLS", when: canStartTLS},
 	{name: "LOGINDISABLED", when: loginDisabled},
 	{name: "SASL-IR", when: func(s *session) bool { return beforeLogin(s) && len(s.server.Auth.Offered(s.authConn())) > 0 }},
 	{name: "AUTH=", when: beforeLogin, names: func(s *session) []string { return s.server.Auth.Offered(s.authConn()) }},
 
-	{name: "ENABLE", when: afterLogin},
-	{name: "IDLE", when: afterLogin},
 	{name: "NAMESPACE", when: afterLogin},
 	{name: "CHILDREN", when: afterLogin},
 	{name: "LIST-EXTENDED", when: afterLogin},
