@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,9 +63,23 @@ func (p *people) ScramKeys(context.Context, string, directory.Hash) (*directory.
 	return nil, directory.ScramKeys{}, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
+// broken is an engine that refuses the changes of one account.
+type broken struct {
+	store.Engine
+	account atomic.Uint64
+}
+
+func (b *broken) Commit(ctx context.Context, batch *store.Batch) (func() error, error) {
+	if id := b.account.Load(); id != 0 && id == uint64(batch.Account.ID) {
+		return nil, mail.Errorf(mail.KindUnavailable, "The disk is full.")
+	}
+	return b.Engine.Commit(ctx, batch)
+}
+
 type fixture struct {
 	t      testing.TB
 	store  *store.Store
+	broken *broken
 	people *people
 	addr   netip.AddrPort
 }
@@ -74,12 +89,13 @@ type fixture struct {
 func newFixture(t testing.TB, maxMessage int64) *fixture {
 	t.Helper()
 	ctx := context.Background()
-	st, err := store.Open(memory.New(), store.Options{MaxMessage: maxMessage})
+	engine := &broken{Engine: memory.New()}
+	st, err := store.Open(engine, store.Options{MaxMessage: maxMessage})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, store: st, people: &people{all: map[string]directory.Entry{}}}
-	for name, quota := range map[string]int64{"alice": 0, "bob": 0, "carol": 0, "dora": 10, "zoë": 0} {
+	f := &fixture{t: t, store: st, broken: engine, people: &people{all: map[string]directory.Entry{}}}
+	for name, quota := range map[string]int64{"alice": 0, "bob": 0, "carol": 0, "dora": 10, "emil": 1000, "zoë": 0} {
 		id, err := st.CreateAccount(ctx, quota)
 		if err != nil {
 			t.Fatal(err)
@@ -204,6 +220,19 @@ func TestTranscripts(t *testing.T) {
 						return fmt.Errorf("%s of %s holds %d", mailbox, name, got)
 					}
 					return nil
+				},
+				// [disk full alice] and [disk good]: alice's changes fail.
+				"disk": func(args string) error {
+					_, name, _ := strings.Cut(args, " ")
+					f.broken.account.Store(uint64(f.people.all[name].Account))
+					return nil
+				},
+				// [delete alice Lists]: the mailbox goes.
+				"delete": func(args string) error {
+					name, mailbox, _ := strings.Cut(args, " ")
+					a := f.account(name)
+					defer a.Close()
+					return a.DeleteMailbox(context.Background(), mailbox)
 				},
 				"directory": func(args string) error {
 					f.people.mu.Lock()
