@@ -29,6 +29,7 @@ type View struct {
 	Keywords map[string]bool // of the FLAGS response, in lower case; nil before one
 	QResync  bool            // ENABLED QRESYNC was seen
 
+	named   int    // no message above this place has a UID; keeps learning a large mailbox linear
 	command string // under way, in upper case and with its UID; "" when there is none
 }
 
@@ -45,14 +46,14 @@ func (v *View) Begin(command string) {
 	}
 	switch v.command {
 	case "SELECT", "EXAMINE":
-		v.Messages, v.Keywords = nil, nil
+		v.Messages, v.Keywords, v.named = nil, nil, 0
 	}
 }
 
 // End says that the command's tagged response came, with its condition.
 func (v *View) End(condition string) {
 	if condition == "OK" && (v.command == "CLOSE" || v.command == "UNSELECT") {
-		v.Messages = nil
+		v.Messages, v.named = nil, 0
 	}
 	v.command = ""
 }
@@ -123,7 +124,7 @@ func (v *View) numbered(n uint32, name string, rest []byte) error {
 		if n == 0 || int(n) > len(v.Messages) {
 			return fmt.Errorf("there are %d messages", len(v.Messages))
 		}
-		v.Messages = slices.Delete(v.Messages, int(n)-1, int(n))
+		v.remove(int(n) - 1)
 	case "FETCH":
 		items, err := ParseFetch(rest)
 		if err != nil {
@@ -202,7 +203,7 @@ func (v *View) vanish(uid uint32) error {
 		place++
 	}
 	if place < len(v.Messages) && v.Messages[place].UID == uid {
-		v.Messages = slices.Delete(v.Messages, place, place+1)
+		v.remove(place)
 		return nil
 	}
 	// Its UID was never told: it is one of those just before, but which one of them
@@ -215,7 +216,7 @@ func (v *View) vanish(uid uint32) error {
 		return fmt.Errorf("there is no message with UID %d (RFC 7162, 3.2.10.2)", uid)
 	}
 	clear(v.Messages[first:place])
-	v.Messages = slices.Delete(v.Messages, first, first+1)
+	v.remove(first)
 	return nil
 }
 
@@ -261,6 +262,14 @@ func (v *View) fetched(n uint32, items []Item) error {
 	return nil
 }
 
+// remove takes out the message at place i.
+func (v *View) remove(i int) {
+	v.Messages = slices.Delete(v.Messages, i, i+1)
+	if i < v.named {
+		v.named--
+	}
+}
+
 // ordered checks that UIDs ascend about place i.
 func (v *View) ordered(i int) error {
 	uid := v.Messages[i].UID
@@ -272,7 +281,11 @@ func (v *View) ordered(i int) error {
 			break
 		}
 	}
-	for j := i + 1; j < len(v.Messages); j++ {
+	if i >= v.named { // nothing above has a UID yet
+		v.named = i + 1
+		return nil
+	}
+	for j := i + 1; j < v.named; j++ {
 		if other := v.Messages[j].UID; other != 0 {
 			if other <= uid {
 				return fmt.Errorf("message %d has UID %d and message %d has %d", i+1, uid, j+1, other)
