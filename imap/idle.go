@@ -2,9 +2,12 @@ package imap
 
 import (
 	"bytes"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
 )
 
 // maxDone is how long the line that ends IDLE may be, in bytes.
@@ -56,6 +59,13 @@ func (s *session) push() (stop func()) {
 	enough, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer func() {
+			// As the listener does for the session's own goroutine.
+			if p := recover(); p != nil {
+				s.conn.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				s.conn.End(mail.Errorf(mail.KindServerBug, "Internal error."))
+			}
+		}()
 		for {
 			select {
 			case <-enough:
