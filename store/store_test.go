@@ -12,10 +12,23 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
 )
 
 var ctx = context.Background()
+
+// everyEngine runs a test on each engine: the rules are the same on all.
+func everyEngine(t *testing.T, test func(t *testing.T, e store.Engine)) {
+	t.Run("memory", func(t *testing.T) { test(t, memory.New()) })
+	t.Run("embedded", func(t *testing.T) {
+		e, err := embedded.Open(t.TempDir(), embedded.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, e)
+	})
+}
 
 func open(t *testing.T, e store.Engine) (*store.Store, *store.Account) {
 	t.Helper()
@@ -75,268 +88,282 @@ func kind(t *testing.T, err error, want mail.Kind) {
 func all() mail.NumSet { return mail.NumSet{{First: 1, Last: mail.MaxNum}} }
 
 func TestAppendAndSelect(t *testing.T) {
-	s, a := open(t, memory.New())
-	_, err := a.Append(ctx, "nowhere", store.Arrival{Prepared: s.Prepare([]byte("x"))})
-	kind(t, err, mail.KindNotFound)
-	put(t, s, a, "INBOX", 3, mail.Seen, "$Work", "later")
-	m := sel(t, a, "INBOX")
-	if m.View().Len() != 3 || m.RecentCount() != 3 {
-		t.Fatal(m.View().Len(), m.RecentCount())
-	}
-	if got := m.View().At(2); string(got.Flags.AppendText(nil, m.Record().Keywords)) != `\Seen $Work later` || got.UID != 2 {
-		t.Fatal(got)
-	}
-	other := sel(t, a, "INBOX")
-	if other.RecentCount() != 0 {
-		t.Fatal("\\Recent told twice")
-	}
-	put(t, s, a, "INBOX", 1, 0)
-	for i, x := range []*store.Mailbox{m, other} {
-		select {
-		case <-x.Notify():
-		case <-time.After(5 * time.Second):
-			t.Fatal("not told")
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		_, err := a.Append(ctx, "nowhere", store.Arrival{Prepared: s.Prepare([]byte("x"))})
+		kind(t, err, mail.KindNotFound)
+		put(t, s, a, "INBOX", 3, mail.Seen, "$Work", "later")
+		m := sel(t, a, "INBOX")
+		if m.View().Len() != 3 || m.RecentCount() != 3 {
+			t.Fatal(m.View().Len(), m.RecentCount())
 		}
-		c := x.Poll(false)
-		if !c.Exists || c.Recent != (i == 0) || x.View().Len() != 4 {
-			t.Fatal(i, c)
+		if got := m.View().At(2); string(got.Flags.AppendText(nil, m.Record().Keywords)) != `\Seen $Work later` || got.UID != 2 {
+			t.Fatal(got)
 		}
-	}
-	r, _ := a.Mailbox("INBOX")
-	if r.Messages != 4 || r.Unseen != 1 || r.UIDNext != 5 {
-		t.Fatal(r)
-	}
-	if u := a.Usage(); u.Messages != 4 || u.Bytes != r.Bytes || u.Bytes == 0 {
-		t.Fatal(u, r)
-	}
+		other := sel(t, a, "INBOX")
+		if other.RecentCount() != 0 {
+			t.Fatal("\\Recent told twice")
+		}
+		put(t, s, a, "INBOX", 1, 0)
+		for i, x := range []*store.Mailbox{m, other} {
+			select {
+			case <-x.Notify():
+			case <-time.After(5 * time.Second):
+				t.Fatal("not told")
+			}
+			c := x.Poll(false)
+			if !c.Exists || c.Recent != (i == 0) || x.View().Len() != 4 {
+				t.Fatal(i, c)
+			}
+		}
+		r, _ := a.Mailbox("INBOX")
+		if r.Messages != 4 || r.Unseen != 1 || r.UIDNext != 5 {
+			t.Fatal(r)
+		}
+		if u := a.Usage(); u.Messages != 4 || u.Bytes != r.Bytes || u.Bytes == 0 {
+			t.Fatal(u, r)
+		}
+	})
 }
 
 func TestFlags(t *testing.T) {
-	s, a := open(t, memory.New())
-	put(t, s, a, "INBOX", 5, 0)
-	m, other := sel(t, a, "INBOX"), sel(t, a, "INBOX")
-	got, err := m.StoreFlags(ctx, mail.UIDSet(2, 4, 9), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Flagged, Keywords: []string{"A"}}, nil)
-	if err != nil || got.Changed.String() != "2,4" {
-		t.Fatal(got, err)
-	}
-	c := other.Poll(false)
-	if !slices.Equal(c.Changed, []uint32{2, 4}) || !c.Keywords {
-		t.Fatal(c)
-	}
-	if m := other.View().At(2); m.ModSeq != got.ModSeq || m.Flags != mail.Flagged|mail.Keyword(0) {
-		t.Fatal(*m)
-	}
-	before := got.ModSeq - 1
-	got, err = m.StoreFlags(ctx, all(), store.FlagChange{Op: store.FlagsSet, Flags: mail.Seen}, &before)
-	if err != nil || got.Failed.String() != "2,4" || got.Changed.String() != "1,3,5" {
-		t.Fatal(got, err)
-	}
-	again, err := m.StoreFlags(ctx, mail.UIDSet(1), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
-	if err != nil || again.ModSeq != 0 || len(again.Changed) != 0 {
-		t.Fatal("a change of nothing has no MODSEQ:", again, err)
-	}
-	r, _ := a.Mailbox("INBOX")
-	if r.Unseen != 2 {
-		t.Fatal(r)
-	}
-	var many []string
-	for i := range mail.MaxKeywords {
-		many = append(many, fmt.Sprintf("k%d", i))
-	}
-	_, err = m.StoreFlags(ctx, mail.UIDSet(1), store.FlagChange{Op: store.FlagsAdd, Keywords: many}, nil)
-	kind(t, err, mail.KindLimit)
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		put(t, s, a, "INBOX", 5, 0)
+		m, other := sel(t, a, "INBOX"), sel(t, a, "INBOX")
+		got, err := m.StoreFlags(ctx, mail.UIDSet(2, 4, 9), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Flagged, Keywords: []string{"A"}}, nil)
+		if err != nil || got.Changed.String() != "2,4" {
+			t.Fatal(got, err)
+		}
+		c := other.Poll(false)
+		if !slices.Equal(c.Changed, []uint32{2, 4}) || !c.Keywords {
+			t.Fatal(c)
+		}
+		if m := other.View().At(2); m.ModSeq != got.ModSeq || m.Flags != mail.Flagged|mail.Keyword(0) {
+			t.Fatal(*m)
+		}
+		before := got.ModSeq - 1
+		got, err = m.StoreFlags(ctx, all(), store.FlagChange{Op: store.FlagsSet, Flags: mail.Seen}, &before)
+		if err != nil || got.Failed.String() != "2,4" || got.Changed.String() != "1,3,5" {
+			t.Fatal(got, err)
+		}
+		again, err := m.StoreFlags(ctx, mail.UIDSet(1), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
+		if err != nil || again.ModSeq != 0 || len(again.Changed) != 0 {
+			t.Fatal("a change of nothing has no MODSEQ:", again, err)
+		}
+		r, _ := a.Mailbox("INBOX")
+		if r.Unseen != 2 {
+			t.Fatal(r)
+		}
+		var many []string
+		for i := range mail.MaxKeywords {
+			many = append(many, fmt.Sprintf("k%d", i))
+		}
+		_, err = m.StoreFlags(ctx, mail.UIDSet(1), store.FlagChange{Op: store.FlagsAdd, Keywords: many}, nil)
+		kind(t, err, mail.KindLimit)
+	})
 }
 
 func TestExpungeIsTold(t *testing.T) {
-	s, a := open(t, memory.New())
-	put(t, s, a, "INBOX", 6, mail.Deleted)
-	m, other := sel(t, a, "INBOX"), sel(t, a, "INBOX")
-	set := mail.UIDSet(2, 3, 6)
-	gone, seq, err := m.Expunge(ctx, &set)
-	if err != nil || gone.String() != "2:3,6" || seq == 0 {
-		t.Fatal(gone, err)
-	}
-	if c := other.Poll(false); len(c.Expunged) != 0 || other.View().Len() != 6 || !other.View().At(2).Gone {
-		t.Fatal(c)
-	}
-	put(t, s, a, "INBOX", 1, 0)
-	if c := other.Poll(false); !c.Exists || other.View().Len() != 7 || other.View().At(7).UID != 7 {
-		t.Fatal(c)
-	}
-	c := other.Poll(true)
-	if !slices.Equal(c.Expunged, []uint32{6, 3, 2}) || c.Vanished.String() != "2:3,6" || other.View().Len() != 4 {
-		t.Fatal(c)
-	}
-	v, err := other.Vanished(ctx, seq-1)
-	if err != nil || v.String() != "2:3,6" {
-		t.Fatal(v, err)
-	}
-	if v, _ := other.Vanished(ctx, seq); len(v) != 0 {
-		t.Fatal(v)
-	}
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		put(t, s, a, "INBOX", 6, mail.Deleted)
+		m, other := sel(t, a, "INBOX"), sel(t, a, "INBOX")
+		set := mail.UIDSet(2, 3, 6)
+		gone, seq, err := m.Expunge(ctx, &set)
+		if err != nil || gone.String() != "2:3,6" || seq == 0 {
+			t.Fatal(gone, err)
+		}
+		if c := other.Poll(false); len(c.Expunged) != 0 || other.View().Len() != 6 || !other.View().At(2).Gone {
+			t.Fatal(c)
+		}
+		put(t, s, a, "INBOX", 1, 0)
+		if c := other.Poll(false); !c.Exists || other.View().Len() != 7 || other.View().At(7).UID != 7 {
+			t.Fatal(c)
+		}
+		c := other.Poll(true)
+		if !slices.Equal(c.Expunged, []uint32{6, 3, 2}) || c.Vanished.String() != "2:3,6" || other.View().Len() != 4 {
+			t.Fatal(c)
+		}
+		v, err := other.Vanished(ctx, seq-1)
+		if err != nil || v.String() != "2:3,6" {
+			t.Fatal(v, err)
+		}
+		if v, _ := other.Vanished(ctx, seq); len(v) != 0 {
+			t.Fatal(v)
+		}
+	})
 }
 
 func TestCopyAndMove(t *testing.T) {
-	s, a := open(t, memory.New())
-	up := put(t, s, a, "INBOX", 3, mail.Seen, "X", "Y")
-	put(t, s, a, "Trash", 1, 0, "Y")
-	m := sel(t, a, "INBOX")
-	_, err := m.Copy(ctx, all(), "nowhere")
-	kind(t, err, mail.KindNotFound)
-	c, err := m.Copy(ctx, mail.UIDSet(1, 3), "Trash")
-	if err != nil || !slices.Equal(c.From, []mail.UID{1, 3}) || !slices.Equal(c.To, []mail.UID{2, 3}) {
-		t.Fatal(c, err)
-	}
-	c, err = m.Move(ctx, mail.UIDSet(1), "Archive")
-	if err != nil || len(c.To) != 1 {
-		t.Fatal(c, err)
-	}
-	trash, archive := sel(t, a, "Trash"), sel(t, a, "Archive")
-	got := trash.View().At(2)
-	if got.Email != up.Emails[0] || string(got.Flags.AppendText(nil, trash.Record().Keywords)) != `\Seen Y X` {
-		t.Fatal(*got, trash.Record().Keywords)
-	}
-	// The body lives as long as one mailbox has it.
-	if err := a.DeleteMailbox(ctx, "Trash"); err != nil {
-		t.Fatal(err)
-	}
-	body, err := archive.Body(ctx, up.Emails[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	body.Close()
-	if _, _, err := archive.Remove(ctx, all()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err = archive.Body(ctx, up.Emails[0]); err == nil {
-		t.Fatal("the last reference is gone, the body is not")
-	}
-	if !trash.Poll(true).Deleted {
-		t.Fatal("a session of a deleted mailbox must learn it")
-	}
-	_, err = trash.StoreFlags(ctx, all(), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
-	kind(t, err, mail.KindNotFound)
-	// Within one mailbox.
-	c, err = m.Move(ctx, mail.UIDSet(2), "INBOX")
-	if err != nil || len(c.To) != 1 {
-		t.Fatal(c, err)
-	}
-	ch := m.Poll(true)
-	if m.View().Len() != 2 || len(ch.Expunged) != 2 {
-		t.Fatal(ch, m.View().Len())
-	}
-	if u := a.Usage(); u.Messages != 2 {
-		t.Fatal(u)
-	}
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		up := put(t, s, a, "INBOX", 3, mail.Seen, "X", "Y")
+		put(t, s, a, "Trash", 1, 0, "Y")
+		m := sel(t, a, "INBOX")
+		_, err := m.Copy(ctx, all(), "nowhere")
+		kind(t, err, mail.KindNotFound)
+		c, err := m.Copy(ctx, mail.UIDSet(1, 3), "Trash")
+		if err != nil || !slices.Equal(c.From, []mail.UID{1, 3}) || !slices.Equal(c.To, []mail.UID{2, 3}) {
+			t.Fatal(c, err)
+		}
+		c, err = m.Move(ctx, mail.UIDSet(1), "Archive")
+		if err != nil || len(c.To) != 1 {
+			t.Fatal(c, err)
+		}
+		trash, archive := sel(t, a, "Trash"), sel(t, a, "Archive")
+		got := trash.View().At(2)
+		if got.Email != up.Emails[0] || string(got.Flags.AppendText(nil, trash.Record().Keywords)) != `\Seen Y X` {
+			t.Fatal(*got, trash.Record().Keywords)
+		}
+		// The body lives as long as one mailbox has it.
+		if err := a.DeleteMailbox(ctx, "Trash"); err != nil {
+			t.Fatal(err)
+		}
+		body, err := archive.Body(ctx, up.Emails[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+		if _, _, err := archive.Remove(ctx, all()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = archive.Body(ctx, up.Emails[0]); err == nil {
+			t.Fatal("the last reference is gone, the body is not")
+		}
+		if !trash.Poll(true).Deleted {
+			t.Fatal("a session of a deleted mailbox must learn it")
+		}
+		_, err = trash.StoreFlags(ctx, all(), store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
+		kind(t, err, mail.KindNotFound)
+		// Within one mailbox.
+		c, err = m.Move(ctx, mail.UIDSet(2), "INBOX")
+		if err != nil || len(c.To) != 1 {
+			t.Fatal(c, err)
+		}
+		ch := m.Poll(true)
+		if m.View().Len() != 2 || len(ch.Expunged) != 2 {
+			t.Fatal(ch, m.View().Len())
+		}
+		if u := a.Usage(); u.Messages != 2 {
+			t.Fatal(u)
+		}
+	})
 }
 
 func TestNames(t *testing.T) {
-	s, a := open(t, memory.New())
-	for _, bad := range []string{"", "a//b", "/a", "a/", "a\x00", "a*", "%", "#news", " a", "a\u202e", "\xff", string(make([]byte, 2000))} {
-		if _, err := store.CleanName(bad); err == nil {
-			t.Errorf("%q", bad)
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		for _, bad := range []string{"", "a//b", "/a", "a/", "a\x00", "a*", "%", "#news", " a", "a\u202e", "\xff", string(make([]byte, 2000))} {
+			if _, err := store.CleanName(bad); err == nil {
+				t.Errorf("%q", bad)
+			}
 		}
-	}
-	for in, want := range map[string]string{"inbox": "INBOX", "Inbox/x": "INBOX/x", "A\u0308": "Ä", "inboxes": "inboxes", "..": ".."} {
-		if got, err := store.CleanName(in); err != nil || got != want {
-			t.Errorf("%q: %q %v", in, got, err)
+		for in, want := range map[string]string{"inbox": "INBOX", "Inbox/x": "INBOX/x", "A\u0308": "Ä", "inboxes": "inboxes", "..": ".."} {
+			if got, err := store.CleanName(in); err != nil || got != want {
+				t.Errorf("%q: %q %v", in, got, err)
+			}
 		}
-	}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	first, err := a.CreateMailbox(ctx, "a/b/c", "")
-	must(err)
-	_, err = a.CreateMailbox(ctx, "a/b/c", "")
-	kind(t, err, mail.KindAlreadyExists)
-	_, err = a.CreateMailbox(ctx, "S", `\Sent`)
-	kind(t, err, mail.KindCannot)
-	kind(t, a.DeleteMailbox(ctx, "a"), mail.KindHasChildren)
-	kind(t, a.DeleteMailbox(ctx, "INBOX"), mail.KindCannot)
-	kind(t, a.DeleteMailbox(ctx, "zz"), mail.KindNotFound)
-	must(a.RenameMailbox(ctx, "a", "n"))
-	r, ok := a.Mailbox("n/b/c")
-	if !ok || r.ID != first.ID || r.UIDValidity != first.UIDValidity {
-		t.Fatal(r, ok)
-	}
-	kind(t, a.RenameMailbox(ctx, "n", "n/x"), mail.KindCannot)
-	kind(t, a.RenameMailbox(ctx, "n/b/c", "Trash"), mail.KindAlreadyExists)
-	must(a.DeleteMailbox(ctx, "n/b/c"))
-	again, err := a.CreateMailbox(ctx, "n/b/c", "")
-	must(err)
-	if again.UIDValidity <= first.UIDValidity || again.ID == first.ID {
-		t.Fatal("UIDVALIDITY must grow")
-	}
-	put(t, s, a, "INBOX", 3, mail.Seen, "k")
-	must(a.RenameMailbox(ctx, "INBOX", "old"))
-	in, _ := a.Mailbox("INBOX")
-	old, _ := a.Mailbox("old")
-	if in.Messages != 0 || in.UIDNext != 4 || old.Messages != 3 || a.Usage().Messages != 3 {
-		t.Fatal(in, old)
-	}
-	must(a.Subscribe(ctx, "no/such"))
-	must(a.Unsubscribe(ctx, "Sent"))
-	if got := a.Subscriptions(); !slices.Contains(got, "no/such") || slices.Contains(got, "Sent") {
-		t.Fatal(got)
-	}
+		first, err := a.CreateMailbox(ctx, "a/b/c", "")
+		must(err)
+		_, err = a.CreateMailbox(ctx, "a/b/c", "")
+		kind(t, err, mail.KindAlreadyExists)
+		_, err = a.CreateMailbox(ctx, "S", `\Sent`)
+		kind(t, err, mail.KindCannot)
+		kind(t, a.DeleteMailbox(ctx, "a"), mail.KindHasChildren)
+		kind(t, a.DeleteMailbox(ctx, "INBOX"), mail.KindCannot)
+		kind(t, a.DeleteMailbox(ctx, "zz"), mail.KindNotFound)
+		must(a.RenameMailbox(ctx, "a", "n"))
+		r, ok := a.Mailbox("n/b/c")
+		if !ok || r.ID != first.ID || r.UIDValidity != first.UIDValidity {
+			t.Fatal(r, ok)
+		}
+		kind(t, a.RenameMailbox(ctx, "n", "n/x"), mail.KindCannot)
+		kind(t, a.RenameMailbox(ctx, "n/b/c", "Trash"), mail.KindAlreadyExists)
+		must(a.DeleteMailbox(ctx, "n/b/c"))
+		again, err := a.CreateMailbox(ctx, "n/b/c", "")
+		must(err)
+		if again.UIDValidity <= first.UIDValidity || again.ID == first.ID {
+			t.Fatal("UIDVALIDITY must grow")
+		}
+		put(t, s, a, "INBOX", 3, mail.Seen, "k")
+		must(a.RenameMailbox(ctx, "INBOX", "old"))
+		in, _ := a.Mailbox("INBOX")
+		old, _ := a.Mailbox("old")
+		if in.Messages != 0 || in.UIDNext != 4 || old.Messages != 3 || a.Usage().Messages != 3 {
+			t.Fatal(in, old)
+		}
+		must(a.Subscribe(ctx, "no/such"))
+		must(a.Unsubscribe(ctx, "Sent"))
+		if got := a.Subscriptions(); !slices.Contains(got, "no/such") || slices.Contains(got, "Sent") {
+			t.Fatal(got)
+		}
+	})
 }
 
 func TestQuota(t *testing.T) {
-	s, a := open(t, memory.New())
-	p := s.Prepare(make([]byte, 100))
-	if err := a.SetQuota(ctx, 250, 0); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if _, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: p}); err != nil {
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		p := s.Prepare(make([]byte, 100))
+		if err := a.SetQuota(ctx, 250, 0); err != nil {
 			t.Fatal(err)
 		}
-	}
-	_, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: p})
-	kind(t, err, mail.KindOverQuota)
-	m := sel(t, a, "INBOX")
-	_, err = m.Copy(ctx, all(), "Trash")
-	kind(t, err, mail.KindOverQuota)
-	if _, err := m.Move(ctx, all(), "Trash"); err != nil {
-		t.Fatal("a move takes no more room:", err)
-	}
-	if err := a.SetQuota(ctx, 0, 2); err != nil {
-		t.Fatal(err)
-	}
-	_, err = a.Append(ctx, "INBOX", store.Arrival{Prepared: p})
-	kind(t, err, mail.KindOverQuota)
+		for range 2 {
+			if _, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: p}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: p})
+		kind(t, err, mail.KindOverQuota)
+		m := sel(t, a, "INBOX")
+		_, err = m.Copy(ctx, all(), "Trash")
+		kind(t, err, mail.KindOverQuota)
+		if _, err := m.Move(ctx, all(), "Trash"); err != nil {
+			t.Fatal("a move takes no more room:", err)
+		}
+		if err := a.SetQuota(ctx, 0, 2); err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Append(ctx, "INBOX", store.Arrival{Prepared: p})
+		kind(t, err, mail.KindOverQuota)
+	})
 }
 
 func TestThreads(t *testing.T) {
-	s, a := open(t, memory.New())
-	add := func(header string) mail.ThreadID {
-		t.Helper()
-		out, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: s.Prepare([]byte(header + "\r\n\r\nx\r\n"))})
-		if err != nil {
-			t.Fatal(err)
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		add := func(header string) mail.ThreadID {
+			t.Helper()
+			out, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: s.Prepare([]byte(header + "\r\n\r\nx\r\n"))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := a.Select(ctx, "INBOX", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			seq, _ := m.View().Seq(out.UIDs[0])
+			return m.View().At(seq).Thread
 		}
-		m, err := a.Select(ctx, "INBOX", true)
-		if err != nil {
-			t.Fatal(err)
+		one := add("Message-ID: <1@x>")
+		if add("Message-ID: <2@x>\r\nIn-Reply-To: <1@x>") != one || add("Message-ID: <3@x>\r\nReferences: <0@x> <2@x>") != one {
+			t.Fatal("answers belong to the conversation")
 		}
-		defer m.Close()
-		seq, _ := m.View().Seq(out.UIDs[0])
-		return m.View().At(seq).Thread
-	}
-	one := add("Message-ID: <1@x>")
-	if add("Message-ID: <2@x>\r\nIn-Reply-To: <1@x>") != one || add("Message-ID: <3@x>\r\nReferences: <0@x> <2@x>") != one {
-		t.Fatal("answers belong to the conversation")
-	}
-	if add("Message-ID: <9@x>") == one || add("Subject: none") == one {
-		t.Fatal("others do not")
-	}
-	// The parent arrives last.
-	if late := add("Message-ID: <b@x>\r\nReferences: <a@x>"); add("Message-ID: <a@x>") != late {
-		t.Fatal("a parent that comes late joins its answers")
-	}
+		if add("Message-ID: <9@x>") == one || add("Subject: none") == one {
+			t.Fatal("others do not")
+		}
+		// The parent arrives last.
+		if late := add("Message-ID: <b@x>\r\nReferences: <a@x>"); add("Message-ID: <a@x>") != late {
+			t.Fatal("a parent that comes late joins its answers")
+		}
+	})
 }
 
 // TestTwoServers runs two stores over one engine, as two servers over one
@@ -413,19 +440,21 @@ func TestTwoServers(t *testing.T) {
 }
 
 func TestRemoveAccount(t *testing.T) {
-	s, a := open(t, memory.New())
-	m := sel(t, a, "INBOX")
-	if err := s.RemoveAccount(ctx, a.ID()); err != nil {
-		t.Fatal(err)
-	}
-	if !m.Poll(true).Deleted {
-		t.Fatal("the session was not told")
-	}
-	_, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: s.Prepare([]byte("x"))})
-	kind(t, err, mail.KindNotFound)
-	_, err = s.Account(ctx, a.ID())
-	kind(t, err, mail.KindNotFound)
-	kind(t, s.RemoveAccount(ctx, a.ID()), mail.KindNotFound)
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		m := sel(t, a, "INBOX")
+		if err := s.RemoveAccount(ctx, a.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if !m.Poll(true).Deleted {
+			t.Fatal("the session was not told")
+		}
+		_, err := a.Append(ctx, "INBOX", store.Arrival{Prepared: s.Prepare([]byte("x"))})
+		kind(t, err, mail.KindNotFound)
+		_, err = s.Account(ctx, a.ID())
+		kind(t, err, mail.KindNotFound)
+		kind(t, s.RemoveAccount(ctx, a.ID()), mail.KindNotFound)
+	})
 }
 
 func TestReserve(t *testing.T) {
