@@ -21,6 +21,8 @@ const (
 	// DrainTimeout is what Stop's caller should give live sessions to end.
 	DrainTimeout = 10 * time.Second
 
+	// maxSilence bounds a pause within a literal, however fast it came before.
+	maxSilence = 5 * time.Minute
 	// lingerTimeout is how long a closed connection still takes what the client
 	// sends, so that the last answer is not lost to a reset.
 	lingerTimeout = 500 * time.Millisecond

@@ -22,7 +22,8 @@ const (
 	// for every step.
 	SASL
 	// Literal: a literal or a message: CommandTimeout to begin with and then at
-	// least LiteralRate bytes a second on the average.
+	// least LiteralRate bytes a second on the average, and never silent for more
+	// than 5 minutes (RFC 5321, 4.5.3.2.7).
 	Literal
 )
 
@@ -146,6 +147,10 @@ func (d *deadlines) progress(n int) {
 		d.phase, d.fresh = Command, true
 	case Literal:
 		d.wanted = d.wanted.Add(time.Duration(n) * time.Second / LiteralRate)
+		// Who was fast may not be silent for hours.
+		if most := time.Now().Add(maxSilence); d.wanted.After(most) {
+			d.wanted = most
+		}
 	}
 	d.mu.Unlock()
 }

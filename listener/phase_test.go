@@ -130,6 +130,23 @@ func TestLiteralAtTheRate(t *testing.T) {
 	})
 }
 
+// TestFastThenSilent: what came fast does not buy hours of silence.
+func TestFastThenSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, options{values: settings.Defaults(settings.POP3, "test")})
+		client, wait := pipe(t, s, func(_ context.Context, c *Conn) {
+			c.SetUser(1, "alice")
+			if err := readAll(c, func(n int) { phaseOnce(c, n) }); !errors.Is(err, ErrTimeout) {
+				t.Error(err)
+			}
+		})
+		client.Write(make([]byte, 10<<20))
+		if took := wait(); took < maxSilence || took > maxSilence+lingerTimeout {
+			t.Error(took)
+		}
+	})
+}
+
 func TestWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, options{values: settings.Defaults(settings.POP3, "test")})

@@ -32,7 +32,7 @@ func (x *session) respond(line []byte) {
 	}
 }
 
-// number writes two numbers, as STAT and LIST have them, behind prefix.
+// numbers writes two numbers, as STAT and LIST have them, behind prefix.
 func (x *session) numbers(prefix string, a, b int64) {
 	line := strconv.AppendInt([]byte(prefix), a, 10)
 	line = strconv.AppendInt(append(line, ' '), b, 10)
