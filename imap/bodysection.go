@@ -12,11 +12,11 @@ import (
 
 // piece is what an item of FETCH gives of one message.
 type piece struct {
-	none   bool   // the message has no such section: NIL
-	ready  bool   // content has it
-	text   []byte // if ready
-	span   message.Range
-	header bool // span is a header block of which fields are wanted
+	none   bool          // the message has no such section: NIL
+	ready  bool          // text has it
+	text   []byte        // if ready
+	span   message.Range // of the message, if not ready
+	header bool          // span is a header block of which fields are wanted
 
 	// Of BINARY.
 	encoding string
@@ -48,7 +48,9 @@ func (w *fetching) prepare(m *store.Message, sum message.Summary) (open bool) {
 func (w *fetching) prepareSection(item *fetchItem, p *piece, sum message.Summary) (open bool) {
 	if item.kept {
 		if header, ok := sum.KeptHeader(); ok {
-			w.fields(item, p, header, sum.HasNUL())
+			from := len(w.scratch)
+			w.scratch = message.AppendFields(w.scratch, header, item.section.Names, false)
+			p.ready, p.text = true, item.cutText(w.scratch[from:], sum.HasNUL())
 			return false
 		}
 	}
@@ -65,16 +67,26 @@ func (w *fetching) prepareSection(item *fetchItem, p *piece, sum message.Summary
 	return p.span.Len() > 0
 }
 
-// fields makes p the fields of a header block that item names.
-func (w *fetching) fields(item *fetchItem, p *piece, header []byte, nul bool) {
-	from := len(w.scratch)
-	w.scratch = message.AppendFields(w.scratch, header, item.section.Names, item.section.Kind == message.HeaderFieldsNot)
-	text := w.scratch[from:]
+// writeFields sends the fields of a header block that item names. They are put
+// together only now: a hundred such items of a giant header would fill the memory.
+func (w *fetching) writeFields(item *fetchItem, p *piece, sum message.Summary, body store.Body) {
+	e := w.s.enc
+	block, err := readSpan(body, p.span)
+	if err != nil {
+		e.LiteralFrom(1, failing{err})
+		return
+	}
+	w.block = message.AppendFields(w.block[:0], block, item.section.Names, item.section.Kind == message.HeaderFieldsNot)
+	writeText(e, item.cutText(w.block, sum.HasNUL()), false)
+}
+
+// cutText gives the part of text that a partial FETCH wants, without NULs.
+func (item *fetchItem) cutText(text []byte, nul bool) []byte {
 	if nul {
 		replaceNUL(text)
 	}
 	r := item.cut(message.Range{Start: 0, End: int64(len(text))})
-	p.ready, p.text = true, text[r.Start:r.End]
+	return text[r.Start:r.End]
 }
 
 // cut gives the part of r that a partial FETCH wants.
@@ -94,17 +106,7 @@ func (w *fetching) load(body store.Body, sum message.Summary) error {
 	}
 	for i := range w.items {
 		item, p := &w.items[i], &w.pieces[i]
-		if p.none || p.ready {
-			continue
-		}
-		switch {
-		case p.header:
-			block, err := readSpan(body, p.span)
-			if err != nil {
-				return err
-			}
-			w.fields(item, p, block, sum.HasNUL())
-		case item.kind == itemBinary || item.kind == itemBinarySize:
+		if !p.none && !p.ready && (item.kind == itemBinary || item.kind == itemBinarySize) {
 			if err := w.loadBinary(item, p, body, sum); err != nil {
 				return err
 			}
@@ -123,6 +125,8 @@ func (w *fetching) writePiece(item *fetchItem, p *piece, sum message.Summary, bo
 		e.Nil()
 	case p.ready:
 		writeText(e, p.text, p.nul)
+	case p.header:
+		w.writeFields(item, p, sum, body)
 	case item.kind == itemBinary:
 		w.writeBinary(item, p, body)
 	case p.span.Len() == 0:

@@ -89,7 +89,8 @@ type fetching struct {
 
 	// Of the message under way and kept for the next.
 	pieces  []piece // one for each item
-	scratch []byte
+	scratch []byte  // of pieces that are ready
+	block   []byte  // fields of a header block
 	source  bodySource
 	zone    *time.Location // for minutes
 	minutes int16
@@ -266,8 +267,8 @@ func (w *fetching) open(l lateMessage) error {
 		return w.fail(l.place, err)
 	}
 	w.write(w.seqs[l.place], m, l.summary, body)
-	if cap(w.scratch) > fetchLate {
-		w.scratch = nil
+	if cap(w.scratch)+cap(w.block) > fetchLate {
+		w.scratch, w.block = nil, nil
 	}
 	return s.enc.Err()
 }

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
@@ -15,7 +16,12 @@ const (
 	// searchCharsets are the charsets that BADCHARSET names (RFC 3501, 7.1). Others
 	// may be known too.
 	searchCharsets = "BADCHARSET (UTF-8 US-ASCII)"
+	// maxSearchTime bounds one search.
+	maxSearchTime = 2 * time.Minute
 )
+
+// errSearchTime ends a search that takes longer.
+var errSearchTime = mail.Errorf(mail.KindLimit, "The search takes too long; please ask for less.")
 
 // searching is a SEARCH as the client wrote it.
 type searching struct {
@@ -129,7 +135,9 @@ func (s *session) find(q *searching, found *findings) error {
 	}
 	ctx, done := s.conn.Attend(s.ctx)
 	defer done()
-	b := newSearchBatch(w, q, found)
+	ctx, cancel := context.WithTimeoutCause(ctx, maxSearchTime, errSearchTime)
+	defer cancel()
+	b := newSearchRun(w, q, found)
 	var err error
 	view.EachSeq(view.All(), func(seq uint32, m *store.Message) bool {
 		if m.Gone {
@@ -149,10 +157,13 @@ func (s *session) find(q *searching, found *findings) error {
 	if err == nil {
 		err = b.run(ctx)
 	}
+	if err != nil && context.Cause(ctx) == errSearchTime {
+		return errSearchTime
+	}
 	return err
 }
 
-// searchBatch is a run of messages of which more than the index must be read.
+// searchRun is a run of messages of which more than the index must be read.
 type searchRun struct {
 	*searcher
 	q          *searching
@@ -163,7 +174,7 @@ type searchRun struct {
 	open       []int // places of candidates that only their text decides
 }
 
-func newSearchBatch(w *searcher, q *searching, found *findings) *searchRun {
+func newSearchRun(w *searcher, q *searching, found *findings) *searchRun {
 	return &searchRun{searcher: w, q: q, found: found, memos: make([]verdict, searchBatch*q.memos)}
 }
 
