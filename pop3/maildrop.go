@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,6 +111,7 @@ func (d *maildrop) doomed() mail.NumSet {
 			uids = append(uids, d.at(uint32(i)+1).UID)
 		}
 	}
+	slices.Sort(uids) // a set is quickly made in ascending order only
 	return mail.UIDSet(uids...)
 }
 
