@@ -25,6 +25,7 @@ const (
 	itemEmailID
 	itemThreadID
 	itemSaveDate
+	// All of the above are in the mailbox's index, the following are not.
 	itemEnvelope
 	itemBody
 	itemBodyStructure

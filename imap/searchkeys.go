@@ -76,84 +76,61 @@ type searchKey struct {
 	text   []byte // folded; of opKeyword, the name
 }
 
-// searchWord is a row of the table of search keys.
-type searchWord struct {
-	name string
-	read func(p *searchReader) *searchKey // what follows the name
-}
-
-// searchWords is the table of search keys by name (RFC 3501, 6.4.4; RFC 7162,
-// 3.1.5; RFC 8474, 6; RFC 8514, 4.3).
-var searchWords map[string]func(p *searchReader) *searchKey
-
-func init() {
-	rows := []searchWord{
-		{"ALL", constantKey(searchKey{op: opAnd})},
-		{"ANSWERED", flagKey(mail.Answered)},
-		{"DELETED", flagKey(mail.Deleted)},
-		{"DRAFT", flagKey(mail.Draft)},
-		{"FLAGGED", flagKey(mail.Flagged)},
-		{"SEEN", flagKey(mail.Seen)},
-		{"UNANSWERED", negated(flagKey(mail.Answered))},
-		{"UNDELETED", negated(flagKey(mail.Deleted))},
-		{"UNDRAFT", negated(flagKey(mail.Draft))},
-		{"UNFLAGGED", negated(flagKey(mail.Flagged))},
-		{"UNSEEN", negated(flagKey(mail.Seen))},
-		{"KEYWORD", keywordKey},
-		{"UNKEYWORD", negated(keywordKey)},
-		{"RECENT", constantKey(searchKey{op: opRecent})},
-		{"OLD", negated(constantKey(searchKey{op: opRecent}))},
-		{"NEW", func(p *searchReader) *searchKey {
-			return &searchKey{op: opAnd, keys: []*searchKey{
-				{op: opRecent},
-				{op: opNot, keys: []*searchKey{{op: opFlags, flags: mail.Seen}}},
-			}}
-		}},
-		{"BEFORE", dateKey(opBefore)},
-		{"SINCE", dateKey(opSince)},
-		{"ON", dayKey(opSince, opBefore)},
-		{"SENTBEFORE", dateKey(opSentBefore)},
-		{"SENTSINCE", dateKey(opSentSince)},
-		{"SENTON", dayKey(opSentSince, opSentBefore)},
-		{"SAVEDBEFORE", dateKey(opSaveBefore)},
-		{"SAVEDSINCE", dateKey(opSaveSince)},
-		{"SAVEDON", dayKey(opSaveSince, opSaveBefore)},
-		{"SAVEDATESUPPORTED", constantKey(searchKey{op: opAnd})},
-		{"LARGER", numberKey(opLarger)},
-		{"SMALLER", numberKey(opSmaller)},
-		{"BCC", fieldKey("Bcc")},
-		{"CC", fieldKey("Cc")},
-		{"FROM", fieldKey("From")},
-		{"SUBJECT", fieldKey("Subject")},
-		{"TO", fieldKey("To")},
-		{"HEADER", func(p *searchReader) *searchKey {
-			p.d.SP()
-			return fieldKey(p.d.AString())(p)
-		}},
-		{"TEXT", textKey(opText)},
-		{"BODY", textKey(opBody)},
-		{"UID", func(p *searchReader) *searchKey {
-			p.d.SP()
-			return &searchKey{op: opSeqs, set: p.d.SequenceSet(), uids: true}
-		}},
-		{"MODSEQ", modSeqKey},
-		{"EMAILID", objectKey(opEmail, mail.EmailID(0).String()[:1])},
-		{"THREADID", objectKey(opThread, mail.ThreadID(0).String()[:1])},
-		{"NOT", func(p *searchReader) *searchKey {
-			p.d.SP()
-			return &searchKey{op: opNot, keys: []*searchKey{p.key()}}
-		}},
-		{"OR", func(p *searchReader) *searchKey {
-			p.d.SP()
-			a := p.key()
-			p.d.SP()
-			return &searchKey{op: opOr, keys: []*searchKey{a, p.key()}}
-		}},
-	}
-	searchWords = make(map[string]func(p *searchReader) *searchKey, len(rows))
-	for _, row := range rows {
-		searchWords[row.name] = row.read
-	}
+// searchWords is the table of search keys by name, NOT and OR apart: the functions
+// read what follows the name (RFC 3501, 6.4.4; RFC 7162, 3.1.5; RFC 8474, 6;
+// RFC 8514, 4.3).
+var searchWords = map[string]func(p *searchReader) *searchKey{
+	"ALL":        constantKey(searchKey{op: opAnd}),
+	"ANSWERED":   flagKey(mail.Answered),
+	"DELETED":    flagKey(mail.Deleted),
+	"DRAFT":      flagKey(mail.Draft),
+	"FLAGGED":    flagKey(mail.Flagged),
+	"SEEN":       flagKey(mail.Seen),
+	"UNANSWERED": negated(flagKey(mail.Answered)),
+	"UNDELETED":  negated(flagKey(mail.Deleted)),
+	"UNDRAFT":    negated(flagKey(mail.Draft)),
+	"UNFLAGGED":  negated(flagKey(mail.Flagged)),
+	"UNSEEN":     negated(flagKey(mail.Seen)),
+	"KEYWORD":    keywordKey,
+	"UNKEYWORD":  negated(keywordKey),
+	"RECENT":     constantKey(searchKey{op: opRecent}),
+	"OLD":        negated(constantKey(searchKey{op: opRecent})),
+	"NEW": func(p *searchReader) *searchKey {
+		return &searchKey{op: opAnd, keys: []*searchKey{
+			{op: opRecent},
+			{op: opNot, keys: []*searchKey{{op: opFlags, flags: mail.Seen}}},
+		}}
+	},
+	"BEFORE":            dateKey(opBefore),
+	"SINCE":             dateKey(opSince),
+	"ON":                dayKey(opSince, opBefore),
+	"SENTBEFORE":        dateKey(opSentBefore),
+	"SENTSINCE":         dateKey(opSentSince),
+	"SENTON":            dayKey(opSentSince, opSentBefore),
+	"SAVEDBEFORE":       dateKey(opSaveBefore),
+	"SAVEDSINCE":        dateKey(opSaveSince),
+	"SAVEDON":           dayKey(opSaveSince, opSaveBefore),
+	"SAVEDATESUPPORTED": constantKey(searchKey{op: opAnd}),
+	"LARGER":            numberKey(opLarger),
+	"SMALLER":           numberKey(opSmaller),
+	"BCC":               fieldKey("Bcc"),
+	"CC":                fieldKey("Cc"),
+	"FROM":              fieldKey("From"),
+	"SUBJECT":           fieldKey("Subject"),
+	"TO":                fieldKey("To"),
+	"HEADER": func(p *searchReader) *searchKey {
+		p.d.SP()
+		return fieldKey(p.d.AString())(p)
+	},
+	"TEXT": textKey(opText),
+	"BODY": textKey(opBody),
+	"UID": func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: opSeqs, set: p.d.SequenceSet(), uids: true}
+	},
+	"MODSEQ":   modSeqKey,
+	"EMAILID":  objectKey(opEmail, mail.EmailID(0).String()[:1]),
+	"THREADID": objectKey(opThread, mail.ThreadID(0).String()[:1]),
 }
 
 func constantKey(k searchKey) func(*searchReader) *searchKey {
@@ -322,12 +299,22 @@ func (p *searchReader) key() *searchKey {
 		p.seqs = p.seqs || c != '$'
 		return &searchKey{op: opSeqs, set: d.SequenceSet()}
 	}
-	read := searchWords[string(d.Word())]
-	if read == nil {
-		d.Bad("unknown search key")
-		return &searchKey{}
+	switch word := string(d.Word()); word {
+	case "NOT":
+		d.SP()
+		return &searchKey{op: opNot, keys: []*searchKey{p.key()}}
+	case "OR":
+		d.SP()
+		a := p.key()
+		d.SP()
+		return &searchKey{op: opOr, keys: []*searchKey{a, p.key()}}
+	default:
+		if read := searchWords[word]; read != nil {
+			return read(p)
+		}
 	}
-	return read(p)
+	d.Bad("unknown search key")
+	return &searchKey{}
 }
 
 // arrange computes what k costs, and puts the cheap ones of its keys first, so that
