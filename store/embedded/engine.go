@@ -71,6 +71,8 @@ type Engine struct {
 	unzip   *zstd.Decoder
 	reserve int64
 
+	compactions *scheduler
+
 	insane    atomic.Bool // after Fatalf or a panic: do not even read
 	shards    [shards]shard
 	records   sync.Mutex // held from reading revisions to applying
@@ -105,6 +107,7 @@ func (e *Engine) shard(id mail.AccountID) *shard {
 func Open(dir string, opt Options) (opened *Engine, err error) {
 	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes}
 	e.idle.L = &e.life
+	e.compactions = newScheduler()
 	if e.log == nil {
 		e.log = slog.Default()
 	}
@@ -188,6 +191,7 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].BlockSize = 16 << 10
 	}
+	o.Experimental.CompactionScheduler = e.compactions
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,
@@ -423,6 +427,9 @@ func (e *Engine) release() error {
 		if e.disk.broken() != nil {
 			err = nil // it was told when it happened
 		}
+	}
+	if !e.insane.Load() {
+		e.compactions.Unregister()
 	}
 	if e.cache != nil && !e.insane.Load() {
 		e.cache.Unref()

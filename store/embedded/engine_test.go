@@ -12,10 +12,7 @@ import (
 	"github.com/postern-mail/postern/store/storetest"
 )
 
-// Pebble leaves its compaction scheduler behind when its Open fails.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/cockroachdb/pebble/v2.(*ConcurrencyLimitScheduler).periodicGranter"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // small has a memtable so small that tests see flushes and compactions.
 func small(fs vfs.FS) Options {

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -253,6 +254,11 @@ func TestDamagedBlob(t *testing.T) {
 		if err := e.Summaries(context.Background(), 1, []mail.EmailID{1}, func(int, []byte) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
+		// The rest goes on, whatever happens to compactions that need the file.
+		for range 200 {
+			l.Deliver(m, 10_000)
+			storetest.Commit(t, e, l.Batch())
+		}
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -387,4 +393,62 @@ func TestCloseWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	work.Wait()
+}
+
+// fakeDB always has a compaction that waits.
+type fakeDB struct {
+	started chan pebble.CompactionGrantHandle
+}
+
+func (db fakeDB) GetAllowedWithoutPermission() int { return 2 }
+
+func (db fakeDB) GetWaitingCompaction() (bool, pebble.WaitingCompaction) {
+	return true, pebble.WaitingCompaction{}
+}
+
+func (db fakeDB) Schedule(g pebble.CompactionGrantHandle) bool {
+	db.started <- g
+	return true
+}
+
+// TestScheduler: two at once, none while paused, then one after the other.
+func TestScheduler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScheduler()
+		db := fakeDB{make(chan pebble.CompactionGrantHandle, 10)}
+		s.Register(2, db)
+		ok, g := s.TrySchedule()
+		if !ok {
+			t.Fatal("the first was refused")
+		}
+		time.Sleep(grantEvery)
+		synctest.Wait()
+		if ok, _ := s.TrySchedule(); ok || len(db.started) != 1 {
+			t.Fatal("not two at once", len(db.started))
+		}
+		for n := range 3 {
+			if s.failed() != (n == 0) {
+				t.Fatal("failure", n)
+			}
+		}
+		began := time.Now()
+		g.Done()
+		<-db.started
+		<-db.started
+		if d := time.Since(began); d < 4*firstPause || d > 4*firstPause+grantEvery {
+			t.Fatal("paused", d)
+		}
+		s.worked()
+		began = time.Now()
+		g.Done()
+		<-db.started
+		if d := time.Since(began); d > 0 {
+			t.Fatal("paused after one worked", d)
+		}
+		s.Unregister()
+		s.Unregister()
+		if ok, _ := s.TrySchedule(); ok {
+			t.Fatal("granted after the end")
+		}
+	})
 }

@@ -4,14 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
-
-// maxBackgroundErrors is how many flushes and compactions may fail one after the
-// other before the engine stops: Pebble would try for ever, at full speed.
-const maxBackgroundErrors = 20
 
 // logger is what Pebble writes its log to: its chatter at Debug.
 type logger struct {
@@ -37,25 +32,20 @@ func (l *logger) Fatalf(format string, args ...any) {
 
 // listener hears of what Pebble does in the background.
 func (e *Engine) listener() *pebble.EventListener {
-	var failures atomic.Int32
-	worked := func(err error) {
-		if err == nil {
-			failures.Store(0)
-		}
-	}
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			if n := failures.Add(1); n == 1 {
+			if e.compactions.failed() {
 				e.log.Error("the mail store's background work failed", "folder", e.dir, "error", err)
-			} else if n >= maxBackgroundErrors {
-				e.disk.freeze(err)
 			}
 		},
 		DataCorruption: func(x pebble.DataCorruptionInfo) {
 			e.log.Error("a file of the mail store is damaged", "file", x.Path, "error", x.Details)
 		},
-		FlushEnd:      func(x pebble.FlushInfo) { worked(x.Err) },
-		CompactionEnd: func(x pebble.CompactionInfo) { worked(x.Err) },
+		CompactionEnd: func(x pebble.CompactionInfo) {
+			if x.Err == nil {
+				e.compactions.worked()
+			}
+		},
 		WriteStallBegin: func(x pebble.WriteStallBeginInfo) {
 			e.log.Warn("the mail store's disk is too slow; writing waits", "folder", e.dir, "reason", x.Reason)
 		},
