@@ -68,7 +68,7 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 			a.mu.Unlock()
 			return nil, nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
 		}
-		c = &change{a: a, seq: a.head.ModSeq + 1, now: a.store.opt.Clock(), account: a.head, subscriptions: a.subscriptions}
+		c = &change{a: a, seq: a.head.ModSeq + 1, now: a.store.opt.Clock().Round(0).UTC(), account: a.head, subscriptions: a.subscriptions}
 		if err := compute(c); err != nil {
 			a.mu.Unlock()
 			return nil, nil, err

@@ -71,7 +71,10 @@ func (a *Account) reload(ctx context.Context) error {
 	return nil
 }
 
-// catchUp gives b's index as of r.
+// catchUp gives b's index as of r, or a little later: other servers go on while it
+// reads, so what it reads may be known already from the last time. A change that
+// is computed from a state that is later than its head is refused by the engine
+// (Batch.Expect) and computed again.
 func (a *Account) catchUp(ctx context.Context, b *box, r MailboxRecord) (*Snapshot, error) {
 	since := b.record.HighestModSeq
 	gone, complete, err := a.store.engine.Vanished(ctx, a.id, b.id, since)
@@ -89,9 +92,17 @@ func (a *Account) catchUp(ctx context.Context, b *box, r MailboxRecord) (*Snapsh
 	if err != nil {
 		return nil, err
 	}
-	n := 0
-	for n < len(news) && news[n].UID < b.record.UIDNext {
-		n++
+	var last mail.UID
+	if n := b.index.Len(); n > 0 {
+		last = b.index.at(n - 1).UID
 	}
-	return b.index.edited(r, news[:n], b.index.UIDs(gone)).appended(r, news[n:]), nil
+	var changed, arrived []Message
+	for _, m := range news {
+		if m.UID > last {
+			arrived = append(arrived, m)
+		} else if _, known := b.index.Seq(m.UID); known {
+			changed = append(changed, m)
+		}
+	}
+	return b.index.edited(r, changed, b.index.UIDs(gone)).appended(r, arrived), nil
 }

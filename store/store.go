@@ -120,7 +120,7 @@ var defaultMailboxes = []struct{ name, specialUse string }{
 // CreateAccount makes an account with the usual mailboxes, subscribed, and returns
 // its id. quotaBytes 0 means no quota.
 func (s *Store) CreateAccount(ctx context.Context, quotaBytes int64) (mail.AccountID, error) {
-	now := s.opt.Clock()
+	now := s.opt.Clock().Round(0).UTC()
 	for {
 		// Random ids need no counter that several servers would have to share.
 		var raw [8]byte
