@@ -1,0 +1,206 @@
+package policy
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/directory/embedded"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/role"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/test/server"
+)
+
+// password is everybody's.
+const password = "correct-horse-battery"
+
+// The accounts that every worker has for itself, each as NAME.wN@example.org.
+const (
+	anna   = "anna"   // may do everything
+	off    = "off"    // is switched off
+	noPOP  = "nopop"  // may not use POP3
+	noIMAP = "noimap" // may not use IMAP4
+	nobody = "nobody" // does not exist
+)
+
+// address is a worker's own copy of a name.
+func address(name string, worker int) string { return fmt.Sprintf("%s.w%d@example.org", name, worker) }
+
+// running is a server in this process, on loopback, with a directory that counts.
+type running struct {
+	*role.Server
+	asked *asked
+	addr  map[string]string // "POP3 clear", "POP3 ssl", "IMAP4 clear", "IMAP4 ssl"
+}
+
+// start runs a server with accounts for so many workers.
+func start(t *testing.T, workers int) *running {
+	t.Helper()
+	ctx := context.Background()
+	folder := t.TempDir()
+	config := role.DefaultConfig()
+	config.Name, config.Engine = "localhost", "memory"
+	config.Data = filepath.Join(folder, "data")
+	config.Socket = filepath.Join(folder, "s")
+	config.LMTP = []string{filepath.Join(folder, "l")}
+	r := &running{asked: &asked{t: t}, addr: map[string]string{}}
+	var err error
+	r.Server, err = role.Open(ctx, config, role.Options{
+		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
+		Directory: embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096},
+		WrapDirectory: func(d directory.Directory) directory.Directory {
+			r.asked.Directory = d
+			return r.asked
+		},
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+		r.run(t, set, map[string]any{
+			"UnencryptedOrTLSBindings": []string{server.FreeAddress(t)}, "SSLBindings": []string{server.FreeAddress(t)},
+			"PreAuthenticatedConnectionTimeout": "01:00:00",
+		})
+	}
+	for w := range workers {
+		for _, name := range []string{anna, off, noPOP, noIMAP} {
+			account, err := r.Store().CreateAccount(ctx, 0)
+			if err == nil {
+				err = r.Directory().Create(ctx, directory.Entry{
+					Name: address(name, w), Account: account,
+					Enabled: name != off, PopEnabled: name != noPOP, ImapEnabled: name != noIMAP,
+				}, password)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []settings.Service{settings.POP3, settings.IMAP4} {
+		b := r.Addrs(name)
+		if len(b.Clear) != 1 || len(b.SSL) != 1 {
+			t.Fatalf("%s listens on %v", name, b)
+		}
+		r.addr[string(name)+" clear"], r.addr[string(name)+" ssl"] = b.Clear[0].String(), b.SSL[0].String()
+	}
+	return r
+}
+
+// run runs a cmdlet.
+func (r *running) run(t testing.TB, cmdlet string, parameters map[string]any) {
+	t.Helper()
+	arguments, err := json.Marshal(parameters)
+	if err == nil {
+		caller := manage.Caller{Name: "test", From: "test", Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true}
+		_, err = r.Manage().Run(context.Background(), caller, cmdlet, arguments)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", cmdlet, err)
+	}
+}
+
+// login sets the LoginType of both services.
+func (r *running) login(t testing.TB, l mail.LoginType) {
+	t.Helper()
+	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+		r.run(t, set, map[string]any{"LoginType": l.String()})
+	}
+}
+
+// asked counts how often the directory is asked about a worker's names.
+type asked struct {
+	directory.Directory
+	t testing.TB
+
+	mu    sync.Mutex
+	times map[int]int // by worker; -1 for a name of nobody's
+	total int
+}
+
+func (a *asked) count(name string) {
+	worker := -1
+	if _, rest, ok := strings.Cut(name, ".w"); ok {
+		fmt.Sscanf(rest, "%d@example.org", &worker)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.times == nil {
+		a.times = map[int]int{}
+	}
+	a.times[worker]++
+	a.total++
+}
+
+// take gives a worker's count and begins a new one.
+func (a *asked) take(worker int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.times[worker]
+	delete(a.times, worker)
+	return n
+}
+
+// sum is the count of everybody since the start.
+func (a *asked) sum() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.total
+}
+
+func (a *asked) Lookup(ctx context.Context, name string) (*directory.Entry, error) {
+	a.count(name)
+	return a.Directory.Lookup(ctx, name)
+}
+
+func (a *asked) CheckPassword(ctx context.Context, name, password string) (*directory.Entry, error) {
+	if password == "" {
+		a.t.Errorf("an empty password of %s reached the directory", name)
+	}
+	a.count(name)
+	return a.Directory.CheckPassword(ctx, name, password)
+}
+
+func (a *asked) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	a.count(name)
+	return a.Directory.ScramKeys(ctx, name, hash)
+}
+
+// way is a way of connecting.
+type way struct {
+	name    string // as in testdata: clear, starttls, ssl
+	version uint16 // of TLS; 0 without
+}
+
+func (w way) String() string {
+	if w.version == 0 {
+		return w.name
+	}
+	return w.name + " " + tls.VersionName(w.version)
+}
+
+var ways = []way{
+	{"clear", 0},
+	{"starttls", tls.VersionTLS12}, {"starttls", tls.VersionTLS13},
+	{"ssl", tls.VersionTLS12}, {"ssl", tls.VersionTLS13},
+}
+
+// protocols are the services as testdata names them.
+var protocols = []string{"POP3", "IMAP4"}
