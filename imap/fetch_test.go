@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapclient"
@@ -106,6 +107,11 @@ func checkSections(t *testing.T, c *imapview.Client, name string, seq int, m []b
 	if n := len(got["ENVELOPE"].List); n != 10 {
 		t.Errorf("%s: ENVELOPE has %d elements", name, n)
 	}
+	// From the summary, and from the header because of a name that no summary keeps.
+	fields := items(t, c, seq, "BODY.PEEK[HEADER.FIELDS (from SUBJECT To)] BODY.PEEK[HEADER.FIELDS (from SUBJECT To X-Zz)]")
+	if a, b := fields["BODY[HEADER.FIELDS (from SUBJECT To)]"], fields["BODY[HEADER.FIELDS (from SUBJECT To X-Zz)]"]; a.Text != b.Text || !strings.HasSuffix(a.Text, "\r\n") {
+		t.Errorf("%s: fields are %q from the summary and %q from the header", name, a.Text, b.Text)
+	}
 	checkParts(t, c, name, seq, "", got["BODYSTRUCTURE"], 0)
 	for _, size := range []int{1, 7, 1000} {
 		if len(m)/size > 400 {
@@ -182,6 +188,80 @@ func TestLargeBody(t *testing.T) {
 				t.Error("a part of BINARY[1] differs")
 			}
 		})
+	}
+}
+
+// TestLargeSummaries fetches messages of which only a few summaries fit into memory
+// at once: all are answered, in order.
+func TestLargeSummaries(t *testing.T) {
+	for engine, open := range engines {
+		t.Run(engine, func(t *testing.T) {
+			ts := newServer(t, open(t))
+			var b bytes.Buffer
+			b.WriteString("Content-Type: multipart/mixed; boundary=x\r\n\r\n")
+			for i := range 2000 {
+				fmt.Fprintf(&b, "--x\r\nContent-Type: text/plain; name=\"part number %d\"\r\n\r\n%d\r\n", i, i)
+			}
+			large := ts.Store.Prepare(b.Bytes())
+			if n := len(large.Summary()); n < fetchLate/10 {
+				t.Fatalf("the summary has only %d bytes", n)
+			}
+			var arrivals []store.Arrival
+			for i := range 24 {
+				a := store.Arrival{Prepared: large}
+				if i%5 == 0 {
+					a = ts.note(i)
+				}
+				arrivals = append(arrivals, a)
+			}
+			ts.deliver(t, arrivals...)
+			c := ts.session(t)
+			must(t, c, "SELECT INBOX")
+			reply := must(t, c, "FETCH 1:* (BODYSTRUCTURE BODY.PEEK[2000])")
+			if len(reply.Untagged) != 24 {
+				t.Fatalf("%d responses", len(reply.Untagged))
+			}
+			for i, u := range reply.Untagged {
+				want := "BODY[2000] {6}\r\n1999\r\n)"
+				if i%5 == 0 {
+					want = "BODY[2000] NIL)"
+				}
+				if !bytes.HasPrefix(u, fmt.Appendf(nil, "* %d FETCH ", i+1)) || !bytes.HasSuffix(u, []byte(want)) {
+					t.Errorf("response %d is %.50q … %q", i+1, u, u[max(len(u)-30, 0):])
+				}
+			}
+		})
+	}
+}
+
+// TestPipelined sends commands while others are at work.
+func TestPipelined(t *testing.T) {
+	ts := newServer(t, slowEngine{engines["memory"](t)})
+	ts.deliver(t, ts.note(1), ts.note(2), ts.note(3))
+	ts.listen(t)
+	for _, mode := range []string{"", "ssl"} {
+		conn, err := ts.dial(mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		c, err := imapview.NewClient(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, c, "LOGIN alice secret")
+		must(t, c, "SELECT INBOX")
+		var tags []string
+		for range 3 {
+			tags = append(tags, c.Send("SEARCH BODY note"), c.Send("FETCH 1:3 UID"))
+			time.Sleep(time.Millisecond)
+		}
+		for i, tag := range tags {
+			reply, err := c.Wait(tag)
+			if want := 1 + i%2*2; err != nil || reply.Condition != "OK" || len(reply.Untagged) != want {
+				t.Errorf("command %d: %+v, %v", i, reply, err)
+			}
+		}
 	}
 }
 
