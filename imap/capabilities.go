@@ -73,10 +73,11 @@ func loginDisabled(s *session) bool {
 func (s *session) authConn() auth.Conn {
 	v := s.server.settings()
 	c := auth.Conn{
-		Service:   auth.IMAP4,
-		LoginType: settings.LoginType.Of(v),
-		TLS:       s.conn.TLS(),
-		Remote:    s.conn.Remote(),
+		Service:     auth.IMAP4,
+		LoginType:   settings.LoginType.Of(v),
+		TLS:         s.conn.TLS(),
+		Certificate: s.conn.Certificate(),
+		Remote:      s.conn.Remote(),
 	}
 	if b := settings.SSLBindings.Of(v); len(b) > 0 {
 		c.TLSPort = strconv.Itoa(int(b[0].Port()))
