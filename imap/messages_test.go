@@ -129,7 +129,7 @@ func step(r *rand.Rand, c *imapview.Client) error {
 	}
 	uid := c.View.Messages[seq-1].UID
 	var command string
-	switch r.IntN(14) {
+	switch r.IntN(17) {
 	case 0, 1:
 		command = fmt.Sprintf("STORE %d %sFLAGS (%s)", seq, sign, flag)
 	case 2:
@@ -172,6 +172,12 @@ func step(r *rand.Rand, c *imapview.Client) error {
 		command = fmt.Sprintf("APPEND INBOX (%s) {12+}\r\nSubject: x\r\n", flag)
 	case 8:
 		command = fmt.Sprintf("FETCH %d BODY[TEXT]", seq)
+	case 14:
+		command = fmt.Sprintf("UID FETCH %d:* BODY[TEXT]<0.4>", uid)
+	case 15:
+		command = fmt.Sprintf("UID SEARCH %d SEEN", seq)
+	case 16:
+		command = fmt.Sprintf("UID STORE 1:* (UNCHANGEDSINCE %d) %sFLAGS (%s)", 1+r.IntN(300), sign, flag)
 	case 9:
 		command = fmt.Sprintf("COPY %d INBOX", seq)
 	case 10:
