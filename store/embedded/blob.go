@@ -69,12 +69,10 @@ func (e *Engine) checkBlobs() error {
 	return nil
 }
 
-// caught makes a panic of Pebble while it reads an error.
-func (e *Engine) caught(err *error) {
-	if r := recover(); r != nil {
-		e.log.Error("pebble panicked while reading", "folder", e.dir, "panic", r)
-		*err = &mail.Error{Kind: mail.KindCorrupt, Text: "A file of the mail store in " + e.dir + " is damaged.", Cause: fmt.Errorf("pebble panicked: %v", r)}
-	}
+// panicked makes a panic of Pebble while it reads an error.
+func (e *Engine) panicked(r any) error {
+	e.log.Error("pebble panicked while reading", "folder", e.dir, "panic", r)
+	return &mail.Error{Kind: mail.KindCorrupt, Text: "A file of the mail store in " + e.dir + " is damaged.", Cause: fmt.Errorf("pebble panicked: %v", r)}
 }
 
 // missingBlob says in other words that a blob file is not there.

@@ -16,7 +16,11 @@ import (
 // lookup is Pebble's Get, which in v2.1.7 gives an empty value and no error when a
 // value in a blob file cannot be read; its closer is an iterator that knows.
 func (e *Engine) lookup(key []byte) (v []byte, closer io.Closer, err error) {
-	defer e.caught(&err)
+	defer func() {
+		if r := recover(); r != nil {
+			err = e.panicked(r)
+		}
+	}()
 	v, closer, err = e.db.Get(key)
 	if err == nil && len(v) == 0 {
 		if it, ok := closer.(interface{ Error() error }); ok && it.Error() != nil {
@@ -29,7 +33,11 @@ func (e *Engine) lookup(key []byte) (v []byte, closer io.Closer, err error) {
 
 // value gives the value that an iterator stands at.
 func (e *Engine) value(it *pebble.Iterator) (v []byte, err error) {
-	defer e.caught(&err)
+	defer func() {
+		if r := recover(); r != nil {
+			err = e.panicked(r)
+		}
+	}()
 	v, err = it.ValueAndErr()
 	return v, e.readError(err)
 }
