@@ -133,43 +133,40 @@ func (s *speaker) who(protocol, credentials string) (name, pass string) {
 // command is USER and PASS, or LOGIN.
 func (s *speaker) command(c cell) dialogue {
 	name, pass := s.who(c.protocol, c.credentials)
-	d := dialogue{ahead: 1, refusable: c.credentials == "nuls" || c.credentials == "over-long"}
-	if c.protocol == "POP3" {
-		if c.credentials == "over-long" {
+	if c.credentials == "over-long" {
+		if strings.HasPrefix(c.method.form, "literal") {
+			name += strings.Repeat("a", 2000)
+		} else {
 			name += overLong
 		}
-		d.opening = spelled("USER", c.spelling) + " " + name
-		d.replies = []func(string) string{fixed(spelled("PASS", c.spelling) + " " + pass)}
-		return d
+	}
+	d := commandDialogue(c, name, pass)
+	d.refusable = c.credentials == "nuls" || c.credentials == "over-long"
+	return d
+}
+
+// commandDialogue is the command of a cell with any name and password.
+func commandDialogue(c cell, name, pass string) dialogue {
+	if c.protocol == "POP3" {
+		return dialogue{
+			opening: spelled("USER", c.spelling) + " " + name,
+			replies: []func(string) string{fixed(spelled("PASS", c.spelling) + " " + pass)}, ahead: 1,
+		}
 	}
 	verb := spelled("LOGIN", c.spelling) + " "
 	switch c.method.form {
 	case "atom":
-		if c.credentials == "over-long" {
-			name += overLong
-		}
-		d.opening, d.ahead = verb+name+" "+pass, 0
+		return dialogue{opening: verb + name + " " + pass}
 	case "quoted":
-		if c.credentials == "over-long" {
-			name += overLong
-		}
-		d.opening, d.ahead = fmt.Sprintf(`%s"%s" "%s"`, verb, name, pass), 0
-	case "literal", "literal+":
-		if c.credentials == "over-long" {
-			name += strings.Repeat("a", 2000)
-		}
-		plus := strings.TrimPrefix(c.method.form, "literal")
-		d.opening = fmt.Sprintf("%s{%d%s}", verb, len(name), plus)
-		rest := fmt.Sprintf("%s {%d%s}", name, len(pass), plus)
-		if plus != "" {
-			d.opening += "\r\n" + rest + "\r\n" + pass
-			d.ahead = 0
-		} else {
-			d.replies = []func(string) string{fixed(rest), fixed(pass)}
-			d.ahead = 2
-		}
+		return dialogue{opening: fmt.Sprintf(`%s"%s" "%s"`, verb, name, pass)}
 	}
-	return d
+	plus := strings.TrimPrefix(c.method.form, "literal")
+	opening := fmt.Sprintf("%s{%d%s}", verb, len(name), plus)
+	rest := fmt.Sprintf("%s {%d%s}", name, len(pass), plus)
+	if plus != "" {
+		return dialogue{opening: opening + "\r\n" + rest + "\r\n" + pass}
+	}
+	return dialogue{opening: opening, replies: []func(string) string{fixed(rest), fixed(pass)}, ahead: 2}
 }
 
 // sasl is AUTH or AUTHENTICATE.
