@@ -345,8 +345,11 @@ func (e *Engine) unavailable() error {
 
 // readError gives an error of Pebble its kind.
 func (e *Engine) readError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var x *mail.Error
-	if err == nil || errors.As(err, &x) {
+	if errors.As(err, &x) {
 		return err
 	}
 	if e.disk.broken() != nil {
