@@ -270,19 +270,36 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if len(c.result.Changes) == 0 {
 		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled")
 	}
-	return func(ctx context.Context) error {
-		if c.Given("EmailAddresses") || c.Given("DisplayName") || c.Given("Enabled") {
-			if err := c.Directory.Change(ctx, e.Name, change); err != nil {
-				return err
-			}
-		}
-		if c.Given("Password") {
-			if err := c.Directory.SetPassword(ctx, e.Name, string(c.Secret("Password"))); err != nil {
-				return err
-			}
-		}
-		if c.Given("ProhibitSendReceiveQuota") || c.Given("MaxMessages") {
+	// The directory and the store keep these apart, so not all can be one change.
+	parts := []struct {
+		name  string
+		given bool
+		do    func(context.Context) error
+	}{
+		{"the entry", c.Given("EmailAddresses") || c.Given("DisplayName") || c.Given("Enabled"), func(ctx context.Context) error {
+			return c.Directory.Change(ctx, e.Name, change)
+		}},
+		{"the password", c.Given("Password"), func(ctx context.Context) error {
+			return c.Directory.SetPassword(ctx, e.Name, string(c.Secret("Password")))
+		}},
+		{"the quota", c.Given("ProhibitSendReceiveQuota") || c.Given("MaxMessages"), func(ctx context.Context) error {
 			return c.Mail.SetQuota(ctx, e.Account, usage.QuotaBytes, usage.QuotaMessages)
+		}},
+	}
+	return func(ctx context.Context) error {
+		var done []string
+		for _, p := range parts {
+			if !p.given {
+				continue
+			}
+			if err := p.do(ctx); err != nil {
+				if len(done) == 0 {
+					return err
+				}
+				return &mail.Error{Kind: mail.KindOf(err), Cause: err,
+					Text: strings.Join(done, " and ") + " changed, but " + p.name + " could not be changed: " + mail.TextOf(err)}
+			}
+			done = append(done, p.name)
 		}
 		return nil
 	}, nil
