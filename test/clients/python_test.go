@@ -37,16 +37,19 @@ func TestPython(t *testing.T) {
 								s.MustDeliver(t, message(i), alice.Name)
 							}
 						}
-						pythonLogin(t, s, protocol, connection, form, alice.Password, work, may)
+						pythonLogin(t, s, protocol, connection, form, work, may)
 					})
 				}
 			}
 		}
 	}
 	for _, protocol := range []string{"imap", "pop"} {
-		for _, form := range forms[protocol] {
+		for i, form := range forms[protocol] {
 			t.Run("wrong password/"+protocol+"/"+form, func(t *testing.T) {
-				out, code := runPython(t, s, protocol, implicit, form, "wrong", false)
+				// Each guesses at another account: one failure slows nobody else down.
+				user := fmt.Sprintf("%s%d@test.example", protocol, i)
+				s.MustShell("New-Mailbox", user, "-Password", alice.Password)
+				out, code := runPython(t, s, protocol, implicit, form, server.Account{Name: user, Password: "wrong"}, false)
 				want := "[AUTHENTICATIONFAILED]"
 				if protocol == "pop" {
 					want = "-ERR [AUTH]"
@@ -59,21 +62,21 @@ func TestPython(t *testing.T) {
 	}
 }
 
-func runPython(t *testing.T, s *server.Server, protocol, connection, form, password string, work bool) (string, int) {
+func runPython(t *testing.T, s *server.Server, protocol, connection, form string, who server.Account, work bool) (string, int) {
 	t.Helper()
 	port, err := strconv.Atoi(server.Port(addressOf(s, map[string]string{"imap": "imap", "pop": "pop3"}[protocol], connection)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return script(t, protocol+".py", map[string]any{
-		"port": port, "ca": s.Certificate, "user": alice.Name, "password": password,
+		"port": port, "ca": s.Certificate, "user": who.Name, "password": who.Password,
 		"connection": connection, "form": form, "work": work,
 	})
 }
 
-func pythonLogin(t *testing.T, s *server.Server, protocol, connection, form, password string, work, may bool) {
+func pythonLogin(t *testing.T, s *server.Server, protocol, connection, form string, work, may bool) {
 	t.Helper()
-	out, code := runPython(t, s, protocol, connection, form, password, work)
+	out, code := runPython(t, s, protocol, connection, form, alice, work)
 	if may {
 		if code != 0 {
 			t.Errorf("exit code %d:\n%s", code, out)
