@@ -22,8 +22,9 @@ import (
 //
 // Methods are called from many goroutines. The Store never has two Commits of
 // one account under way at once in one process. Errors are *mail.Error:
-// KindNotFound, KindConflict, KindUnavailable (again later), KindCorrupt.
-// storetest.Run is the definition of an Engine.
+// KindNotFound (the account or mailbox does not exist), KindConflict,
+// KindUnavailable (again later; also for an ended context and a closed engine),
+// KindCorrupt. storetest.Run is the definition of an Engine.
 type Engine interface {
 	// Account reads an account's head with all its mailboxes and subscriptions.
 	// KindNotFound when there is none.
@@ -47,10 +48,12 @@ type Engine interface {
 	// returns it.
 	Summaries(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, summary []byte) error) error
 
-	// Texts reads the search text of each of ids like Summaries.
+	// Texts reads the search text of each of ids like Summaries; an email without
+	// text is given as nil too.
 	Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, text []byte) error) error
 
-	// Body opens a message's content for reading. KindExpunged when it is gone.
+	// Body opens a message's content for reading. KindExpunged when it is gone,
+	// with its account or not.
 	// A Body that was opened stays readable until it is closed even when the
 	// message is expunged meanwhile.
 	Body(ctx context.Context, id mail.AccountID, email mail.EmailID) (Body, error)
@@ -58,12 +61,15 @@ type Engine interface {
 	// Threads gives the conversation that each key was stored with, 0 for none.
 	Threads(ctx context.Context, id mail.AccountID, keys []ThreadKey) ([]mail.ThreadID, error)
 
-	// Commit applies a batch, all or nothing. When it returns without error the
+	// Commit applies a batch, all or nothing, its parts in the order of the
+	// fields of Batch, DeletedMailboxes last. When it returns without error the
 	// change is visible to this engine's reads and ordered after every Commit
 	// that returned before; it is durable when wait has returned nil. Waits of
 	// concurrent commits share one sync. An error of wait means that durability
 	// is unknown: the engine then refuses every later Commit with
-	// KindUnavailable until it is opened again.
+	// KindUnavailable until it is opened again. wait may be called more than once.
+	// An error of Commit itself, KindConflict apart, may hide that the change was
+	// made (an answer that was lost): the next one is then a KindConflict.
 	Commit(ctx context.Context, b *Batch) (wait func() error, err error)
 
 	// Records reads the records of a kind whose key begins with prefix, ascending
@@ -72,7 +78,9 @@ type Engine interface {
 
 	// PutRecords writes records durably, all or nothing; a nil Value removes.
 	// KindConflict when a record's stored Revision is not the one given (0: it
-	// does not exist yet). The stored Revision is the given one plus one.
+	// does not exist, or was removed). The stored Revision is the given one plus
+	// one. KindBadArgument for an empty kind, a NUL in it, or a record that is
+	// named twice; KindTooBig for a Value above 1 MiB.
 	PutRecords(ctx context.Context, records []Record) error
 
 	// Announcements delivers changes that other servers made on the same store,
@@ -117,8 +125,8 @@ type MailboxRecord struct {
 	ID          mail.MailboxID
 	Name        string // UTF-8, NFC, "/" between levels; INBOX in capitals
 	UIDValidity mail.UIDValidity
-	SpecialUse  string // RFC 6154 attribute such as `\Sent`, or ""
-	Created     time.Time
+	SpecialUse  string    // RFC 6154 attribute such as `\Sent`, or ""
+	Created     time.Time // UTC
 
 	UIDNext       mail.UID
 	HighestModSeq mail.ModSeq
@@ -181,7 +189,7 @@ type Batch struct {
 	// Expect is the stored Account.ModSeq that the change was computed from;
 	// KindConflict when it differs. 0 with Create.
 	Expect  mail.ModSeq
-	Account AccountRecord // the new head
+	Account AccountRecord // the new head; its ModSeq is above Expect
 
 	Mailboxes []MailboxRecord // written, new or changed
 	Messages  []Messages      // written, new or changed
