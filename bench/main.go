@@ -76,6 +76,9 @@ func run(ctx context.Context, dir string, rounds int, scale float64, only string
 	}()
 	peers = append(peers, startPostern(ctx, dir, accounts))
 	peers = append(peers, startDovecot(ctx, dir, accounts))
+	for _, p := range peers {
+		warm(p)
+	}
 	fmt.Printf("| Workload | Postern | Dovecot | speed | CPU Postern | CPU Dovecot | CPU ratio |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, w := range workloads {
 		if !strings.Contains(w.name, only) || ctx.Err() != nil {
