@@ -56,3 +56,54 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStoreFlags changes one flag, durably, in a mailbox of 10,000 messages,
+// and as one change of all of them.
+func BenchmarkStoreFlags(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			e, err := embedded.Open(b.TempDir(), embedded.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s, err := store.Open(e, store.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			id, err := s.CreateAccount(ctx, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			a, err := s.Account(ctx, id)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer a.Close()
+			var arrivals []store.Arrival
+			p := s.Prepare([]byte("Subject: x\r\n\r\nx\r\n"))
+			for range 10_000 {
+				arrivals = append(arrivals, store.Arrival{Prepared: p})
+			}
+			if _, err := a.Append(ctx, "INBOX", arrivals...); err != nil {
+				b.Fatal(err)
+			}
+			m, err := a.Select(ctx, "INBOX", false)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer m.Close()
+			b.ResetTimer()
+			for i := range b.N {
+				set := mail.NumSet{{First: 1, Last: uint32(n)}}
+				if n == 1 {
+					set = mail.UIDSet(mail.UID(1 + i/2%10_000))
+				}
+				if _, err := m.StoreFlags(ctx, set, store.FlagChange{Op: store.FlagOp(1 + i%2), Flags: mail.Flagged}, nil); err != nil {
+					b.Fatal(err)
+				}
+				m.Poll(false)
+			}
+		})
+	}
+}
