@@ -57,13 +57,13 @@ func (p *Process) Output() string { return p.output.String() }
 // Exited is closed when the program has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Interrupt presses Ctrl-C and waits for the end. It is an error when the program
-// does not end in time (it is killed then), when its exit code is not 0, and when
-// a process of its group is left.
-func (p *Process) Interrupt() error {
+// Interrupt presses Ctrl-C, waits for the end and gives the exit code. It is an
+// error when the program does not end in time (it is killed then) and when a
+// process of its group is left.
+func (p *Process) Interrupt() (code int, err error) {
 	// A terminal sends Ctrl-C to the whole group.
 	if err := syscall.Kill(-p.PID(), syscall.SIGINT); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("SIGINT: %w", err)
+		return -1, fmt.Errorf("SIGINT: %w", err)
 	}
 	select {
 	case <-p.exited:
@@ -75,16 +75,13 @@ func (p *Process) Interrupt() error {
 		case <-time.After(5 * time.Second):
 		}
 		p.kill()
-		return fmt.Errorf("it did not end within %v after SIGINT; its output:\n%s", stopTime, p.Output())
-	}
-	if p.err != nil {
-		return fmt.Errorf("after SIGINT: %w; its output:\n%s", p.err, p.Output())
+		return -1, fmt.Errorf("it did not end within %v after SIGINT; its output:\n%s", stopTime, p.Output())
 	}
 	if err := syscall.Kill(-p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
 		p.kill()
-		return fmt.Errorf("a process of its group is left after it ended; its output:\n%s", p.Output())
+		return -1, fmt.Errorf("a process of its group is left after it ended; its output:\n%s", p.Output())
 	}
-	return nil
+	return p.cmd.ProcessState.ExitCode(), nil
 }
 
 // kill ends the group at once.

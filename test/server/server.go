@@ -66,18 +66,26 @@ func Demo(t testing.TB) *Server {
 	s.file = filepath.Join(s.Folder, "ready.json")
 	s.env = []string{"TMPDIR=" + s.Folder}
 	s.args = []string{"demo", "--ready-file", s.file}
-	// Two demonstrations that start at the same time may choose the same port.
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("postern-test-demo-%d.lock", os.Getuid())), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	defer LockDemo(t)()
 	s.start()
 	t.Cleanup(s.end)
 	return s
+}
+
+// LockDemo waits until no other test, in whatever process, starts a demonstration,
+// and keeps others from it until unlock is called: two that start at the same
+// time may choose the same port.
+func LockDemo(t testing.TB) (unlock func()) {
+	t.Helper()
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("postern-test-demo-%d.lock", os.Getuid()))
+	lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { lock.Close() }
 }
 
 // Options say how Serve starts a server.
@@ -259,9 +267,13 @@ func (s *Server) Output() string { return s.process.Output() }
 // something is left: a process, a socket, a demonstration's folder.
 func (s *Server) Stop() {
 	s.t.Helper()
-	if err := s.process.Interrupt(); err != nil {
+	code, err := s.process.Interrupt()
+	if err != nil {
 		s.t.Error(err)
 		return
+	}
+	if code != 0 {
+		s.t.Errorf("exit code %d after SIGINT; its output:\n%s", code, s.Output())
 	}
 	for _, path := range []string{s.Socket, s.LMTPSocket} {
 		if _, err := os.Stat(path); path != "" && !errors.Is(err, os.ErrNotExist) {
