@@ -59,8 +59,8 @@ func TestChannelBinding(t *testing.T) {
 					t.Cleanup(c.close)
 					return c
 				}
-				// try expects a login, or the one refusal after so many questions to the directory.
-				try := func(what string, ok bool, asked int, attempt func(c *client) outcome) {
+				// expect wants a login, or the one refusal after so many questions to the directory.
+				expect := func(what string, ok bool, asked int, attempt func(c *client) outcome) {
 					t.Helper()
 					c := dial()
 					r.asked.take(0)
@@ -87,19 +87,19 @@ func TestChannelBinding(t *testing.T) {
 				mandatory := func(c *client) outcome { return exchange(t, c, plain, "n,,m=x,n="+name+",r=abcdefgh") }
 
 				if w.version == 0 {
-					try("the client could bind, the server cannot", true, 1, stripped)
-					try("a mandatory extension", false, 0, mandatory)
+					expect("the client could bind, the server cannot", true, 1, stripped)
+					expect("a mandatory extension", false, 0, mandatory)
 					continue
 				}
-				try("-PLUS was stripped", false, 0, stripped)
-				try("a mandatory extension", false, 0, mandatory)
-				try("-PLUS without a binding", false, 0, func(c *client) outcome {
+				expect("-PLUS was stripped", false, 0, stripped)
+				expect("a mandatory extension", false, 0, mandatory)
+				expect("-PLUS without a binding", false, 0, func(c *client) outcome {
 					return conversation(t, c, plus, user.NewConversation())
 				})
-				try("-PLUS, and the client says that there is none", false, 0, func(c *client) outcome {
+				expect("-PLUS, and the client says that there is none", false, 0, func(c *client) outcome {
 					return conversation(t, c, plus, user.NewConversationAdvertisingChannelBinding())
 				})
-				try("tls-unique", false, 0, with(plus, scram.NewTLSUniqueBinding(make([]byte, 12))))
+				expect("tls-unique", false, 0, with(plus, scram.NewTLSUniqueBinding(make([]byte, 12))))
 
 				other := dial()
 				for _, kind := range []string{"tls-exporter", "tls-server-end-point"} {
@@ -118,19 +118,19 @@ func TestChannelBinding(t *testing.T) {
 							return with(plus, b)(c)
 						}
 					}
-					try(kind, true, 1, func(c *client) outcome { return with(plus, own(c))(c) })
-					try(kind+" without -PLUS", false, 0, func(c *client) outcome { return with(plain, own(c))(c) })
-					try(kind+" cut", false, 1, changed(func(b []byte) []byte { return b[:len(b)-1] }))
-					try(kind+" lengthened", false, 1, changed(func(b []byte) []byte { return append(b, 0) }))
-					try(kind+" with another last bit", false, 1, changed(func(b []byte) []byte { b[len(b)-1] ^= 1; return b }))
-					try(kind+" with another first bit", false, 1, changed(func(b []byte) []byte { b[0] ^= 0x80; return b }))
+					expect(kind, true, 1, func(c *client) outcome { return with(plus, own(c))(c) })
+					expect(kind+" without -PLUS", false, 0, func(c *client) outcome { return with(plain, own(c))(c) })
+					expect(kind+" cut", false, 1, changed(func(b []byte) []byte { return b[:len(b)-1] }))
+					expect(kind+" lengthened", false, 1, changed(func(b []byte) []byte { return append(b, 0) }))
+					expect(kind+" with another last bit", false, 1, changed(func(b []byte) []byte { b[len(b)-1] ^= 1; return b }))
+					expect(kind+" with another first bit", false, 1, changed(func(b []byte) []byte { b[0] ^= 0x80; return b }))
 				}
 				foreign, err := bindingOf(other, "tls-exporter")
 				if err != nil {
 					t.Fatal(err)
 				}
-				try("the exporter of another connection", false, 1, with(plus, foreign))
-				try("the exporter's value as an end point", false, 1, func(c *client) outcome {
+				expect("the exporter of another connection", false, 1, with(plus, foreign))
+				expect("the exporter's value as an end point", false, 1, func(c *client) outcome {
 					b, err := bindingOf(c, "tls-exporter")
 					if err != nil {
 						t.Fatal(err)
@@ -139,7 +139,7 @@ func TestChannelBinding(t *testing.T) {
 					return with(plus, b)(c)
 				})
 				// RFC 9266, 2 means an empty context, which TLS 1.2 tells from none.
-				try("the exporter with an empty context", true, 1, func(c *client) outcome {
+				expect("the exporter with an empty context", true, 1, func(c *client) outcome {
 					v, err := c.tls.ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32)
 					if err != nil {
 						t.Fatal(err)

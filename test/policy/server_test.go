@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +47,18 @@ type running struct {
 // start runs a server with accounts for so many workers.
 func start(t *testing.T, workers int) *running {
 	t.Helper()
+	for range 5 {
+		if r := try(t, workers); r != nil {
+			return r
+		}
+	}
+	t.Fatal("no free ports on loopback")
+	return nil
+}
+
+// try is start, and nil when another process was faster to take a port.
+func try(t *testing.T, workers int) *running {
+	t.Helper()
 	ctx := context.Background()
 	folder := t.TempDir()
 	config := role.DefaultConfig()
@@ -53,7 +66,7 @@ func start(t *testing.T, workers int) *running {
 	config.Data = filepath.Join(folder, "data")
 	config.Socket = filepath.Join(folder, "s")
 	config.LMTP = []string{filepath.Join(folder, "l")}
-	r := &running{asked: &asked{t: t}, addr: map[string]string{}}
+	r := &running{asked: &asked{t: t, times: map[int]int{}}, addr: map[string]string{}}
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
 		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
@@ -71,9 +84,15 @@ func start(t *testing.T, workers int) *running {
 			t.Error(err)
 		}
 	})
-	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+	var ports []string
+	for len(ports) < 4 {
+		if a := server.FreeAddress(t); !slices.Contains(ports, a) {
+			ports = append(ports, a)
+		}
+	}
+	for i, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
 		r.run(t, set, map[string]any{
-			"UnencryptedOrTLSBindings": []string{server.FreeAddress(t)}, "SSLBindings": []string{server.FreeAddress(t)},
+			"UnencryptedOrTLSBindings": ports[i : i+1], "SSLBindings": ports[2+i : 3+i],
 			"PreAuthenticatedConnectionTimeout": "01:00:00",
 		})
 	}
@@ -97,7 +116,7 @@ func start(t *testing.T, workers int) *running {
 	for _, name := range []settings.Service{settings.POP3, settings.IMAP4} {
 		b := r.Addrs(name)
 		if len(b.Clear) != 1 || len(b.SSL) != 1 {
-			t.Fatalf("%s listens on %v", name, b)
+			return nil
 		}
 		r.addr[string(name)+" clear"], r.addr[string(name)+" ssl"] = b.Clear[0].String(), b.SSL[0].String()
 	}
@@ -142,9 +161,6 @@ func (a *asked) count(name string) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.times == nil {
-		a.times = map[int]int{}
-	}
 	a.times[worker]++
 	a.total++
 }

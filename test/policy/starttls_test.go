@@ -37,8 +37,8 @@ type injection struct {
 	protocol string
 	name     string
 	segments [][]byte
-	// late: the last byte of the command ends a segment, so that what comes behind
-	// it may arrive after TLS has begun, as the beginning of a handshake.
+	// late: the server may read the command alone; what comes behind it is then the
+	// beginning of a handshake.
 	late bool
 }
 
@@ -76,10 +76,12 @@ func TestInjection(t *testing.T) {
 				single = append(single, []byte{b})
 			}
 			list = append(list, injection{protocol, what + " byte by byte", single, true})
-			// Behind so many other bytes that the command ends with any buffer of the server.
-			for pad := 1; pad < 300; pad += 1 {
+			// Behind other bytes. Where the command ends with a buffer of the server's,
+			// a power of two, the rest is still with the operating system.
+			for pad := 1; pad < 300; pad++ {
 				s := fmt.Appendf(nil, padding, strings.Repeat("X", pad))
-				list = append(list, injection{protocol, fmt.Sprintf("%s behind %d bytes", what, len(s)), [][]byte{append(s, all...)}, true})
+				size := len(s) + len(begin)
+				list = append(list, injection{protocol, fmt.Sprintf("%s behind %d bytes", what, len(s)), [][]byte{append(s, all...)}, size&(size-1) == 0})
 			}
 		}
 	}
