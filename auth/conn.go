@@ -23,7 +23,6 @@ const (
 // serviceRow is what differs between the services.
 type serviceRow struct {
 	startTLS string // the command
-	tlsPort  string // where it need not be given
 	command  string // the login command without SASL
 	enabled  func(directory.Entry) bool
 }
@@ -31,11 +30,11 @@ type serviceRow struct {
 func (s Service) row() serviceRow {
 	switch s {
 	case POP3:
-		return serviceRow{"STLS", "995", "USER", func(e directory.Entry) bool { return e.PopEnabled }}
+		return serviceRow{"STLS", "USER", func(e directory.Entry) bool { return e.PopEnabled }}
 	case IMAP4:
-		return serviceRow{"STARTTLS", "993", "LOGIN", func(e directory.Entry) bool { return e.ImapEnabled }}
+		return serviceRow{"STARTTLS", "LOGIN", func(e directory.Entry) bool { return e.ImapEnabled }}
 	}
-	return serviceRow{"STARTTLS", "", "password", func(directory.Entry) bool { return false }}
+	return serviceRow{"STARTTLS", "password", func(directory.Entry) bool { return false }}
 }
 
 // Conn is what auth knows of a connection. A session makes one anew for every
@@ -51,8 +50,8 @@ type Conn struct {
 	Certificate *x509.Certificate
 
 	Remote netip.AddrPort
-	// TLSPort is the port to name to a client that must use TLS; "" is the
-	// service's own (993, 995).
+	// TLSPort is the port with TLS from the first byte, to be named to a client
+	// that must use TLS; "" when there is none.
 	TLSPort string
 }
 
@@ -63,17 +62,13 @@ func (c Conn) decide(class sasl.Class) Decision {
 		return d
 	}
 	row := c.Service.row()
-	port := c.TLSPort
-	if port == "" {
-		port = row.tlsPort
-	}
 	switch {
 	case d.Rule == RuleDefault:
 		d.Text = "This way of signing in is not permitted here."
-	case port == "":
+	case c.TLSPort == "":
 		d.Text = fmt.Sprintf("This server requires TLS: use %s.", row.startTLS)
 	default:
-		d.Text = fmt.Sprintf("This server requires TLS: use %s or port %s.", row.startTLS, port)
+		d.Text = fmt.Sprintf("This server requires TLS: use %s or port %s.", row.startTLS, c.TLSPort)
 	}
 	return d
 }

@@ -98,8 +98,8 @@ func TestDecisionText(t *testing.T) {
 		conn Conn
 		want string
 	}{
-		{Conn{Service: IMAP4, LoginType: mail.SecureLogin}, "This server requires TLS: use STARTTLS or port 993."},
-		{Conn{Service: POP3, LoginType: mail.SecureLogin}, "This server requires TLS: use STLS or port 995."},
+		{Conn{Service: IMAP4, LoginType: mail.SecureLogin, TLSPort: "993"}, "This server requires TLS: use STARTTLS or port 993."},
+		{Conn{Service: POP3, LoginType: mail.SecureLogin}, "This server requires TLS: use STLS."},
 		{Conn{Service: POP3, LoginType: mail.PlainTextAuthentication, TLSPort: "10995"}, "This server requires TLS: use STLS or port 10995."},
 		{Conn{Service: "NNTP", LoginType: mail.SecureLogin}, "This server requires TLS: use STARTTLS."},
 		{Conn{Service: POP3, LoginType: 9}, "This way of signing in is not permitted here."},
