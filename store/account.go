@@ -32,8 +32,9 @@ type Account struct {
 	removed       bool
 	head          AccountRecord
 	boxes         map[mail.MailboxID]*box
-	subscriptions []string // ascending; replaced, never altered
-	last          *pending // the newest change, nil when there was none
+	names         []treeName // of boxes, ascending; replaced, never altered
+	subscriptions []string   // ascending; replaced, never altered
+	last          *pending   // the newest change, nil when there was none
 
 	published atomic.Pointer[tree]
 }
@@ -42,7 +43,6 @@ type Account struct {
 // published, immutable state.
 type tree struct {
 	seq           mail.ModSeq
-	account       AccountRecord
 	names         []treeName // ascending by name
 	subscriptions []string
 }
@@ -196,14 +196,23 @@ func newBox(r MailboxRecord, seq mail.ModSeq) *box {
 	return b
 }
 
-// buildTree gives the tree of the head; a.mu is held.
+// buildTree orders the head's names anew and gives the tree; a.mu is held.
 func (a *Account) buildTree() *tree {
-	t := &tree{seq: a.head.ModSeq, account: a.head, subscriptions: a.subscriptions}
+	a.names = make([]treeName, 0, len(a.boxes))
 	for _, b := range a.boxes {
-		t.names = append(t.names, treeName{b.record.Name, b})
+		a.names = append(a.names, treeName{b.record.Name, b})
 	}
-	slices.SortFunc(t.names, func(x, y treeName) int { return strings.Compare(x.name, y.name) })
-	return t
+	slices.SortFunc(a.names, func(x, y treeName) int { return strings.Compare(x.name, y.name) })
+	return &tree{seq: a.head.ModSeq, names: a.names, subscriptions: a.subscriptions}
+}
+
+// lookup finds a name among the ascending names.
+func lookup(names []treeName, name string) (*box, bool) {
+	i := sort.Search(len(names), func(i int) bool { return names[i].name >= name })
+	if i < len(names) && names[i].name == name {
+		return names[i].box, true
+	}
+	return nil, false
 }
 
 // publishTree shows t unless something newer is shown already.
@@ -282,12 +291,11 @@ func (n treeName) record() MailboxRecord {
 
 // Mailbox gives the record of the mailbox that is called name (see CleanName).
 func (a *Account) Mailbox(name string) (MailboxRecord, bool) {
-	t := a.published.Load()
-	i := sort.Search(len(t.names), func(i int) bool { return t.names[i].name >= name })
-	if i < len(t.names) && t.names[i].name == name {
-		return t.names[i].record(), true
+	b, ok := lookup(a.published.Load().names, name)
+	if !ok {
+		return MailboxRecord{}, false
 	}
-	return MailboxRecord{}, false
+	return treeName{name, b}.record(), true
 }
 
 // Subscriptions gives the names that are subscribed to, ascending, whether they
@@ -307,10 +315,8 @@ func (a *Account) LockMaildrop() (unlock func(), err error) {
 
 // find gives the mailbox of that name in the head; a.mu is held.
 func (a *Account) find(name string) (*box, error) {
-	for _, b := range a.boxes {
-		if b.record.Name == name {
-			return b, nil
-		}
+	if b, ok := lookup(a.names, name); ok {
+		return b, nil
 	}
 	return nil, noMailbox(name)
 }

@@ -97,7 +97,7 @@ func (m *Mailbox) keepRecent() {
 		return nil
 	})
 	if err == nil && wait != nil {
-		go wait()
+		m.account.store.later.Go(func() { wait() })
 	}
 }
 

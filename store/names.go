@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -142,12 +143,9 @@ func (a *Account) DeleteMailbox(ctx context.Context, name string) error {
 
 // hasBelow tells whether a mailbox stands below name; a.mu is held.
 func (a *Account) hasBelow(name string) bool {
-	for _, b := range a.boxes {
-		if strings.HasPrefix(b.record.Name, name+Delimiter) {
-			return true
-		}
-	}
-	return false
+	below := name + Delimiter
+	i := sort.Search(len(a.names), func(i int) bool { return a.names[i].name >= below })
+	return i < len(a.names) && strings.HasPrefix(a.names[i].name, below)
 }
 
 // RenameMailbox gives a mailbox, and all below it, another name. UIDs and
@@ -186,10 +184,8 @@ func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
 			if _, err := CleanName(name); err != nil {
 				return err
 			}
-			for _, other := range a.boxes {
-				if other.record.Name == name {
-					return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
-				}
+			if _, taken := lookup(a.names, name); taken {
+				return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
 			}
 			bc := c.use(b)
 			bc.record.Name, bc.touched, c.naming = name, true, true

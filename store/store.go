@@ -43,7 +43,8 @@ type Store struct {
 	idle   idleList                    // those that nobody uses, oldest first
 	closed bool
 
-	heard chan struct{} // closed when the goroutine that follows announcements has ended
+	heard chan struct{}  // closed when the goroutine that follows announcements has ended
+	later sync.WaitGroup // changes that nobody waits for
 	stop  context.CancelFunc
 }
 
@@ -90,6 +91,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.stop()
 	<-s.heard
+	s.later.Wait()
 	return s.engine.Close()
 }
 
