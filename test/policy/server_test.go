@@ -40,8 +40,9 @@ func address(name string, worker int) string { return fmt.Sprintf("%s.w%d@exampl
 // running is a server in this process, on loopback, with a directory that counts.
 type running struct {
 	*role.Server
-	asked *asked
-	addr  map[string]string // "POP3 clear", "POP3 ssl", "IMAP4 clear", "IMAP4 ssl"
+	asked   *asked
+	journal *journal
+	addr    map[string]string // "POP3 clear", "POP3 ssl", "IMAP4 clear", "IMAP4 ssl"
 }
 
 // start runs a server with accounts for so many workers.
@@ -66,7 +67,7 @@ func try(t *testing.T, workers int) *running {
 	config.Data = filepath.Join(folder, "data")
 	config.Socket = filepath.Join(folder, "s")
 	config.LMTP = []string{filepath.Join(folder, "l")}
-	r := &running{asked: &asked{t: t, times: map[int]int{}}, addr: map[string]string{}}
+	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, refused: map[string][]string{}}, addr: map[string]string{}}
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
 		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
@@ -75,7 +76,7 @@ func try(t *testing.T, workers int) *running {
 			r.asked.Directory = d
 			return r.asked
 		},
-	}, slog.New(slog.DiscardHandler))
+	}, slog.New(slog.NewTextHandler(r.journal, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,10 +90,17 @@ func loadPolicy(t *testing.T) map[place]string {
 type answer struct {
 	begins []string // what the status line may begin with
 	asked  int      // how often the directory is asked
+	// recorded are the kinds of which the log has one; "" is none, "any" need not be.
+	recorded []string
 }
 
 func (a answer) is(status string) bool {
 	return slices.ContainsFunc(a.begins, func(b string) bool { return strings.HasPrefix(status, b) })
+}
+
+// records tells whether the log has what it should.
+func (a answer) records(kinds []string) bool {
+	return slices.Contains(a.recorded, "any") || slices.Contains(a.recorded, strings.Join(kinds, " "))
 }
 
 type question struct{ protocol, credentials, family string }
@@ -111,7 +118,7 @@ func loadAnswers(t *testing.T) map[question]answer {
 			if _, twice := out[q]; twice {
 				t.Fatalf("answers.csv: %v is there twice", q)
 			}
-			out[q] = answer{strings.Split(row[column], "|"), n}
+			out[q] = answer{strings.Split(row[column], "|"), n, strings.Split(row["recorded"], "|")}
 		}
 	}
 	return out
