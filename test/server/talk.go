@@ -11,7 +11,7 @@ import (
 )
 
 // talkTime bounds every wait for one line of a server on a slow machine.
-const talkTime = 30 * time.Second
+const talkTime = 45 * time.Second
 
 // Talk is a connection over which a test speaks a line protocol itself. What goes
 // wrong fails the test.

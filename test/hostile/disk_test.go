@@ -1,0 +1,224 @@
+package hostile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/test/server"
+)
+
+// refuse runs `postern serve` where it cannot start and gives what it says. It
+// must end by itself, with 1.
+func refuse(t *testing.T, args ...string) string {
+	t.Helper()
+	out, code := server.Run(t, patience, "", nil, "", server.Binary(t), append([]string{"serve"}, args...)...)
+	if code != 1 {
+		t.Errorf("postern serve %s: exit code %d, want 1:\n%s", strings.Join(args, " "), code, out)
+	}
+	if strings.Contains(out, "goroutine ") || strings.Contains(out, "panic") {
+		t.Errorf("postern serve %s:\n%s", strings.Join(args, " "), out)
+	}
+	return out
+}
+
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ph-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// TestSettingsFile starts with settings files that are wrong: the message names
+// the file and the place, and nothing is made.
+func TestSettingsFile(t *testing.T) {
+	long(t)
+	for name, try := range map[string]struct{ text, want string }{
+		"no TOML":           {"name = \"x\"\nthis is no TOML\n", "postern.toml:2"},
+		"cut off":           {"name = \"x\"\nlmtp = [\"127.0.0.1:24\"", "postern.toml:2"},
+		"an unknown key":    {"name = \"x\"\n\nnmae = \"y\"\n", "nmae"},
+		"a wrong type":      {"max_message_size = \"much\"\n", "postern.toml:1"},
+		"an unknown engine": {"engine = \"punched cards\"\n", "punched cards"},
+		"an unknown role":   {"roles = [\"Gatekeeper\"]\n", "Gatekeeper"},
+		"a wrong binding":   {"lmtp = [\"here\"]\n", "here"},
+		"a wrong size":      {"max_message_size = -1\n", "max_message_size"},
+		"NULs":              {"name = \"x\"\n\x00\x00\x00\n", "postern.toml"},
+		"much of nothing":   {strings.Repeat("[", 100_000), "postern.toml:1"},
+		"not UTF-8":         {"name = \"\xff\xfe\"\n", "postern.toml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := folder(t)
+			path := filepath.Join(dir, "postern.toml")
+			if err := os.WriteFile(path, []byte(try.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			data := filepath.Join(dir, "data")
+			if out := refuse(t, "--config", path, "--data", data); !strings.Contains(out, try.want) || len(out) > 2000 {
+				t.Errorf("it says\n%s\nwithout %q", out, try.want)
+			}
+			if _, err := os.Stat(data); !errors.Is(err, os.ErrNotExist) {
+				t.Error("a data folder was made")
+			}
+		})
+	}
+	dir := folder(t)
+	if out := refuse(t, "--config", filepath.Join(dir, "none.toml")); !strings.Contains(out, "none.toml") {
+		t.Errorf("a file that is not there: %s", out)
+	}
+}
+
+// TestOneProcess: a data folder opens in one process only; who comes second is
+// told, and the first goes on.
+func TestOneProcess(t *testing.T) {
+	s := serve(t)
+	dir := folder(t)
+	path := filepath.Join(dir, "postern.toml")
+	text := fmt.Sprintf("data = %q\nname = \"localhost\"\nsocket = %q\nlmtp = [%q]\n", s.Data, filepath.Join(dir, "postern.sock"), filepath.Join(dir, "lmtp.sock"))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := refuse(t, "--config", path); !strings.Contains(out, s.Data) && !strings.Contains(out, "another") {
+		t.Errorf("the second says\n%s", out)
+	}
+	healthy(t, s)
+}
+
+// mount gives a file system of its own of so many MiB, as root. Others skip the
+// test, and say so.
+func mount(t *testing.T, mib int) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("NOT TESTED: only root can mount a small file system; run the tests as root")
+	}
+	dir := filepath.Join(folder(t), "disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=700", mib), "tmpfs", dir).CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "permission denied") {
+			t.Skipf("NOT TESTED: this root may not mount: %s", out)
+		}
+		t.Fatalf("mount: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	return dir
+}
+
+// TestReadOnlyDisk: a data folder that cannot be written is refused at the start,
+// with the reason; when it can be written again everything is there.
+func TestReadOnlyDisk(t *testing.T) {
+	long(t)
+	disk := mount(t, 128)
+	data := filepath.Join(disk, "data")
+	s := server.Serve(t, server.Options{Data: data, Accounts: []server.Account{alice}})
+	s.MustDeliver(t, "Subject: kept\r\n\r\nkept\r\n", alice.Name)
+	s.Stop()
+	remount := func(how string) {
+		t.Helper()
+		if out, err := exec.Command("mount", "-o", "remount,"+how, disk).CombinedOutput(); err != nil {
+			t.Fatalf("mount -o remount,%s: %v\n%s", how, err, out)
+		}
+	}
+	remount("ro")
+	for _, folder := range []string{data, filepath.Join(disk, "new")} {
+		out := refuse(t, "--config", filepath.Join(s.Folder, "postern.toml"), "--data", folder)
+		if !strings.Contains(out, "read-only") {
+			t.Errorf("it says\n%s\nwithout the reason", out)
+		}
+	}
+	remount("rw")
+	s.Restart()
+	healthy(t, s)
+}
+
+// TestFullDisk fills the disk under a running server: deliveries and APPEND are
+// refused for the moment, what was acknowledged stays, and when there is room
+// again, after a restart at the latest, mail is taken again.
+func TestFullDisk(t *testing.T) {
+	long(t)
+	disk := mount(t, 96)
+	s := server.Serve(t, server.Options{Data: filepath.Join(disk, "data"), Accounts: []server.Account{alice}})
+	s.MustDeliver(t, "Subject: kept\r\n\r\nkept\r\n", alice.Name)
+	open := s.Login(t, alice)
+	open.MustIMAP("SELECT INBOX")
+
+	filler := filepath.Join(disk, "filler")
+	f, err := os.Create(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 1<<20); ; {
+		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// Some more may fit into files that have their room already.
+	acknowledged := 1
+	refused := ""
+	large := "Subject: more\r\n\r\n" + strings.Repeat("some more text that nobody has sent before, to fill the disk\r\n", 4000)
+	for deadline := time.Now().Add(patience); refused == "" && time.Now().Before(deadline); {
+		for _, reply := range s.Deliver(t, large, alice.Name) {
+			if strings.HasPrefix(reply, "250 ") {
+				acknowledged++
+			} else {
+				refused = reply
+			}
+		}
+	}
+	if !strings.HasPrefix(refused, "4") {
+		t.Errorf("after %d messages LMTP says %q, want 4xx", acknowledged, refused)
+	}
+	open.Write(fmt.Sprintf("a1 APPEND INBOX {%d+}\r\n%s\r\n", len(large), large))
+	said := open.Until("a1 ")
+	if last := said[len(said)-1]; !strings.HasPrefix(last, "a1 NO ") {
+		t.Errorf("APPEND says %s", last)
+	}
+	if !s.Running() {
+		t.Fatalf("the server has ended:\n%s", s.Output())
+	}
+	// Who reads is not harmed.
+	if got, answer := open.IMAP("FETCH 1 (BODY.PEEK[])"); !strings.HasPrefix(answer, "OK") || !strings.Contains(strings.Join(got, "\n"), "Subject: kept") {
+		t.Errorf("FETCH on a full disk: %s %q", answer, got)
+	}
+
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	count := func() int {
+		c := s.Login(t, alice)
+		var n int
+		got := c.MustIMAP("STATUS INBOX (MESSAGES)")
+		if k, _ := fmt.Sscanf(got[0], "* STATUS INBOX (MESSAGES %d)", &n); k != 1 {
+			t.Fatalf("STATUS: %q", got)
+		}
+		return n
+	}
+	s.Restart()
+	if n := count(); n < acknowledged {
+		t.Errorf("%d messages are there, %d were acknowledged", n, acknowledged)
+	}
+	before := count()
+	s.MustDeliver(t, large, alice.Name)
+	if n := count(); n != before+1 {
+		t.Errorf("after one more there are %d messages, want %d", n, before+1)
+	}
+	healthy(t, s)
+}
