@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,7 +12,8 @@ import (
 
 // admit lets a connection in, or tells the client why not and gives nil. When
 // the service is full the oldest connection that has not logged in must go;
-// nobody who has logged in ever does.
+// nobody who has logged in ever does. The same when very many wait for their login
+// at once.
 func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	c := s.newConn(nc, implicit)
 	l := s.limits()
@@ -24,12 +26,11 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	case address.IsValid() && s.perAddress[address] >= l.perAddress:
 		full = mail.Errorf(mail.KindLimit, "Too many connections from your address.")
 	case s.count >= l.connections:
-		if oldest := s.waiting.Front(); oldest != nil {
-			evicted = oldest.Value.(*Conn)
-			s.uncount(evicted)
-		} else {
+		if evicted = s.oldestWaiting(); evicted == nil {
 			full = mail.Errorf(mail.KindLimit, "Too many connections.")
 		}
+	case s.waiting.Len() >= cmp.Or(s.fewest, maxWaiting):
+		evicted = s.oldestWaiting()
 	}
 	if s.conns == nil {
 		s.conns = map[*Conn]struct{}{}
@@ -42,16 +43,41 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	}
 	s.mu.Unlock()
 
-	if evicted != nil {
-		evicted.Log().Info("connection ended: the service is full and it had not logged in", "age", time.Since(evicted.accepted))
-		evicted.End(ErrEvicted)
-	}
+	evicted.evict()
 	if full != nil {
 		s.turnAway(c, full)
 		return nil
 	}
 	go s.serve(c)
 	return c
+}
+
+// oldestWaiting takes the connection that waits longest for its login out of the
+// counts, nil when there is none. The caller holds mu, and evicts it then.
+func (s *Service) oldestWaiting() *Conn {
+	oldest := s.waiting.Front()
+	if oldest == nil {
+		return nil
+	}
+	c := oldest.Value.(*Conn)
+	s.uncount(c)
+	return c
+}
+
+// evict ends a connection to make room. c may be nil.
+func (c *Conn) evict() {
+	if c != nil {
+		c.Log().Info("connection ended: the service is full and it had not logged in", "age", time.Since(c.accepted))
+		c.End(ErrEvicted)
+	}
+}
+
+// evictOldest ends the connection that waits longest for its login.
+func (s *Service) evictOldest() {
+	s.mu.Lock()
+	c := s.oldestWaiting()
+	s.mu.Unlock()
+	c.evict()
 }
 
 // countIn counts c. The caller holds mu.

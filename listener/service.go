@@ -3,6 +3,7 @@ package listener
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -51,6 +53,7 @@ type Service struct {
 	read    atomic.Pointer[limits]
 	config  tlsConfig
 	telling atomic.Int32 // refusals being told
+	fewest  int          // maxWaiting when 0; tests have less
 	buffers sync.Pool    // *[lineBuffer]byte, of Lines
 	outs    sync.Pool    // *[outBuffer]byte
 
@@ -178,7 +181,8 @@ func (s *Service) enter(doors []*door) {
 }
 
 // accept takes connections until the door is closed. Errors such as "too many
-// open files" pass; it waits 5 ms to 1 s and goes on.
+// open files" pass; it waits 5 ms to 1 s and goes on. Who has not logged in makes
+// room for files, the oldest first.
 func (s *Service) accept(d *door) {
 	defer close(d.left)
 	var pause time.Duration
@@ -195,6 +199,9 @@ func (s *Service) accept(d *door) {
 		default:
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			s.evictOldest()
+		}
 		s.logger().Error("accept failed", "address", d.row.String(), "error", err, "pause", pause)
 		select {
 		case <-d.closing:

@@ -193,6 +193,31 @@ func TestThousandSilentConnections(t *testing.T) {
 	}
 }
 
+// TestManyWaiting: without a bound on connections those that have not logged in are
+// bounded nevertheless, and users are not among them.
+func TestManyWaiting(t *testing.T) {
+	s, addr := start(t, options{values: values(t)})
+	s.fewest = 3
+	alice := dial(t, addr)
+	alice.want("hello")
+	alice.ask("login", "login")
+	var silent []*peer
+	for range 3 {
+		p := dial(t, addr)
+		p.want("hello")
+		silent = append(silent, p)
+	}
+	last := dial(t, addr)
+	last.want("hello")
+	silent[0].want("bye " + ErrEvicted.Text)
+	silent[0].wantEnd()
+	silent[1].ask("still", "still")
+	alice.ask("still", "still")
+	if n := len(s.Conns()); n > 5 {
+		t.Error(n)
+	}
+}
+
 func TestFullOfUsers(t *testing.T) {
 	v := settings.MaxConnections.With(values(t), 2)
 	s, addr := start(t, options{values: v})
@@ -484,6 +509,17 @@ func TestAcceptGoesOnAfterErrors(t *testing.T) {
 	s.enter([]*door{d})
 	s.binding.Unlock()
 	dial(t, addrPort(l.Addr())).want("hello")
+	// When files are used up, who has not logged in makes room.
+	alice := dial(t, addrPort(l.Addr()))
+	alice.want("hello")
+	alice.ask("login", "login")
+	silent := dial(t, addrPort(l.Addr()))
+	silent.want("hello")
+	f.left.Store(3)
+	dial(t, addrPort(l.Addr())).want("hello") // the Accept that waits for it goes on
+	dial(t, addrPort(l.Addr())).want("hello")
+	silent.want("bye " + ErrEvicted.Text)
+	alice.ask("still", "still")
 }
 
 func TestAttend(t *testing.T) {

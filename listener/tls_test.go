@@ -164,11 +164,23 @@ func TestCertificateChoice(t *testing.T) {
 			t.Error(sni, err)
 		}
 	}
+	// A name that is too long is no name, and none that is unknown is kept.
+	st, err := handshake(t, addr, &tls.Config{InsecureSkipVerify: true, ServerName: strings.Repeat("x", 300) + ".test"})
+	if err != nil || st.PeerCertificates[0].DNSNames[0] != "*.wild.test" {
+		t.Error(err)
+	}
+	known := certs.current.Load()
+	if known.find(strings.Repeat("x", 245)+".wild.test") == nil || known.find(strings.Repeat("x", 246)+".wild.test") != nil {
+		t.Error("the bound of a name is not 255 bytes")
+	}
+	if got := strings.Join(certs.Names(), " "); got != "*.wild.test a.test b.test old.test" {
+		t.Error(got)
+	}
 	// Swapped while it serves.
 	if err := certs.Set(pair(t, time.Hour, "new.test")); err != nil {
 		t.Fatal(err)
 	}
-	st, err := handshake(t, addr, &tls.Config{InsecureSkipVerify: true, ServerName: "a.test"})
+	st, err = handshake(t, addr, &tls.Config{InsecureSkipVerify: true, ServerName: "a.test"})
 	if err != nil || st.PeerCertificates[0].DNSNames[0] != "new.test" {
 		t.Error(err)
 	}
