@@ -63,18 +63,24 @@ func (a *Account) change(ctx context.Context, compute func(c *change) error) (ma
 // nil when there was nothing to change and everything before is durable.
 func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c *change, wait func() error, err error) {
 	a.mu.Lock()
+	// Whoever panics in here ends with its session, and the account goes on.
+	held := true
+	defer func() {
+		if held {
+			a.mu.Unlock()
+		}
+	}()
 	for try := 0; ; try++ {
 		if a.removed {
-			a.mu.Unlock()
 			return nil, nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
 		}
 		c = &change{a: a, seq: a.head.ModSeq + 1, now: a.store.opt.Clock().Round(0).UTC(), account: a.head, subscriptions: a.subscriptions}
 		if err := compute(c); err != nil {
-			a.mu.Unlock()
 			return nil, nil, err
 		}
 		if !c.finish() {
 			// What made this a change of nothing may itself be on its way to disk.
+			held = false
 			return nil, nil, a.settle()
 		}
 		durable, err := a.store.engine.Commit(context.WithoutCancel(ctx), &c.batch)
@@ -84,16 +90,16 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 					continue
 				}
 			}
-			a.mu.Unlock()
 			return nil, nil, err
 		}
-		p := &pending{done: make(chan struct{})}
-		a.last = p
 		t := c.apply()
-		a.mu.Unlock()
+		p := &pending{done: make(chan struct{}), err: errUnfinished}
+		a.last = p
 		return c, func() error {
-			p.err = durable()
-			close(p.done)
+			func() {
+				defer close(p.done)
+				p.err = durable()
+			}()
 			if p.err == nil {
 				c.publish(t)
 			}
@@ -101,6 +107,10 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 		}, nil
 	}
 }
+
+// errUnfinished is what others hear of a change whose session broke down while it
+// waited for the disk.
+var errUnfinished = mail.Errorf(mail.KindServerBug, "A change before this one may be lost.")
 
 // use gives the change's copy of a mailbox.
 func (c *change) use(b *box) *boxChange {
