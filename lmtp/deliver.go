@@ -3,6 +3,7 @@ package lmtp
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -105,7 +106,14 @@ func deliver(ctx context.Context, todo []*delivery, arrival store.Arrival) {
 	workers.Wait()
 }
 
+// deliver never panics: the message has other recipients, who are served by other
+// goroutines, and the client must hear that this one did not get it.
 func (d *delivery) deliver(ctx context.Context, arrival store.Arrival) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.err = mail.Wrap(mail.KindServerBug, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
 	_, d.err = d.account.Append(ctx, d.mailbox, arrival)
 	if d.mailbox != store.Inbox && d.err != nil && mail.KindOf(d.err) == mail.KindNotFound {
 		// The mailbox was deleted since RCPT.

@@ -63,14 +63,18 @@ func (p *people) ScramKeys(context.Context, string, directory.Hash) (*directory.
 	return nil, directory.ScramKeys{}, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
-// broken is an engine that refuses the changes of one account.
+// broken is an engine that refuses the changes of one account, or panics at them.
 type broken struct {
 	store.Engine
 	account atomic.Uint64
+	panics  atomic.Bool
 }
 
 func (b *broken) Commit(ctx context.Context, batch *store.Batch) (func() error, error) {
 	if id := b.account.Load(); id != 0 && id == uint64(batch.Account.ID) {
+		if b.panics.Load() {
+			panic("on demand")
+		}
 		return nil, mail.Errorf(mail.KindUnavailable, "The disk is full.")
 	}
 	return b.Engine.Commit(ctx, batch)
