@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -190,6 +191,43 @@ func TestScramIsSlowed(t *testing.T) {
 		}
 		if len(a.throttle.busy) != 0 {
 			t.Errorf("attempts are still counted: %v", a.throttle.busy)
+		}
+	})
+}
+
+// What is cancelled, or no base64, is recorded once and a failure of the network; no
+// account is slowed by it.
+func TestAbortCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, attempts := setup(Limits{NetworkFailures: 2})
+		for range 4 {
+			x, err := a.Begin(t.Context(), clear("192.0.2.1:1"), "SCRAM-SHA-256")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err = x.Next(t.Context(), []byte("n,,n=anna@example.org,r=abcdefgh")); err != nil {
+				t.Fatal(err)
+			}
+			x.Abort(t.Context(), errors.New("cancelled"))
+			x.Abort(t.Context(), errors.New("again"))
+			_, id, err := x.Next(t.Context(), []byte("c=biws"))
+			if wantKind(t, "after the end", err, mail.KindAuthenticationFailed); id != nil {
+				t.Error("an identity")
+			}
+		}
+		if p.checks != 4 || len(*attempts) != 4 {
+			t.Errorf("%d checks, %d records", p.checks, len(*attempts))
+		}
+		for _, attempt := range *attempts {
+			if attempt.Name != "anna@example.org" || mail.KindOf(attempt.Err) != mail.KindAuthenticationFailed || !strings.Contains(attempt.Err.Error(), "cancelled") {
+				t.Errorf("%+v", attempt)
+			}
+		}
+		if w := waits(t, a, "192.0.2.1:1", "none", "wrong"); w != 500*time.Millisecond {
+			t.Errorf("the network waited %v", w)
+		}
+		if w := waits(t, a, "198.51.100.1:1", "anna@example.org", "wrong"); w != 0 {
+			t.Errorf("the account waited %v", w)
 		}
 	})
 }

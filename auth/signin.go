@@ -100,6 +100,20 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	return nil, s.identity, nil
 }
 
+// Abort ends an exchange whose client cancelled it, or sent what is not base64 or
+// too long. It is recorded, and counted as a failure of the client's network: no
+// account was guessed at. cause is for the log and holds nothing that the client
+// sent. After the end it does nothing.
+func (x *Exchange) Abort(ctx context.Context, cause error) {
+	if x.over {
+		return
+	}
+	x.over = true
+	s := x.signIn
+	s.a.throttle.failed("", s.conn.network())
+	s.a.decided(ctx, s.conn, s.mechanism, s.said, s.a.now(), &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: cause})
+}
+
 func (x *Exchange) step(ctx context.Context, response []byte) ([]byte, bool, error) {
 	if s := x.signIn; s.proofDue {
 		// The response may hold a guess: here a challenge-response attempt waits
