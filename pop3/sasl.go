@@ -35,6 +35,7 @@ func (x *session) auth(ctx context.Context, args string) {
 			initial = ""
 		}
 		if response, err = decode(initial); err != nil {
+			exchange.Abort(ctx, err)
 			x.failedLogin(err)
 			return
 		}
@@ -53,13 +54,16 @@ func (x *session) auth(ctx context.Context, args string) {
 			return
 		}
 		if err == nil && string(line) == "*" {
-			x.failedLogin(mail.Errorf(mail.KindAuthenticationFailed, "The authentication was cancelled."))
+			err = mail.Errorf(mail.KindAuthenticationFailed, "The authentication was cancelled.")
+			exchange.Abort(ctx, err)
+			x.failedLogin(err)
 			return
 		}
 		if err == nil {
 			response, err = decode(string(line))
 		}
 		if err != nil {
+			exchange.Abort(ctx, err)
 			x.failedLogin(err)
 			return
 		}
