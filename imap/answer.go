@@ -86,6 +86,15 @@ func (s *session) fault() {
 	}
 }
 
+// failedLogin counts a login that failed; whoever fails too often is guessing.
+func (s *session) failedLogin(err error) {
+	if s.logins++; s.logins >= maxLogins && !s.over {
+		s.conn.Log().Warn("too many failed logins; the connection is closed", "last", mail.KindOf(err).String())
+		s.enc.Status(wire.BYE, "", "Too many failed logins.")
+		s.over = true
+	}
+}
+
 // report writes to the log what is not the client's affair.
 func (s *session) report(r *request, kind mail.Kind, err error) {
 	switch kind {

@@ -20,6 +20,7 @@ type command struct {
 	// holds: it uses message sequence numbers, so no EXPUNGE may be sent before its
 	// tagged answer (RFC 3501, 7.4.1). Never for the UID form.
 	holds bool
+	login bool // it is a way to log in
 	// run reads all arguments, checks the decoder's Err, and only then acts. It
 	// writes untagged responses; the session writes the tagged one.
 	run func(s *session, r *request) error
@@ -49,8 +50,8 @@ var table = []command{
 	{name: "ID", states: anyState, run: (*session).id},
 
 	{name: "STARTTLS", states: notAuthenticated, run: (*session).startTLS},
-	{name: "AUTHENTICATE", states: notAuthenticated, run: (*session).authenticate},
-	{name: "LOGIN", states: notAuthenticated, run: (*session).login},
+	{name: "AUTHENTICATE", states: notAuthenticated, login: true, run: (*session).authenticate},
+	{name: "LOGIN", states: notAuthenticated, login: true, run: (*session).login},
 
 	{name: "ENABLE", states: loggedIn, run: (*session).enable},
 	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},

@@ -84,7 +84,7 @@ func (s *session) authenticate(r *request) error {
 	}
 	d.End()
 	if err := d.Err(); err != nil {
-		return err
+		return s.aborted(x, err)
 	}
 	for {
 		ctx, done := s.conn.Attend(s.ctx)
@@ -101,12 +101,21 @@ func (s *session) authenticate(r *request) error {
 		var cancelled bool
 		response, cancelled = d.SASLLine()
 		if err := d.Err(); err != nil {
-			return err
+			return s.aborted(x, err)
 		}
 		if cancelled {
-			return &wire.SyntaxError{Text: "The authentication is cancelled."}
+			return s.aborted(x, &wire.SyntaxError{Text: "The authentication is cancelled."})
 		}
 	}
+}
+
+// aborted ends an exchange because of what the client sent, which is err's fault. A
+// connection that is gone is nobody's.
+func (s *session) aborted(x *auth.Exchange, err error) error {
+	if !s.dec.Fatal() {
+		x.Abort(s.ctx, err)
+	}
+	return err
 }
 
 // loggedIn opens the account of who has proved to be id.

@@ -14,6 +14,9 @@ import (
 // then whoever speaks there is no IMAP client.
 const maxFaults = 10
 
+// maxLogins is how many logins may fail on one connection.
+const maxLogins = 10
+
 // session is one client's conversation. Only its goroutine touches it; during IDLE
 // that is the one that sends updates (see idle.go).
 type session struct {
@@ -41,6 +44,7 @@ type session struct {
 	tag     []byte // of the command under way; the decoder's
 	first   bool   // no command came yet
 	faults  int    // BADs in a row
+	logins  int    // that failed; a new TLS session does not make them undone
 	over    bool   // no further command is read
 	idling  bool   // another goroutine writes
 	client  string // what ID called the client; forgotten by STARTTLS
@@ -147,6 +151,9 @@ func (s *session) next() bool {
 			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
 		}
 		s.answer(r, err)
+		if err != nil && row != nil && row.login {
+			s.failedLogin(err)
+		}
 		if s.deleted {
 			s.leave(errMailboxDeleted)
 		}
