@@ -211,6 +211,10 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if err := c.Directory.Create(ctx, e, string(c.Secret("Password"))); err != nil {
 			return errors.Join(err, c.Mail.RemoveAccount(context.WithoutCancel(ctx), account))
 		}
+		// The directory has added what it knows: when the password was set.
+		if made, err := c.Directory.Lookup(ctx, name); err == nil {
+			e = *made
+		}
 		c.Add(mailboxObject(e, Usage{QuotaBytes: quota, QuotaMessages: messages}))
 		return nil
 	}, nil
