@@ -124,6 +124,7 @@ func TestLiterals(t *testing.T) {
 // TestHugeChunk: a chunk that no message may have is refused, or the time that it
 // takes is up; either way the client is told (RFC 5321, 3.8).
 func TestHugeChunk(t *testing.T) {
+	t.Parallel()
 	s := serve(t)
 	l := lmtp(t, s)
 	l.Send("MAIL FROM:<a@test.example>", "RCPT TO:<"+alice.Name+">", "BDAT 99999999999 LAST")
