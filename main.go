@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -172,5 +173,15 @@ func logger(w io.Writer, level slog.Level) *slog.Logger {
 			return a
 		}
 	}
-	return slog.New(slog.NewTextHandler(w, opt))
+	return slog.New(slog.NewTextHandler(printable{w}, opt))
+}
+
+// printable escapes the one control character that slog's text has as it is.
+type printable struct{ w io.Writer }
+
+func (p printable) Write(record []byte) (int, error) {
+	if _, err := p.w.Write(bytes.ReplaceAll(record, []byte{0x7f}, []byte(`\x7f`))); err != nil {
+		return 0, err
+	}
+	return len(record), nil
 }
