@@ -236,7 +236,7 @@ func TestLargeSummaries(t *testing.T) {
 
 // TestPipelined sends commands while others are at work.
 func TestPipelined(t *testing.T) {
-	ts := newServer(t, slowEngine{engines["memory"](t)})
+	ts := newServer(t, slowEngine{engines["memory"](t), 10 * time.Millisecond})
 	ts.deliver(t, ts.note(1), ts.note(2), ts.note(3))
 	ts.listen(t)
 	for _, mode := range []string{"", "ssl"} {

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -9,10 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/memory"
 	"github.com/postern-mail/postern/test/imapview"
 )
 
@@ -202,7 +205,7 @@ func TestSearchAgainstNaive(t *testing.T) {
 // TestSearchEndsWithClient shows that a search does not go on for a client that is
 // gone.
 func TestSearchEndsWithClient(t *testing.T) {
-	ts := newServer(t, slowEngine{engines["memory"](t)})
+	ts := newServer(t, slowEngine{engines["memory"](t), 10 * time.Millisecond})
 	var arrivals []store.Arrival
 	for i := range 2000 {
 		arrivals = append(arrivals, ts.note(i))
@@ -230,15 +233,52 @@ func TestSearchEndsWithClient(t *testing.T) {
 	}
 }
 
+// TestSearchTime: a search that takes too long is ended, and the session goes on.
+func TestSearchTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ts := newServer(t, slowEngine{memory.New(), time.Second})
+		var arrivals []store.Arrival
+		for i := range 300 {
+			arrivals = append(arrivals, ts.note(i))
+		}
+		ts.deliver(t, arrivals...)
+		conn, done := ts.pipe()
+		r := bufio.NewReader(conn)
+		line(t, r)
+		began := time.Now()
+		for _, c := range []struct{ command, answer string }{
+			{"a1 LOGIN alice secret", "a1 OK "}, {"a2 SELECT INBOX", "a2 OK "},
+			{"a3 SEARCH BODY nothing", "a3 NO [LIMIT] The search takes too long"}, {"a4 NOOP", "a4 OK "}, {"a5 LOGOUT", "a5 OK "},
+		} {
+			say(t, conn, c.command+"\r\n")
+			for {
+				if got := line(t, r); strings.HasPrefix(got, c.answer) {
+					break
+				} else if !strings.HasPrefix(got, "* ") {
+					t.Fatalf("%s: %q", c.command, got)
+				}
+			}
+		}
+		if took := time.Since(began); took < maxSearchTime || took > maxSearchTime+10*time.Second {
+			t.Errorf("ended after %v", took)
+		}
+		conn.Close()
+		<-done
+	})
+}
+
 // slowEngine takes its time for every text.
-type slowEngine struct{ store.Engine }
+type slowEngine struct {
+	store.Engine
+	pause time.Duration
+}
 
 func (e slowEngine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(int, []byte) error) error {
 	return e.Engine.Texts(ctx, id, ids, func(i int, text []byte) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(e.pause):
 		}
 		return each(i, text)
 	})
