@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -264,12 +265,42 @@ func TestNames(t *testing.T) {
 				t.Errorf("%q: %q %v", in, got, err)
 			}
 		}
+		deep := strings.Repeat("a/", 49) + "a"
+		for _, c := range []struct {
+			name string
+			ok   bool
+		}{
+			{deep, true}, {deep + "/a", false},
+			{strings.Repeat("x", 1000), true}, {strings.Repeat("x", 1001), false},
+			{strings.Repeat("a\u0344", 250), true}, {strings.Repeat("a\u0344", 251), false}, // NFC makes it longer
+			{"a/../b", true}, {"../../etc/passwd", true}, {"C:\\x", true}, // keys, never paths
+			{"a\x7f", false}, {"a\r", false}, {"a\n", false}, {"a\u0085", false}, {"a\u2028", false}, {"\u200fa", false},
+			{"a\u2066b", false}, {"\u061c", false}, {"a/ b", false}, {"a /b", false}, {"\u00a0a", false}, {"#user/x", false},
+		} {
+			got, err := store.CleanName(c.name)
+			if (err == nil) != c.ok {
+				t.Errorf("%.40q: %v", c.name, err)
+			}
+			if err == nil {
+				if again, err := store.CleanName(got); again != got || err != nil {
+					t.Errorf("%.40q is not clean: %v", got, err)
+				}
+			}
+		}
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
+		// What a new name makes of the mailboxes below is checked too.
+		_, err := a.CreateMailbox(ctx, "long/"+strings.Repeat("x", 990), "")
+		must(err)
+		kind(t, a.RenameMailbox(ctx, "long", "longer-than-it-was"), mail.KindCannot)
+		_, err = a.CreateMailbox(ctx, "deep/"+strings.Repeat("a/", 48)+"a", "")
+		must(err)
+		kind(t, a.RenameMailbox(ctx, "deep", "deep/er"), mail.KindCannot)
+		kind(t, a.RenameMailbox(ctx, "deep", "more/deep"), mail.KindCannot)
 		first, err := a.CreateMailbox(ctx, "a/b/c", "")
 		must(err)
 		_, err = a.CreateMailbox(ctx, "a/b/c", "")
