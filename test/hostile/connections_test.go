@@ -67,7 +67,7 @@ func TestSilence(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	bounded(t, s, 160, func() {
+	bounded(t, s, 128, func() {
 		var all []net.Conn
 		for _, addr := range []string{s.IMAP, s.POP3, s.IMAPS, s.POP3S} {
 			n := 1000

@@ -51,13 +51,8 @@ func healthy(t *testing.T, s *server.Server) {
 	}
 }
 
-// memory gives what the process has in memory now, in MiB.
-func memory(t *testing.T, s *server.Server) int { return status(t, s, "VmRSS:") }
-
-// peak gives the most that it ever had, in MiB.
-func peak(t *testing.T, s *server.Server) int { return status(t, s, "VmHWM:") }
-
-func status(t *testing.T, s *server.Server, row string) int {
+// peak gives the most memory that the process ever had, in MiB.
+func peak(t *testing.T, s *server.Server) int {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", s.PID()))
 	if err != nil {
@@ -65,7 +60,7 @@ func status(t *testing.T, s *server.Server, row string) int {
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == row {
+		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "VmHWM:" {
 			kib, err := strconv.Atoi(fields[1])
 			if err != nil {
 				t.Fatal(err)
@@ -73,7 +68,7 @@ func status(t *testing.T, s *server.Server, row string) int {
 			return kib >> 10
 		}
 	}
-	t.Fatalf("the process's status has no %s", row)
+	t.Fatal("the process's status has no VmHWM")
 	return 0
 }
 
@@ -83,7 +78,9 @@ func bounded(t *testing.T, s *server.Server, limit int, work func()) {
 	t.Helper()
 	before := peak(t, s)
 	work()
-	if after := peak(t, s); after > before+limit {
+	after := peak(t, s)
+	t.Logf("the server's memory: %d MiB before, at most %d", before, after)
+	if after > before+limit {
 		t.Errorf("the server's memory grew from %d to %d MiB, more than by %d", before, after, limit)
 	}
 }

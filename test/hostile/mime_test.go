@@ -50,7 +50,7 @@ func TestOddMIME(t *testing.T) {
 	c := s.Login(t, alice)
 	c.MustIMAP("SELECT INBOX")
 	count := 1
-	bounded(t, s, 512, func() {
+	bounded(t, s, 384, func() {
 		for name, text := range odd() {
 			s.MustDeliver(t, text, alice.Name)
 			c.Append("INBOX", "", text)

@@ -64,6 +64,31 @@ func TestInjection(t *testing.T) {
 		})
 	}
 
+	// The same where a buffer may end exactly behind the command.
+	for _, boundary := range []int{128, 256, 512, 1024, 4096, 8192} {
+		c := imap(t, s, nil)
+		tail := "s1 STARTTLS\r\n"
+		room := boundary - len(tail)
+		var before strings.Builder
+		for room-before.Len() > 200 {
+			before.WriteString("p1 NOOP\r\n")
+		}
+		before.WriteString(strings.Repeat("p", room-before.Len()-len(" NOOP\r\n")) + " NOOP\r\n")
+		c.Write(before.String() + tail + "i1 NOOP\r\n")
+		for _, line := range c.Ended() {
+			if strings.HasPrefix(line, "i1") {
+				t.Errorf("STARTTLS at %d bytes, a command behind it: %.80q", boundary, line)
+			}
+		}
+	}
+	p := pop(t, s, nil)
+	p.Write(strings.Repeat("UTF8\r\n", 19) + "LANG *\r\nSTLS\r\nCAPA\r\n")
+	for _, line := range p.Ended() {
+		if line == "." || strings.HasPrefix(line, "+OK Capability") {
+			t.Errorf("STLS at 128 bytes, a command behind it: %q", line)
+		}
+	}
+
 	// Only once, and not under TLS.
 	c := imap(t, s, nil)
 	c.Send("s1 STARTTLS")
@@ -76,7 +101,7 @@ func TestInjection(t *testing.T) {
 		t.Errorf("STARTTLS twice: %s", answer)
 	}
 	// USER from before the handshake is forgotten.
-	p := pop(t, s, nil)
+	p = pop(t, s, nil)
 	p.Send("USER " + alice.Name)
 	p.Want("+OK")
 	p.Send("STLS")
