@@ -64,11 +64,11 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, mail.Errorf(mail.KindUnavailable, "The data folder cannot be made: %v", err)
 	}
 	s = &Server{config: config, options: options, log: log}
-	defer func() {
+	defer func(opened *Server) {
 		if err != nil {
-			s.Close()
+			opened.Close()
 		}
-	}()
+	}(s)
 	if err := s.openMailbox(ctx); err != nil {
 		return nil, err
 	}
