@@ -191,18 +191,29 @@ func prepare(t testing.TB, config role.Config, o Options) {
 	}
 }
 
-// FreeAddress gives an address on loopback where nothing listens. Its port is
-// below those that the system hands out to clients, so it stays free.
+// FreeAddress gives an address on loopback where nothing listens, and that no other
+// test of whatever process gets before this one ends. Its port is below those that
+// the system hands out to clients.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("postern-test-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for range 1000 {
-		addr := "127.0.0.1:" + strconv.Itoa(20000+rand.IntN(12000))
-		l, err := net.Listen("tcp4", addr)
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		lock, err := os.OpenFile(filepath.Join(dir, port), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 		if err != nil {
-			continue
+			t.Fatal(err)
 		}
-		l.Close()
-		return addr
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			if l, err := net.Listen("tcp4", "127.0.0.1:"+port); err == nil {
+				l.Close()
+				t.Cleanup(func() { lock.Close() }) // after the server has ended: cleanups run backwards
+				return "127.0.0.1:" + port
+			}
+		}
+		lock.Close()
 	}
 	t.Fatal("no free port on loopback")
 	return ""
