@@ -130,10 +130,16 @@ func (x *session) bdat(ctx context.Context, args string) {
 	}
 }
 
-// skip reads n bytes that are not kept. false: the connection is gone.
+// skip reads n bytes that are not kept. false: the connection is gone, or ends
+// because nobody should have to wait for so many.
 func (x *session) skip(n uint64) bool {
 	if n == 0 {
 		return true
+	}
+	if n > 2*uint64(x.Store.MaxMessage()) {
+		x.reply(552, "5.3.4", "That is far too big; the connection is closed")
+		x.over = true
+		return false
 	}
 	x.conn.Phase(listener.Literal)
 	p := make([]byte, skipBuffer)
