@@ -111,9 +111,9 @@ func TestSilence(t *testing.T) {
 func TestSlowMessage(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	append := s.Login(t, alice)
-	append.Write("a1 APPEND INBOX {100000}\r\n")
-	append.Want("+")
+	literal := s.Login(t, alice)
+	literal.Write("a1 APPEND INBOX {100000}\r\n")
+	literal.Want("+")
 	data := lmtp(t, s)
 	data.Send("MAIL FROM:<a@test.example>", "RCPT TO:<"+alice.Name+">", "DATA")
 	data.Want("250")
@@ -124,7 +124,7 @@ func TestSlowMessage(t *testing.T) {
 	chunk.Want("250")
 	chunk.Want("250")
 	var wg sync.WaitGroup
-	for name, c := range map[string]*server.Talk{"APPEND": append, "DATA": data, "BDAT": chunk} {
+	for name, c := range map[string]*server.Talk{"APPEND": literal, "DATA": data, "BDAT": chunk} {
 		wg.Go(func() {
 			if took, err := drip(c.Conn, "slow "); err != nil {
 				t.Errorf("%s: %v", name, err)
