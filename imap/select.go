@@ -129,7 +129,8 @@ func (s *session) writeSelected() {
 	e, view, record := s.enc, s.mailbox.View(), s.mailbox.Record()
 	s.writeFlagTable()
 	e.Count(uint64(view.Len()), "EXISTS")
-	e.Count(uint64(s.mailbox.RecentCount()), "RECENT")
+	s.recent = s.mailbox.RecentCount()
+	e.Count(uint64(s.recent), "RECENT")
 	if record.Unseen > 0 {
 		if seq := firstUnseen(view); seq > 0 {
 			e.Untagged().Const("OK [UNSEEN ").Number(uint64(seq)).Const("] First unseen.").CRLF()

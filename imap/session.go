@@ -32,6 +32,7 @@ type session struct {
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
 	mailbox *store.Mailbox // nil unless selected
 	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
+	recent  int            // the number that the last RECENT told
 
 	// Enabled by the client, for the rest of the session.
 	condstore bool            // RFC 7162, 3.1

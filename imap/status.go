@@ -41,8 +41,12 @@ var statusItems = []statusItem{
 	}},
 }
 
-// recentOf counts the messages that are \Recent for who selects the mailbox next.
+// recentOf counts the messages that are \Recent for this session, if it has the
+// mailbox selected, or else for who selects it next.
 func (s *session) recentOf(record *store.MailboxRecord) (uint64, error) {
+	if s.mailbox != nil && s.mailbox.Record().ID == record.ID {
+		return uint64(s.mailbox.RecentCount()), nil
+	}
 	if record.Messages == 0 || record.RecentFrom >= record.UIDNext {
 		return 0, nil
 	}

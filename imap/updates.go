@@ -35,8 +35,12 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 	if c.Exists {
 		s.enc.Count(uint64(view.Len()), "EXISTS")
 	}
-	if c.Exists || c.Recent {
-		s.enc.Count(uint64(s.mailbox.RecentCount()), "RECENT")
+	if c.Exists || len(c.Expunged) > 0 {
+		// EXPUNGE does not say whether a message that was \Recent is gone.
+		if n := s.mailbox.RecentCount(); c.Exists || n != s.recent {
+			s.recent = n
+			s.enc.Count(uint64(n), "RECENT")
+		}
 	}
 	if c.Keywords {
 		s.writeFlagTable()

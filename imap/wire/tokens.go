@@ -88,9 +88,14 @@ func (d *Decoder) run(c class, what string) []byte {
 
 // Tag consumes a tag: 1*<any ASTRING-CHAR except "+">. It is valid until Next. The
 // tag of a command whose first line is too long is given too, beside the fault, so
-// that the client finds its answer.
+// that the client finds its answer. Of what only begins as a tag does none is
+// given: half of it would be the answer to another command.
 func (d *Decoder) Tag() []byte {
 	tag := d.run(inTag, "expected a tag")
+	if tag != nil && d.Peek() != ' ' && !d.AtEnd() {
+		d.Bad("expected a tag")
+		tag = nil
+	}
 	if tag == nil && !d.loaded && !d.fatal {
 		tag = d.tagOfLongLine()
 	}

@@ -167,13 +167,17 @@ func (d *Decoder) Use() string {
 }
 
 // DateTime consumes a date-time, such as "17-Jul-1996 02:44:25 -0700" in quotes;
-// its day may be written with a space before one digit. The zone is kept.
+// its day may be written with a space before one digit, and, as some clients do,
+// with one digit alone. The zone is kept.
 func (d *Decoder) DateTime() time.Time {
 	if d.Peek() != '"' {
 		d.Bad("expected a quoted date and time")
 		return time.Time{}
 	}
 	b := d.quoted()
+	if len(b) == 25 {
+		b = append([]byte{'0'}, b...)
+	}
 	t, ok := parseDateTime(b)
 	if !ok {
 		d.Bad("expected a date and time such as \"17-Jul-1996 02:44:25 -0700\"")
