@@ -74,8 +74,9 @@ func run(ctx context.Context, dir string, rounds int, scale float64, only string
 			err = fmt.Errorf("%s", string(f))
 		}
 	}()
-	peers = append(peers, startPostern(ctx, dir, accounts))
-	peers = append(peers, startDovecot(ctx, dir, accounts))
+	started := func(p *peer) { peers = append(peers, p) }
+	startPostern(ctx, dir, accounts, started)
+	startDovecot(ctx, dir, accounts, started)
 	for _, p := range peers {
 		warm(p)
 	}

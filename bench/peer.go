@@ -62,8 +62,9 @@ func waitFor(addr string) {
 	fail("%s does not accept", addr)
 }
 
-// startPostern builds and starts Postern with accounts.
-func startPostern(ctx context.Context, dir string, accounts int) *peer {
+// startPostern builds and starts Postern with accounts. started is told as soon as
+// there is a process to stop.
+func startPostern(ctx context.Context, dir string, accounts int, started func(*peer)) {
 	binary := filepath.Join(dir, "postern")
 	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
 	if err != nil {
@@ -79,6 +80,7 @@ func startPostern(ctx context.Context, dir string, accounts int) *peer {
 	p.cmd = exec.CommandContext(ctx, binary, "serve", "--config", config, "--ready-file", filepath.Join(dir, "ready.json"))
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	check(p.cmd.Start())
+	started(p)
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if text, err := os.ReadFile(filepath.Join(dir, "ready.json")); err == nil && json.Valid(text) {
 			break
@@ -101,7 +103,6 @@ func startPostern(ctx context.Context, dir string, accounts int) *peer {
 	waitFor(p.imap)
 	waitFor(p.pop3)
 	waitFor(p.lmtp)
-	return p
 }
 
 // dovecotConfig is Dovecot as a good administrator tunes it: login processes in
@@ -179,8 +180,8 @@ service lmtp {
 }
 `))
 
-// startDovecot starts Debian's Dovecot with accounts.
-func startDovecot(ctx context.Context, dir string, accounts int) *peer {
+// startDovecot starts Debian's Dovecot with accounts, like startPostern.
+func startDovecot(ctx context.Context, dir string, accounts int, started func(*peer)) {
 	dir = filepath.Join(dir, "dovecot")
 	vmail, err := user.Lookup("mail")
 	check(err)
@@ -209,8 +210,8 @@ func startDovecot(ctx context.Context, dir string, accounts int) *peer {
 	p.cmd = exec.CommandContext(ctx, "/usr/sbin/dovecot", "-F", "-c", config)
 	p.cmd.Stderr = os.Stderr
 	check(p.cmd.Start())
+	started(p)
 	waitFor(p.imap)
 	waitFor(p.pop3)
 	waitFor(p.lmtp)
-	return p
 }

@@ -71,27 +71,30 @@ func (m *Mailbox) StoreFlags(ctx context.Context, uids mail.NumSet, fc FlagChang
 // Expunge removes those of uids, or of all messages when it is nil, that have
 // \Deleted, and says which.
 func (m *Mailbox) Expunge(ctx context.Context, uids *mail.NumSet) (mail.NumSet, mail.ModSeq, error) {
-	return m.removeIf(ctx, func() mail.NumSet {
-		if uids != nil {
-			return *uids
-		}
-		return mail.NumSet{{First: 1, Last: mail.MaxNum}}
-	}(), func(msg *Message) bool { return msg.Flags.Has(mail.Deleted) })
+	among := mail.NumSet{{First: 1, Last: mail.MaxNum}}
+	if uids != nil {
+		among = *uids
+	}
+	return m.removeIf(ctx, among, func(bc *boxChange, msg *Message) (doomed, more bool) {
+		// The count says when there are none left: CLOSE of a large mailbox is cheap.
+		return msg.Flags.Has(mail.Deleted), bc.record.Deleted > 0
+	})
 }
 
 // Remove removes the messages among uids whatever their flags, all or none.
 func (m *Mailbox) Remove(ctx context.Context, uids mail.NumSet) (mail.NumSet, mail.ModSeq, error) {
-	return m.removeIf(ctx, uids, func(*Message) bool { return true })
+	return m.removeIf(ctx, uids, func(*boxChange, *Message) (doomed, more bool) { return true, true })
 }
 
-func (m *Mailbox) removeIf(ctx context.Context, uids mail.NumSet, doomed func(*Message) bool) (mail.NumSet, mail.ModSeq, error) {
+func (m *Mailbox) removeIf(ctx context.Context, uids mail.NumSet, test func(*boxChange, *Message) (doomed, more bool)) (mail.NumSet, mail.ModSeq, error) {
 	var out mail.NumSet
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
 		m.box.index.EachUID(uids, func(_ uint32, msg *Message) bool {
-			if doomed(msg) {
+			doomed, more := test(bc, msg)
+			if doomed {
 				c.expunge(bc, msg)
 			}
-			return true
+			return more
 		})
 		out = bc.removed
 		return nil
