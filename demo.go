@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -31,53 +32,75 @@ var demoAccounts = []struct{ address, name string }{
 	{"bob@demo.example", "Bob Demo"},
 }
 
-func (c demoCommand) Run(s *streams) (err error) {
+func (c demoCommand) Run(s *streams) error {
 	dir, err := os.MkdirTemp("", "postern-demo-")
 	if err != nil {
 		return fmt.Errorf("a temporary folder is needed: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	level := slog.LevelWarn
+	var d *demonstration
+	// Somebody else may take a port between our look and our use of it.
+	for try := 0; ; try++ {
+		d, err = c.start(s, filepath.Join(dir, fmt.Sprint(try)))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errPortTaken) || try == 10 {
+			return err
+		}
+	}
+	defer d.server.Close()
+	if c.ReadyFile != "" {
+		if err := d.ready.write(c.ReadyFile); err != nil {
+			return err
+		}
+	}
+	d.tell(s.out)
+	<-s.ctx.Done()
+	fmt.Fprintln(s.out, "\nStopping. The demonstration's mail is gone.")
+	return nil
+}
+
+var errPortTaken = errors.New("not all services could start; run with --verbose to see why")
+
+// start gives a demonstration that serves from the folder dir.
+func (c demoCommand) start(s *streams, dir string) (d *demonstration, err error) {
+	level := slog.LevelError + 1 // a port that is taken is no news
 	if c.Verbose {
 		level = slog.LevelInfo
 	}
 	config := role.DefaultConfig()
-	config.Data = dir
-	config.Name = "localhost"
+	config.Data, config.Name = dir, "localhost"
 	config.Socket = filepath.Join(dir, "postern.sock")
 	if s.socket != role.DefaultSocket() {
 		config.Socket = s.socket
 	}
-	lmtpPort := freePort(24, 10024)
-	config.LMTP = []string{filepath.Join(dir, "lmtp.sock"), lmtpPort}
+	d = &demonstration{chosen: map[string]bool{}}
+	config.LMTP = []string{filepath.Join(dir, "lmtp.sock"), d.freePort(24, 10024)}
 	server, err := role.Open(s.ctx, config, role.Options{}, logger(s.err, level))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer server.Close()
-	d := &demonstration{server: server, manage: server.Manage()}
+	defer func() {
+		if err != nil {
+			server.Close()
+		}
+	}()
+	d.server, d.manage = server, server.Manage()
 	if err := d.prepare(s.ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := server.Start(s.ctx); err != nil {
-		return err
+		return nil, err
 	}
-	r := readyOf(server)
-	for _, addr := range []string{r.POP3, r.POP3S, r.IMAP, r.IMAPS, r.LMTP} {
+	d.ready = readyOf(server)
+	d.ready.Accounts = d.accounts
+	for _, addr := range []string{d.ready.POP3, d.ready.POP3S, d.ready.IMAP, d.ready.IMAPS, d.ready.LMTP} {
 		if addr == "" {
-			return fmt.Errorf("not all services could start; run with --verbose to see why")
+			return nil, errPortTaken
 		}
 	}
-	r.Accounts = d.accounts
-	if c.ReadyFile != "" {
-		if err := r.write(c.ReadyFile); err != nil {
-			return err
-		}
-	}
-	d.tell(s.out, r)
-	<-s.ctx.Done()
-	fmt.Fprintln(s.out, "\nStopping. The demonstration's mail is gone.")
-	return nil
+	return d, nil
 }
 
 // demonstration fills a server.
@@ -86,6 +109,8 @@ type demonstration struct {
 	manage   *manage.Server
 	accounts []readyAccount
 	messages int
+	ready    ready
+	chosen   map[string]bool // addresses
 }
 
 // cmdlet runs a cmdlet as an administrator on this host would.
@@ -116,8 +141,8 @@ func (d *demonstration) prepare(ctx context.Context) error {
 		clear, ssl, alt, altSSL int
 	}{{"Set-PopSettings", 110, 995, 10110, 10995}, {"Set-ImapSettings", 143, 993, 10143, 10993}} {
 		err := d.cmdlet(ctx, service.set, map[string]any{
-			"UnencryptedOrTLSBindings": []string{freePort(service.clear, service.alt)},
-			"SSLBindings":              []string{freePort(service.ssl, service.altSSL)},
+			"UnencryptedOrTLSBindings": []string{d.freePort(service.clear, service.alt)},
+			"SSLBindings":              []string{d.freePort(service.ssl, service.altSSL)},
 		})
 		if err != nil {
 			return err
@@ -160,12 +185,15 @@ func mustPrepare(address string) string {
 
 // freePort gives a loopback address with the port that everybody knows if it may
 // be opened, else with the first free one from other on.
-func freePort(known, other int) string {
+func (d *demonstration) freePort(known, other int) string {
 	for port := known; port < 65536; {
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		if l, err := net.Listen("tcp4", addr); err == nil {
 			l.Close()
-			return addr
+			if !d.chosen[addr] {
+				d.chosen[addr] = true
+				return addr
+			}
 		}
 		if port == known {
 			port = other
@@ -177,7 +205,8 @@ func freePort(known, other int) string {
 }
 
 // tell prints what a person needs to try it.
-func (d *demonstration) tell(w io.Writer, r ready) {
+func (d *demonstration) tell(w io.Writer) {
+	r := d.ready
 	me := "go run ."
 	if exe, err := os.Executable(); err == nil && !strings.Contains(exe, "go-build") {
 		me = exe
