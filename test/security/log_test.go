@@ -1,0 +1,187 @@
+package security
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/postern-mail/postern/test/server"
+)
+
+// secrets makes passwords and finds them again.
+type secrets struct {
+	all []string
+}
+
+// next gives a password that was not used yet.
+func (s *secrets) next() string {
+	p := fmt.Sprintf("hide-me/%d+Zx8Qv", len(s.all))
+	s.all = append(s.all, p)
+	return p
+}
+
+// in gives the secret that text holds, in one of the forms in which it may have
+// travelled, or "".
+func (s *secrets) in(text []byte) string {
+	for _, p := range s.all {
+		forms := []string{p, url.QueryEscape(p), hex.EncodeToString([]byte(p)), strings.ToUpper(hex.EncodeToString([]byte(p)))}
+		// In base64 the secret may begin at each of three places.
+		for skip := range 3 {
+			whole := base64.StdEncoding.EncodeToString([]byte("xx"[:skip] + p))
+			forms = append(forms, whole[4:len(whole)-4])
+		}
+		for _, form := range forms {
+			if bytes.Contains(text, []byte(form)) {
+				return p
+			}
+		}
+	}
+	return ""
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// TestSecretsAreNotKept: no password, right or wrong, well said or badly, is in the
+// log, even with all details, or in a file of the data folder, or said back.
+func TestSecretsAreNotKept(t *testing.T) {
+	s := serve(t, "--log-level", "debug")
+	var hidden secrets
+	bob := "bob@security.example"
+	first, second := hidden.next(), hidden.next()
+	var said strings.Builder
+	shell := func(args ...string) {
+		out, _ := s.Shell(args...)
+		said.WriteString(out)
+	}
+	shell("New-Mailbox", bob, "-Password", first)
+	shell("Set-Mailbox", bob, "-Password", second)
+	shell("New-Mailbox", bob, "-Password", hidden.next())
+	shell("New-Mailbox", "no name at all", "-Password", hidden.next())
+	shell("New-Mailbox", "carol@security.example", "-Password", hidden.next(), "-WhatIf")
+	shell("Set-Mailbox", bob, "-Password", hidden.next(), "-NoSuchParameter", "x")
+	shell("Get-Mailbox", bob, "|", "ConvertTo-Json")
+
+	hidden.all = append(hidden.all, alice.Password)
+	hear := func(c *server.Talk) {
+		for _, line := range c.Ended() {
+			_, text, _ := strings.Cut(line, " ") // the tag is the client's own
+			said.WriteString(text + "\n")
+		}
+	}
+	for _, tls := range []bool{false, true} {
+		dial := func(clear, ssl string) *server.Talk {
+			if tls {
+				return server.DialTLS(t, ssl, s.TLS())
+			}
+			return server.Dial(t, clear)
+		}
+		p := hidden.next
+		// One conversation each, because a login ends the attempts.
+		for _, lines := range [][]string{
+			{"a LOGIN " + bob + " " + second},
+			{"a AUTHENTICATE PLAIN " + b64("\x00"+bob+"\x00"+second)},
+			{"a AUTHENTICATE LOGIN", b64(bob), b64(second)},
+			{`a LOGIN "` + bob + `" "` + p() + `"`, "b LOGIN " + bob + " " + p() + " more", `c LOGIN x "` + p(), "d LOGIN " + bob + " {13+}", p()},
+			{"a AUTHENTICATE PLAIN " + b64(bob+"\x00"+p()), "b AUTHENTICATE PLAIN " + b64("\x00\x00\x00"+p()), "c AUTHENTICATE PLAIN " + p() + "*"},
+			{"a AUTHENTICATE PLAIN", p() + "!", "b AUTHENTICATE LOGIN", b64(bob), p() + "*", "c AUTHENTICATE LOGIN", b64(bob), b64(p() + "\x00")},
+			{"a AUTHENTICATE NOSUCH " + b64(p()), "b AUTHENTICATE NOSUCH", b64(p()), "c LOGIN", p(), p() + " LOGIN x", "d " + p(), "e LOGIN " + bob + " " + strings.Repeat(p(), 100)},
+			{"a AUTHENTICATE SCRAM-SHA-256 " + b64("n,,n="+bob+",r=once"), b64("c=biws,r=" + p() + ",p=" + b64(p()))},
+		} {
+			c := dial(s.IMAP, s.IMAPS)
+			c.Send(append(lines, "z LOGOUT")...)
+			hear(c)
+		}
+		for _, lines := range [][]string{
+			{"USER " + bob, "PASS " + second},
+			{"AUTH PLAIN " + b64("\x00"+bob+"\x00"+second)},
+			{"AUTH LOGIN", b64(bob), b64(second)},
+			{"USER " + bob, "PASS " + p(), "PASS " + p(), "APOP " + bob + " " + p(), "PASS\t" + p(), p() + " x", "AUTH " + p()},
+			{"AUTH PLAIN " + b64(p()), "AUTH PLAIN " + p(), "AUTH PLAIN", p() + "*", "AUTH LOGIN", b64(bob), b64(p() + "\xff"), "USER " + bob, "PASS " + strings.Repeat(p(), 100)},
+			{"AUTH SCRAM-SHA-512 " + b64("n,,n="+bob+",r=once"), b64("c=biws,r=" + p() + ",p=" + b64(p()))},
+		} {
+			c := dial(s.POP3, s.POP3S)
+			c.Send(append(lines, "QUIT", "QUIT")...)
+			hear(c)
+		}
+	}
+	s.Stop()
+	log := s.Output()
+	for _, want := range []string{"level=DEBUG", `msg="login refused"`, "cmdlet=New-Mailbox", bob} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log has no %s; it is\n%s", want, log)
+		}
+	}
+	if p := hidden.in([]byte(log)); p != "" {
+		for line := range strings.Lines(log) {
+			if hidden.in([]byte(line)) != "" {
+				t.Errorf("the log has %s: %s", p, line)
+			}
+		}
+	}
+	for line := range strings.Lines(said.String()) {
+		if p := hidden.in([]byte(line)); p != "" {
+			t.Errorf("the server said %s back: %s", p, line)
+		}
+	}
+	files := 0
+	err := filepath.WalkDir(s.Data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if p := hidden.in(content); p != "" {
+			t.Errorf("%s has %s", path, p)
+		}
+		files++
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Error(files, err)
+	}
+}
+
+// TestLogIsPrintable: whatever clients call themselves, every record is one line of
+// printable characters that the server began.
+func TestLogIsPrintable(t *testing.T) {
+	s := serve(t, "--log-level", "debug")
+	s.SetLoginType("PlainTextLogin")
+	for _, evil := range []string{
+		"\u202eeve\u2066\u0085x\u2028x\x7fx\x1b[31m", "eve\rtime=1 level=ERROR msg=forged", "\u202eeve\xff", "\u2067eve",
+	} {
+		c := server.Dial(t, s.IMAP)
+		c.Send(
+			fmt.Sprintf("a ID (\"name\" {%d+}", len(evil)), evil+")",
+			"b ID (\"name\" \"x\")",
+		)
+		c.Until("b OK")
+		c.Send(fmt.Sprintf("c LOGIN {%d+}", len(evil)), evil+" x", "d AUTHENTICATE PLAIN "+b64("\x00"+evil+"\x00x"), "e LOGOUT")
+		c.Ended()
+		c = server.Dial(t, s.POP3)
+		c.Send("USER "+evil, "PASS x", "AUTH PLAIN "+b64("\x00"+evil+"\x00x"), "QUIT")
+		c.Ended()
+		c = server.Dial(t, s.LMTPSocket)
+		c.Send("LHLO "+evil, "LHLO x", "MAIL FROM:<"+evil+"@x> SMTPUTF8", "RSET", "MAIL FROM:<"+evil+"> SMTPUTF8", "RCPT TO:<"+evil+"@security.example>", "RCPT TO:<"+alice.Name+">", "DATA", "Subject: x", "", ".", "QUIT")
+		c.Ended()
+	}
+	s.Shell("Get-Mailbox", "\u202eeve")
+	s.Shell("New-Mailbox", "eve\u0085\n", "-Password", "x")
+	s.Stop()
+	log := s.Output()
+	if !strings.Contains(log, `\u202e`) || !strings.Contains(log, `\x1b`) {
+		t.Errorf("nobody is in the log:\n%s", log)
+	}
+	for line := range strings.Lines(log) {
+		line, _ = strings.CutSuffix(line, "\n")
+		if !strings.HasPrefix(line, "time=2") || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+			t.Errorf("a record of the log: %+q", line)
+		}
+	}
+}
