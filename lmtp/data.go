@@ -35,7 +35,6 @@ func (x *session) data(ctx context.Context, _ string) {
 	x.reply(354, "", "Send the message, then a line with nothing but a dot")
 	x.conn.Phase(listener.Literal)
 	if !x.receive(ctx, b) {
-		x.over = true
 		return
 	}
 	x.finish(ctx)
@@ -63,6 +62,7 @@ func (x *session) receive(ctx context.Context, b *body) bool {
 		}
 		n, err := x.lines.Read(buf[u.raw:])
 		if err != nil {
+			x.leave(err)
 			return false
 		}
 		u.raw += n
@@ -112,7 +112,7 @@ func (x *session) bdat(ctx context.Context, args string) {
 		}
 		n, err := x.lines.Read(b.buf[b.used:min(uint64(len(b.buf)), uint64(b.used)+size)])
 		if err != nil {
-			x.over = true
+			x.leave(err)
 			return
 		}
 		size -= uint64(n)
@@ -146,7 +146,7 @@ func (x *session) skip(n uint64) bool {
 	for n > 0 {
 		k, err := x.lines.Read(p[:min(n, skipBuffer)])
 		if err != nil {
-			x.over = true
+			x.leave(err)
 			return false
 		}
 		n -= uint64(k)

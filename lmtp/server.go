@@ -73,12 +73,8 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 			x.fault(500, "5.5.2", "The line is too long")
 			continue
 		case err != nil:
-			var known *mail.Error
-			if errors.As(err, &known) {
-				x.reply(421, "4.3.2", known.Text)
-				x.lines.Flush()
-			}
-			return
+			x.leave(err)
+			continue
 		}
 		if x.client == "" && listener.HTTPRequest(string(line)) {
 			return
@@ -116,6 +112,16 @@ func (x *session) reset() {
 		x.envelope.close()
 		x.envelope = nil
 	}
+}
+
+// leave ends the session because no more can be read; a client that is still there
+// hears why.
+func (x *session) leave(err error) {
+	var known *mail.Error
+	if errors.As(err, &known) {
+		x.reply(421, "4.3.2", known.Text)
+	}
+	x.over = true
 }
 
 // reply writes one line; esc is an enhanced status code (RFC 2034) or "".
