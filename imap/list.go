@@ -8,8 +8,13 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
-// maxPatterns is how many patterns one LIST may have.
-const maxPatterns = 100
+const (
+	// maxPatterns is how many patterns one LIST may have.
+	maxPatterns = 100
+	// maxPatternBytes is how many bytes they may have together: each byte is work for
+	// every mailbox.
+	maxPatternBytes = 4 << 10
+)
 
 // listing is a LIST with what it selects and returns (RFC 5258; RFC 5819; RFC 6154).
 type listing struct {
@@ -118,11 +123,16 @@ func (s *session) readList() *listing {
 	d.SP()
 	if d.Peek() == '(' {
 		l.extended = true
+		bytes := 0
 		d.List(func() {
 			if len(l.patterns) == maxPatterns {
 				d.Fail(mail.Errorf(mail.KindLimit, "A LIST has at most %d patterns.", maxPatterns))
 			}
-			l.patterns = append(l.patterns, d.ListMailbox())
+			text := d.ListMailbox()
+			if bytes += len(l.reference) + len(text); bytes > maxPatternBytes {
+				d.Fail(mail.Errorf(mail.KindLimit, "The patterns of a LIST have at most %d bytes together.", maxPatternBytes))
+			}
+			l.patterns = append(l.patterns, text)
 		})
 		if len(l.patterns) == 0 {
 			d.Bad("A pattern is expected.")

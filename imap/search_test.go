@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/memory"
@@ -282,6 +283,26 @@ func (e slowEngine) Texts(ctx context.Context, id mail.AccountID, ids []mail.Ema
 		}
 		return each(i, text)
 	})
+}
+
+// TestSearchBounds: keys are neither nested without end nor without number.
+func TestSearchBounds(t *testing.T) {
+	for _, c := range []struct {
+		arguments string
+		ok        bool
+	}{
+		{strings.Repeat("NOT ", 49) + "ALL", true}, {strings.Repeat("NOT ", 50) + "ALL", false},
+		{strings.Repeat("(", 48) + "ALL" + strings.Repeat(")", 48), true}, {strings.Repeat("(", 51) + "ALL" + strings.Repeat(")", 51), false},
+		{strings.Repeat("OR ", 49) + "ALL" + strings.Repeat(" ALL", 49), true}, {strings.Repeat("OR ALL ", 10_000) + "ALL", false},
+		{"ALL" + strings.Repeat(" ALL", 499), true}, {"ALL" + strings.Repeat(" ALL", 500), false},
+	} {
+		d := decoderOf(t, " "+c.arguments+"\r\n")
+		d.SetLimits(wire.Limits{Line: 1 << 20, Depth: 50, Atoms: 1 << 20})
+		_, _, err := readSearch(d, false)
+		if (err == nil) != c.ok || err != nil && mail.KindOf(err) != mail.KindLimit {
+			t.Errorf("%.40s… of %d bytes: %v", c.arguments, len(c.arguments), err)
+		}
+	}
 }
 
 func FuzzSearchArguments(f *testing.F) {

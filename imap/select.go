@@ -215,21 +215,20 @@ func (s *session) leaveMailbox() {
 		s.mailbox.Close()
 	}
 	s.mailbox, s.saved = nil, nil
+	s.held, s.vanished = 0, false
 }
 
 // close is CLOSE (RFC 3501, 6.4.2): what has \Deleted goes, untold.
-func (s *session) close(r *request) error {
+func (s *session) close(*request) error {
 	s.dec.End()
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
 	if !s.mailbox.ReadOnly() {
-		_, modSeq, err := s.mailbox.Expunge(s.ctx, nil)
-		if err != nil {
+		// The client is not told the new HIGHESTMODSEQ: it was not told of others'
+		// changes before it either (RFC 7162, 3.2.8).
+		if _, _, err := s.mailbox.Expunge(s.ctx, nil); err != nil {
 			return err
-		}
-		if s.qresync && modSeq > 0 {
-			r.code = "HIGHESTMODSEQ " + formatUint(uint64(modSeq)) // RFC 7162, 3.2.8
 		}
 	}
 	s.leaveMailbox()

@@ -33,6 +33,10 @@ type session struct {
 	mailbox *store.Mailbox // nil unless selected
 	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
 	recent  int            // the number that the last RECENT told
+	// held is up to where the client knows every change while removals are kept for
+	// later, 0 while none are.
+	held     mail.ModSeq
+	vanished bool // VANISHED was written for the command under way
 
 	// Enabled by the client, for the rest of the session.
 	condstore bool            // RFC 7162, 3.1
@@ -150,6 +154,7 @@ func (s *session) next() bool {
 	if !r.done {
 		if !r.bare && !s.deleted {
 			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
+			s.tellKnown(r, err)
 		}
 		s.answer(r, err)
 		if err != nil && row != nil && row.login {

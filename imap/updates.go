@@ -1,6 +1,8 @@
 package imap
 
 import (
+	"strings"
+
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -22,10 +24,17 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 	if s.mailbox == nil {
 		return
 	}
+	before := s.mailbox.View()
 	c := s.mailbox.Poll(expunge)
 	if c.Deleted {
 		s.deleted = true
 		return
+	}
+	switch {
+	case s.mailbox.View().Gone() == 0:
+		s.held = 0
+	case s.held == 0:
+		s.held = before.Mailbox.HighestModSeq
 	}
 	if len(c.Expunged) > 0 {
 		s.saved = s.saved.Subtract(c.Vanished)
@@ -56,11 +65,35 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 
 func (s *session) writeExpunged(c store.Changes) {
 	if s.qresync {
+		s.vanished = true
 		s.enc.Untagged().Const("VANISHED ").NumSet(c.Vanished).CRLF()
 		return
 	}
 	for _, seq := range c.Expunged {
 		s.enc.Count(uint64(seq), "EXPUNGE")
+	}
+}
+
+// tellKnown says, before the tagged answer or in it, up to where a client with
+// QRESYNC knows every change: while VANISHED is kept for later this is less than a
+// MODSEQ that it was told, and a connection that breaks now would hide the removal
+// from it for good (RFC 7162, 3.2); after VANISHED, which has no MODSEQ, it is more.
+func (s *session) tellKnown(r *request, err error) {
+	vanished := s.vanished
+	s.vanished = false
+	if !s.qresync || s.mailbox == nil || s.held == 0 && !vanished {
+		return
+	}
+	known := s.held
+	if known == 0 {
+		known = s.mailbox.Record().HighestModSeq
+	}
+	switch code := highestModSeq(known); {
+	case err == nil && r.code == "":
+		r.code = code
+	case strings.HasPrefix(r.code, "HIGHESTMODSEQ"):
+	default:
+		s.enc.Status(wire.OK, code, "Known.")
 	}
 }
 

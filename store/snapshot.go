@@ -46,6 +46,9 @@ func newSnapshot(box MailboxRecord, messages []Message) *Snapshot {
 // Len is the number of messages, which is also the highest sequence number.
 func (s *Snapshot) Len() int { return s.tailStart() + len(s.tail) }
 
+// Gone is how many of the messages have Gone set.
+func (s *Snapshot) Gone() int { return s.gone }
+
 func (s *Snapshot) tailStart() int {
 	if n := len(s.chunks); n > 0 {
 		last := s.chunks[n-1]
