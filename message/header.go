@@ -103,12 +103,13 @@ func FilterFields(header []byte, names []string, not bool) []byte {
 
 // AppendFields appends what FilterFields gives to dst.
 func AppendFields(dst, header []byte, names []string, not bool) []byte {
+	matches := matcher(names)
 	for off := 0; off < len(header); {
 		f := nextField(header, off)
 		if isBlank(header, off, f.end) {
 			break
 		}
-		if matchesName(header[f.start:f.nameEnd], names) != not {
+		if name := header[f.start:f.nameEnd]; (len(name) > 0 && matches(name)) != not {
 			dst = append(dst, header[f.start:f.end]...)
 			if header[f.end-1] != '\n' {
 				dst = append(dst, "\r\n"...)
@@ -119,16 +120,33 @@ func AppendFields(dst, header []byte, names []string, not bool) []byte {
 	return append(dst, "\r\n"...)
 }
 
-func matchesName(name []byte, names []string) bool {
-	if len(name) == 0 {
-		return false
-	}
-	for _, n := range names {
-		if equalFold(name, n) {
-			return true
+// matcher tells whether a field's name is among names. Many of them are not compared
+// one by one: a client may name thousands, and a header may have millions of fields.
+func matcher(names []string) func(name []byte) bool {
+	if len(names) <= 16 {
+		return func(name []byte) bool {
+			for _, n := range names {
+				if equalFold(name, n) {
+					return true
+				}
+			}
+			return false
 		}
 	}
-	return false
+	set := make(map[string]bool, len(names))
+	longest := 0
+	for _, n := range names {
+		set[string(appendLower(nil, []byte(n)))] = true
+		longest = max(longest, len(n))
+	}
+	scratch := make([]byte, 0, longest)
+	return func(name []byte) bool {
+		if len(name) > longest {
+			return false
+		}
+		scratch = appendLower(scratch[:0], name)
+		return set[string(scratch)]
+	}
 }
 
 // DecodedField yields the values of the fields called name, in any case, of a

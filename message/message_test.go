@@ -64,6 +64,9 @@ func TestLocate(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	if want := (Limits{Depth: 100, Parts: 10_000, HeaderBytes: 10 << 20, TotalHeaderBytes: 50 << 20}); DefaultLimits != want {
+		t.Errorf("deliveries have other limits: %+v", DefaultLimits)
+	}
 	lim := Limits{Depth: 3, Parts: 5, HeaderBytes: 200, TotalHeaderBytes: 400}
 	structure := func(raw string) string {
 		m := Parse([]byte(raw), lim)
@@ -198,6 +201,20 @@ func TestFields(t *testing.T) {
 	if got := string(FilterFields([]byte("To: x"), []string{"to"}, false)); got != "To: x\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
+	many := []string{"FROM", "Subject"}
+	for i := range 10_000 {
+		many = append(many, fmt.Sprintf("X-%d", i))
+	}
+	if got := string(FilterFields([]byte(raw), many, true)); got != "X-Other: b\r\nno field\r\nTo: c\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+	if got := string(FilterFields([]byte("x-77: a\r\nX-10000: b\r\nfrom : c\r\n\r\n"), many, false)); got != "x-77: a\r\nfrom : c\r\n\r\n" {
+		t.Errorf("%q", got)
+	}
+	start := time.Now()
+	if got := FilterFields([]byte(strings.Repeat("b:\r\n", 1_000_000)), many, false); len(got) != 2 || time.Since(start) > 5*time.Second {
+		t.Errorf("%d bytes after %v", len(got), time.Since(start))
+	}
 	for _, n := range KeptFields() {
 		if !Kept(n) || !Kept(strings.ToUpper(n)) {
 			t.Error(n)
@@ -220,6 +237,16 @@ func TestKeptFieldsMatchFilter(t *testing.T) {
 		got, ok := s.Fields(names)
 		if want := FilterFields(raw[h.Start:h.End], names, false); !ok || !bytes.Equal(got, want) {
 			rt.Fatalf("%q: %q, not %q", raw, got, want)
+		}
+		many := names // are compared in another way
+		for n := range 20 {
+			many = append(many, fmt.Sprint("X-", n))
+		}
+		for _, not := range []bool{false, true} {
+			few, same := FilterFields(raw[h.Start:h.End], names, not), FilterFields(raw[h.Start:h.End], many, not)
+			if !bytes.Equal(few, same) {
+				rt.Fatalf("%q: %q, and with more names %q", raw, few, same)
+			}
 		}
 	})
 }
