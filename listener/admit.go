@@ -232,6 +232,7 @@ func (s *Service) turnAway(c *Conn, why error) {
 		defer s.leave(c)
 		defer s.telling.Add(-1)
 		defer c.abort(why)
+		defer s.survive(c)
 		stop := time.AfterFunc(refuseTimeout, func() { c.raw.Close() })
 		defer stop.Stop()
 		if c.implicit && c.handshake(c.ctx) != nil {

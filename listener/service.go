@@ -228,12 +228,7 @@ func (s *Service) serve(c *Conn) {
 		c.linger()
 		c.cancel(net.ErrClosed)
 	}()
-	defer func() {
-		if p := recover(); p != nil {
-			s.panics.Add(1)
-			c.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
+	defer s.survive(c)
 	if c.implicit {
 		if err := c.handshake(c.ctx); err != nil {
 			c.Log().Info("TLS handshake failed", "error", err)
@@ -241,6 +236,14 @@ func (s *Service) serve(c *Conn) {
 		}
 	}
 	s.Handle(c.ctx, c)
+}
+
+// survive is deferred: a panic ends the session in which it happens and no other.
+func (s *Service) survive(c *Conn) {
+	if p := recover(); p != nil {
+		s.panics.Add(1)
+		c.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
 }
 
 // Stop ends the service: no new connections; live sessions are told (Draining)

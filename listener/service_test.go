@@ -473,6 +473,17 @@ func TestPanicEndsOneSession(t *testing.T) {
 	}
 }
 
+// TestPanicWhileRefusing: so does one in telling a client that it cannot come in.
+func TestPanicWhileRefusing(t *testing.T) {
+	s, addr := start(t, options{values: settings.MaxConnectionFromSingleIP.With(values(t), 1)})
+	s.Refuse = func(error) string { panic("on demand") }
+	p := dial(t, addr)
+	p.want("hello")
+	dial(t, addr).wantEnd()
+	p.ask("x", "x")
+	eventually(t, "it is counted", func() bool { return s.Panics() == 1 })
+}
+
 func TestEnd(t *testing.T) {
 	s, addr := start(t, options{values: values(t)})
 	p := dial(t, addr)
