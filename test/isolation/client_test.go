@@ -30,7 +30,7 @@ func dial(addr string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.SetDeadline(time.Now().Add(time.Minute))
+	conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	c := &client{conn: conn}
 	c.in = bufio.NewReader(io.TeeReader(conn, &c.heard))
 	if _, err := c.line(); err != nil {
