@@ -4,7 +4,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -98,7 +97,7 @@ func (a *appending) readMessage() {
 func (a *appending) admit(size int64) error {
 	s := a.session
 	if size == 0 {
-		return &wire.SyntaxError{Text: "A message is not empty."}
+		return mail.Errorf(mail.KindCannot, "A message is not empty.")
 	}
 	if most := s.server.Store.MaxMessage(); size > most {
 		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)

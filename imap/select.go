@@ -23,13 +23,16 @@ func (s *session) examine(r *request) error       { return s.open(r, true) }
 // open is SELECT and EXAMINE (RFC 3501, 6.3.1 and 6.3.2).
 func (s *session) open(r *request, readOnly bool) error {
 	name, condstore, sync, err := s.readSelect()
-	if err != nil {
+	if err != nil && mail.KindOf(err) != mail.KindCannot {
 		return err
 	}
 	r.bare = true
 	if s.mailbox != nil {
 		s.leaveMailbox()
 		s.enc.Status(wire.OK, "CLOSED", "The previous mailbox is closed.")
+	}
+	if err != nil {
+		return err // no name, so that no mailbox can be selected
 	}
 	if name, err = store.CleanName(name); err != nil {
 		return err

@@ -14,15 +14,16 @@ const Inbox = "INBOX"
 
 // Mailbox consumes a mailbox name, an astring, and gives it in UTF-8; INBOX in any
 // case is "INBOX". Names are modified UTF-7 (RFC 3501, 5.1.3) until SetUTF8.
-// Refused as a syntax fault: modified UTF-7 that is not canonical, 8-bit where it
-// is not UTF-8, the empty name, and the characters that RFC 9051, 5.1 excludes.
+// The fault is KindCannot, for NO, with what is an astring but no name: modified
+// UTF-7 that is not canonical, 8-bit where it is not UTF-8, the empty name, and the
+// characters that RFC 9051, 5.1 excludes.
 func (d *Decoder) Mailbox() string {
 	b := d.astringBytes()
 	if equalFold(b, Inbox) {
 		return Inbox
 	}
 	if len(b) == 0 {
-		d.Bad("the mailbox name is empty")
+		d.noName("The mailbox name is empty.")
 		return ""
 	}
 	return d.name(b)
@@ -55,6 +56,8 @@ func (d *Decoder) ListMailbox() string {
 	return d.name(b)
 }
 
+func (d *Decoder) noName(why string) { d.Fail(mail.Errorf(mail.KindCannot, "%s", why)) }
+
 func (d *Decoder) name(b []byte) string {
 	if d.err != nil || len(b) == 0 {
 		return ""
@@ -62,20 +65,20 @@ func (d *Decoder) name(b []byte) string {
 	s := string(b)
 	if d.utf8 {
 		if !utf8.ValidString(s) {
-			d.Bad("the mailbox name is not UTF-8")
+			d.noName("The mailbox name is not UTF-8.")
 			return ""
 		}
 	} else {
 		decoded, err := DecodeUTF7(s)
 		if err != nil {
-			d.Bad("the mailbox name is not canonical modified UTF-7")
+			d.noName("The mailbox name is not canonical modified UTF-7.")
 			return ""
 		}
 		s = decoded
 	}
 	for _, r := range s {
 		if r < 0x20 || 0x7f <= r && r <= 0x9f || r == 0x2028 || r == 0x2029 {
-			d.Bad("the mailbox name has a control character")
+			d.noName("The mailbox name has a control character.")
 			return ""
 		}
 	}
