@@ -16,8 +16,8 @@ import (
 	"github.com/postern-mail/postern/mail"
 )
 
-// MaxResponse bounds one decoded client response in octets: what fits the longest
-// line that RFC 5034, 4 asks for (12288 octets in base64).
+// MaxResponse bounds one decoded client response in octets: what fits into a line of
+// 12288 octets in base64. RFC 5034, 4 and RFC 9051, 6.2.2 leave the bound to us.
 const MaxResponse = 12288 / 4 * 3
 
 // Class says what crosses the network in a mechanism; the login policy speaks of
