@@ -102,10 +102,16 @@ func newService(t *testing.T, o options) *Service {
 func start(t *testing.T, o options) (*Service, netip.AddrPort) {
 	t.Helper()
 	s := newService(t, o)
+	return s, open(t, s)
+}
+
+// open starts a service on a clear port of loopback.
+func open(t *testing.T, s *Service) netip.AddrPort {
+	t.Helper()
 	if err := s.Start(Bindings{Clear: []netip.AddrPort{loopback}}); err != nil {
 		t.Fatal(err)
 	}
-	return s, s.Addrs().Clear[0]
+	return s.Addrs().Clear[0]
 }
 
 type peer struct {
@@ -196,8 +202,9 @@ func TestThousandSilentConnections(t *testing.T) {
 // TestManyWaiting: without a bound on connections those that have not logged in are
 // bounded nevertheless, and users are not among them.
 func TestManyWaiting(t *testing.T) {
-	s, addr := start(t, options{values: values(t)})
+	s := newService(t, options{values: values(t)})
 	s.fewest = 3
+	addr := open(t, s)
 	alice := dial(t, addr)
 	alice.want("hello")
 	alice.ask("login", "login")
@@ -475,8 +482,9 @@ func TestPanicEndsOneSession(t *testing.T) {
 
 // TestPanicWhileRefusing: so does one in telling a client that it cannot come in.
 func TestPanicWhileRefusing(t *testing.T) {
-	s, addr := start(t, options{values: settings.MaxConnectionFromSingleIP.With(values(t), 1)})
+	s := newService(t, options{values: settings.MaxConnectionFromSingleIP.With(values(t), 1)})
 	s.Refuse = func(error) string { panic("on demand") }
+	addr := open(t, s)
 	p := dial(t, addr)
 	p.want("hello")
 	dial(t, addr).wantEnd()
