@@ -116,6 +116,11 @@ func fill(account, n, size int) func(p *peer, scale float64) {
 	}
 }
 
+var (
+	inLarge = fill(large, largeMailbox, 4096)
+	inSmall = fill(small, 2000, 4096)
+)
+
 func appends(at, n, size int) func(p *peer, scale float64) int {
 	return func(p *peer, scale float64) int {
 		each := count(n, scale) / at
@@ -196,12 +201,12 @@ var workloads = []workload{
 	{name: "APPEND 100 KiB, 8 mailboxes at once", run: appends(8, 800, 100<<10)},
 	{name: "LMTP 4 KiB, 8 at once", run: deliveries(8, 4000, 4096)},
 	{name: "LMTP 4 KiB, 32 at once", run: deliveries(32, 6400, 4096)},
-	{name: "list ENVELOPE BODYSTRUCTURE, first time", prepare: fill(large, largeMailbox, 4096), run: fetch(1, "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE")},
-	{name: "list ENVELOPE BODYSTRUCTURE, warm", run: fetch(5, "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE")},
-	{name: "list header fields", run: fetch(5, "UID BODY.PEEK[HEADER.FIELDS (From To Subject Date)]")},
-	{name: "list FLAGS", run: fetch(25, "FLAGS")},
-	{name: "download bodies", run: fetch(2, "BODY.PEEK[]")},
-	{name: "POP3 RETR", prepare: fill(small, 2000, 4096), run: func(p *peer, scale float64) int {
+	{name: "list ENVELOPE BODYSTRUCTURE, first time", prepare: inLarge, run: fetch(1, "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE")},
+	{name: "list ENVELOPE BODYSTRUCTURE, warm", prepare: inLarge, run: fetch(5, "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE")},
+	{name: "list header fields", prepare: inLarge, run: fetch(5, "UID BODY.PEEK[HEADER.FIELDS (From To Subject Date)]")},
+	{name: "list FLAGS", prepare: inLarge, run: fetch(25, "FLAGS")},
+	{name: "download bodies", prepare: inLarge, run: fetch(2, "BODY.PEEK[]")},
+	{name: "POP3 RETR", prepare: inSmall, run: func(p *peer, scale float64) int {
 		c := dial(p.pop3)
 		defer c.Close()
 		c.line()
@@ -216,7 +221,7 @@ var workloads = []workload{
 		c.expect("QUIT", "+OK")
 		return n
 	}},
-	{name: "STORE +FLAGS one by one", prepare: fill(small, 2000, 4096), run: func(p *peer, scale float64) int {
+	{name: "STORE +FLAGS one by one", prepare: inSmall, run: func(p *peer, scale float64) int {
 		c := login(p, small)
 		defer c.Close()
 		c.imap("SELECT INBOX")
@@ -228,7 +233,7 @@ var workloads = []workload{
 		}
 		return 2 * n
 	}},
-	{name: "STORE +FLAGS of a range", run: func(p *peer, scale float64) int {
+	{name: "STORE +FLAGS of a range", prepare: inLarge, run: func(p *peer, scale float64) int {
 		c := login(p, large)
 		defer c.Close()
 		c.imap("SELECT INBOX")
@@ -240,7 +245,7 @@ var workloads = []workload{
 		}
 		return 10 * n
 	}},
-	{name: "SELECT of the large mailbox", run: func(p *peer, scale float64) int {
+	{name: "SELECT of the large mailbox", prepare: inLarge, run: func(p *peer, scale float64) int {
 		c := login(p, large)
 		defer c.Close()
 		n := count(300, scale)
@@ -250,7 +255,7 @@ var workloads = []workload{
 		}
 		return n
 	}},
-	{name: "SEARCH SUBJECT, messages searched", run: func(p *peer, scale float64) int {
+	{name: "SEARCH SUBJECT, messages searched", prepare: inLarge, run: func(p *peer, scale float64) int {
 		c := login(p, large)
 		defer c.Close()
 		c.imap("SELECT INBOX")
@@ -259,7 +264,7 @@ var workloads = []workload{
 		}
 		return 10 * count(largeMailbox, scale)
 	}},
-	{name: "SEARCH TEXT of an absent word, messages searched", run: func(p *peer, scale float64) int {
+	{name: "SEARCH TEXT of an absent word, messages searched", prepare: inLarge, run: func(p *peer, scale float64) int {
 		c := login(p, large)
 		defer c.Close()
 		c.imap("SELECT INBOX")
