@@ -4,13 +4,20 @@ import (
 	"io"
 	"time"
 
+	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 )
 
-// maxArrivals is how many messages one APPEND may bring.
-const maxArrivals = 1
+const (
+	// maxArrivals is how many messages one APPEND may bring.
+	maxArrivals = 1
+	// firstPiece is how many bytes of a message get memory before they have come. More
+	// follows what has come: who announces much and sends little takes nothing away
+	// from the deliveries of others.
+	firstPiece = 128 << 10
+)
 
 // append is APPEND (RFC 3501, 6.3.11; RFC 4315; RFC 3516, 4.4; RFC 7889). A message
 // is refused before the client is asked for it wherever that can be known; OK means
@@ -78,12 +85,12 @@ func (a *appending) readMessage() {
 		lit.Refuse(err)
 		return
 	}
-	body := make([]byte, lit.Size)
 	if lit.Accept() != nil {
 		return
 	}
 	a.session.conn.Phase(listener.Literal)
-	if _, err := io.ReadFull(lit, body); err != nil {
+	body, err := a.read(lit)
+	if err != nil {
 		d.Fail(err)
 		return
 	}
@@ -93,7 +100,35 @@ func (a *appending) readMessage() {
 	a.bytes += lit.Size
 }
 
-// admit says whether a message of size bytes may come, and takes the memory for it.
+// read reads a message.
+func (a *appending) read(lit *wire.Literal) ([]byte, error) {
+	body := make([]byte, min(lit.Size, firstPiece))
+	for at := 0; ; {
+		n, err := io.ReadFull(lit, body[at:])
+		if at += n; err != nil || int64(at) == lit.Size {
+			return body, err
+		}
+		next := min(2*int64(at), lit.Size)
+		if err := a.reserve(next - int64(at)); err != nil {
+			return nil, err
+		}
+		grown := make([]byte, next)
+		copy(grown, body)
+		body = grown
+	}
+}
+
+// reserve takes memory until release.
+func (a *appending) reserve(n int64) error {
+	release, err := a.session.server.Store.Reserve(a.session.ctx, n)
+	if err == nil {
+		a.reserved = append(a.reserved, release)
+	}
+	return err
+}
+
+// admit says whether a message of size bytes may come, and takes the memory for its
+// beginning.
 func (a *appending) admit(size int64) error {
 	s := a.session
 	if size == 0 {
@@ -108,10 +143,5 @@ func (a *appending) admit(size int64) error {
 	if use := s.account.Usage(); use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes {
 		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
 	}
-	release, err := s.server.Store.Reserve(s.ctx, size)
-	if err != nil {
-		return err
-	}
-	a.reserved = append(a.reserved, release)
-	return nil
+	return a.reserve(min(size, firstPiece))
 }
