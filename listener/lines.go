@@ -40,6 +40,16 @@ func NewLines(c *Conn) *Lines { return &Lines{conn: c} }
 // Buffered is how many bytes were received and not yet read.
 func (l *Lines) Buffered() int { return l.end - l.start }
 
+// Next says that a command is read next: Phase Idle, or Command when it has begun
+// already behind the last one.
+func (l *Lines) Next() {
+	if l.Buffered() > 0 {
+		l.conn.Phase(Command)
+	} else {
+		l.conn.Phase(Idle)
+	}
+}
+
 // Line reads a line of at most max bytes, and gives it without CRLF (or LF). It is
 // valid until the next call. ErrLineTooLong means that the line is skipped and the
 // next can be read; other errors are those of Conn.Read and of writing.

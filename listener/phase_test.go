@@ -100,6 +100,29 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// TestBegunBehind: a line of which the beginning came with the line before is begun.
+func TestBegunBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, options{values: values(t)})
+		client, wait := pipe(t, s, func(_ context.Context, conn *Conn) {
+			if err := conn.SetUser(1, "alice"); err != nil {
+				t.Error(err)
+			}
+			l := NewLines(conn)
+			for {
+				l.Next()
+				if _, err := l.Line(100); err != nil {
+					return
+				}
+			}
+		})
+		go client.Write([]byte("one\r\ntw"))
+		if took := wait(); took < CommandTimeout || took > CommandTimeout+lingerTimeout {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func phaseOnce(c *Conn, n int) {
 	if n == 0 {
 		c.Phase(Literal)

@@ -66,7 +66,7 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	defer x.reset()
 	x.reply(220, "", s.Hostname+" LMTP service is ready")
 	for !x.over {
-		c.Phase(listener.Idle)
+		x.lines.Next()
 		line, err := x.lines.Line(maxLine)
 		switch {
 		case errors.Is(err, listener.ErrLineTooLong):

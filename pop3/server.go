@@ -90,7 +90,7 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 // read reads a command line. AUTH may be longer than other commands, because of
 // its initial response (RFC 5034, 4).
 func (x *session) read() (string, error) {
-	x.conn.Phase(listener.Idle)
+	x.lines.Next()
 	bound := settings.MaxCommandSize.Of(x.Settings())
 	if x.state == authorization {
 		bound = max(bound, maxSASLLine)
