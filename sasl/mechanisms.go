@@ -4,8 +4,6 @@ package sasl
 type Mechanism struct {
 	Name  string
 	Class Class
-	// ClientFirst: the client may send an initial response.
-	ClientFirst bool
 	// Binding: the mechanism binds to the TLS channel and is there only when the
 	// connection has a binding (see Binds).
 	Binding bool
@@ -15,15 +13,16 @@ type Mechanism struct {
 
 // Mechanisms is the table, the strongest first. It is never changed.
 //
-// LOGIN is a server-first mechanism on paper (draft-murchison-sasl-login-00), but
-// clients with SASL-IR (curl, JavaMail) send the name as initial response.
+// Every one takes an initial response: LOGIN is a server-first mechanism on paper
+// (draft-murchison-sasl-login-00), but clients with SASL-IR (curl, JavaMail) send
+// the name in it.
 var Mechanisms = []Mechanism{
-	{"SCRAM-SHA-512-PLUS", TLSOnly, true, true, newScram("SHA-512", true)},
-	{"SCRAM-SHA-256-PLUS", TLSOnly, true, true, newScram("SHA-256", true)},
-	{"SCRAM-SHA-1-PLUS", TLSOnly, true, true, newScram("SHA-1", true)},
-	{"SCRAM-SHA-512", Challenge, true, false, newScram("SHA-512", false)},
-	{"SCRAM-SHA-256", Challenge, true, false, newScram("SHA-256", false)},
-	{"SCRAM-SHA-1", Challenge, true, false, newScram("SHA-1", false)},
-	{"PLAIN", Password, true, false, newPlain},
-	{"LOGIN", Password, true, false, newLogin},
+	{"SCRAM-SHA-512-PLUS", TLSOnly, true, newScram("SHA-512", true)},
+	{"SCRAM-SHA-256-PLUS", TLSOnly, true, newScram("SHA-256", true)},
+	{"SCRAM-SHA-1-PLUS", TLSOnly, true, newScram("SHA-1", true)},
+	{"SCRAM-SHA-512", Challenge, false, newScram("SHA-512", false)},
+	{"SCRAM-SHA-256", Challenge, false, newScram("SHA-256", false)},
+	{"SCRAM-SHA-1", Challenge, false, newScram("SHA-1", false)},
+	{"PLAIN", Password, false, newPlain},
+	{"LOGIN", Password, false, newLogin},
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"io"
 	"strings"
 
@@ -133,38 +132,3 @@ func Find(name string) (Mechanism, bool) {
 	}
 	return Mechanism{}, false
 }
-
-// Decode reads one response line in base64, strictly: no white space, full
-// padding, no stray bits. A fault is KindBadArgument; more than MaxResponse
-// octets are KindTooBig. An empty line is an empty, non-nil response.
-func Decode(line []byte) ([]byte, error) {
-	if len(line) > base64.StdEncoding.EncodedLen(MaxResponse) {
-		return nil, mail.Errorf(mail.KindTooBig, "That authentication response is too long.")
-	}
-	for _, c := range line {
-		if c == '\r' || c == '\n' { // encoding/base64 would skip them
-			return nil, mail.Errorf(mail.KindBadArgument, "That is not base64.")
-		}
-	}
-	response := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
-	n, err := base64.StdEncoding.Strict().Decode(response, line)
-	if err != nil {
-		return nil, &mail.Error{Kind: mail.KindBadArgument, Text: "That is not base64.", Cause: err}
-	}
-	return response[:n], nil
-}
-
-// DecodeInitial reads the initial response that stands on the command's own line:
-// "=" is the empty one (RFC 4959, 3; RFC 5034, 4), an empty argument is a fault.
-func DecodeInitial(argument []byte) ([]byte, error) {
-	if len(argument) == 1 && argument[0] == '=' {
-		return []byte{}, nil
-	}
-	if len(argument) == 0 {
-		return nil, mail.Errorf(mail.KindBadArgument, "An empty initial response is written as \"=\".")
-	}
-	return Decode(argument)
-}
-
-// Encode writes a challenge in base64.
-func Encode(challenge []byte) string { return base64.StdEncoding.EncodeToString(challenge) }

@@ -2,7 +2,6 @@ package sasl
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
@@ -133,59 +132,6 @@ func TestCredentialsErrors(t *testing.T) {
 			t.Errorf("SCRAM-%s: %v", h, err)
 		}
 	}
-}
-
-func TestDecode(t *testing.T) {
-	for _, c := range []struct {
-		line, want string
-		kind       mail.Kind // when want is "-"
-	}{
-		{"", "", 0},
-		{"AGFubmEAc2VjcmV0", "\x00anna\x00secret", 0},
-		{"YQ==", "a", 0},
-		{"YQ=", "-", mail.KindBadArgument},
-		{"YQ", "-", mail.KindBadArgument},
-		{"YR==", "-", mail.KindBadArgument}, // stray bits
-		{"YQ==\r\n", "-", mail.KindBadArgument},
-		{"Y\nQ==", "-", mail.KindBadArgument},
-		{"YQ== ", "-", mail.KindBadArgument},
-		{"=", "-", mail.KindBadArgument},
-		{"*", "-", mail.KindBadArgument},
-		{"YWJj-_==", "-", mail.KindBadArgument},
-		{"YQ==YQ==", "-", mail.KindBadArgument},
-		{strings.Repeat("A", 12288), strings.Repeat("\x00", MaxResponse), 0},
-		{strings.Repeat("A", 12292), "-", mail.KindTooBig},
-	} {
-		got, err := Decode([]byte(c.line))
-		if c.want == "-" {
-			if err == nil || mail.KindOf(err) != c.kind {
-				t.Errorf("Decode(%.20q) = %q, %v; want %v", c.line, got, err, c.kind)
-			}
-		} else if err != nil || got == nil || string(got) != c.want {
-			t.Errorf("Decode(%.20q) = %.20q, %v", c.line, got, err)
-		}
-	}
-	if got, err := DecodeInitial([]byte("=")); err != nil || got == nil || len(got) != 0 {
-		t.Errorf("= is the empty response: %v, %v", got, err)
-	}
-	if _, err := DecodeInitial(nil); err == nil {
-		t.Error("an empty argument is not an initial response")
-	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, s := range []string{"", "=", "YQ==", "YR==", "Y Q=="} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, line []byte) {
-		got, err := Decode(line)
-		if err == nil && Encode(got) != string(line) {
-			t.Errorf("%q is not the one form of %q", line, got)
-		}
-		if want, err2 := base64.StdEncoding.Strict().DecodeString(string(line)); err == nil && (err2 != nil || !bytes.Equal(got, want)) {
-			t.Errorf("%q: %v", line, err2)
-		}
-	})
 }
 
 // fuzz feeds a mechanism responses, cut at empty lines; nothing may panic, and
