@@ -9,10 +9,6 @@ type output struct {
 	budget int
 }
 
-func newOutput(size int) *output {
-	return &output{b: make([]byte, 0, size), budget: MaxStructureBytes}
-}
-
 // text appends s as it is.
 func (o *output) text(s string) { o.b = append(o.b, s...) }
 

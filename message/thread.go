@@ -79,7 +79,7 @@ func nextID(v []byte) (id, rest []byte) {
 			continue
 		}
 		v = v[end+1:]
-		if bytes.IndexAny(id, " \t\r\n") >= 0 {
+		if bytes.ContainsAny(id, " \t\r\n") {
 			id = bytes.Join(bytes.Fields(id), nil)
 		}
 		return id, v
