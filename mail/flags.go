@@ -37,16 +37,6 @@ var systemNames = []struct {
 	{Answered, `\Answered`}, {Flagged, `\Flagged`}, {Deleted, `\Deleted`}, {Seen, `\Seen`}, {Draft, `\Draft`},
 }
 
-// SystemFlag gives the flag that name (such as `\Seen`, in any case) stands for.
-func SystemFlag(name string) (Flags, bool) {
-	for _, s := range systemNames {
-		if strings.EqualFold(s.name, name) {
-			return s.flag, true
-		}
-	}
-	return 0, false
-}
-
 // Keyword gives the flag of a mailbox's i-th keyword, 0 ≤ i < MaxKeywords.
 func Keyword(i int) Flags { return 1 << (KeywordBit + i) }
 

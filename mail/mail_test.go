@@ -95,9 +95,6 @@ func TestFlags(t *testing.T) {
 	if got := f.AppendNames(nil, k); len(got) != 3 || got[2] != "Work" {
 		t.Fatal(got)
 	}
-	if g, ok := SystemFlag(`\sEEN`); !ok || g != Seen {
-		t.Fatal("case")
-	}
 	for _, bad := range []string{"", "a b", "a*", `\x`, "ä", "a]"} {
 		if ValidKeyword(bad) {
 			t.Error(bad)
