@@ -25,17 +25,18 @@ const (
 type Config struct {
 	// Data is the folder with all that the server keeps.
 	Data string `toml:"data"`
-	// Name is the server's name, the host name when it is empty.
+	// Name is the server's name; the host name when it is left out.
 	Name string `toml:"name"`
-	// Roles are ClientAccess and Mailbox; both when it is empty.
+	// Roles are ClientAccess and Mailbox; both when they are left out.
 	Roles []string `toml:"roles"`
-	// Engine keeps the mail; "embedded" when it is empty.
+	// Engine keeps the mail, a row of drivers.go; "embedded" when it is left out.
 	Engine string `toml:"engine"`
 	// Socket is the management socket's path; postern.sock in the folder of
-	// sockets when it is empty (see DefaultSocket).
+	// sockets when it is left out (see DefaultSocket).
 	Socket string `toml:"socket"`
 	// Administrators is the operating-system group whose members are local
-	// administrators, beside root.
+	// administrators, beside root; under root "postern-admin" when it is left out,
+	// else none.
 	Administrators string `toml:"administrators"`
 	// LMTP are the addresses of delivery: IP:port, or a path with a leading "/".
 	// When it is empty: 127.0.0.1:24 and lmtp.sock beside the management socket.
