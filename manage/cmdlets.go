@@ -183,7 +183,7 @@ func confirmDefault(c *Cmdlet) string {
 // here are the parameters that say where a cmdlet works.
 func here() []Parameter {
 	return []Parameter{
-		{Name: "Server", Type: TypeText, Default: "this server", Help: "The server."},
+		{Name: "Server", Type: TypeText, Default: "this server", Help: "The server that is meant: the name of this one, or localhost. Another is refused."},
 		{Name: "DomainController", Type: TypeText, Help: "Accepted and ignored: settings are kept by the server itself."},
 	}
 }

@@ -17,7 +17,7 @@ func WriteDocs(w io.Writer) error {
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s |\n", c.Name, strings.ToLower(c.Name), cell(c.Synopsis), roleText(c))
 	}
 	for _, c := range table {
-		fmt.Fprintf(&b, "\n## %s\n\n%s %s\n\n", c.Name, c.Synopsis, c.Help)
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", c.Name, strings.TrimSpace(c.Synopsis+" "+c.Help))
 		if len(c.Aliases) > 0 {
 			fmt.Fprintf(&b, "Other names: `%s`.\n\n", strings.Join(c.Aliases, "`, `"))
 		}

@@ -25,12 +25,12 @@ func getCommand(_ context.Context, c *Call) (func(context.Context) error, error)
 func matches(pattern, name string) bool { return pattern == "" || Like(pattern, name) }
 
 // getHelp shows a help page, or the list of cmdlets.
-func getHelp(_ context.Context, c *Call) (func(context.Context) error, error) {
+func getHelp(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	if !c.Given("Name") {
 		c.result.View = ViewTable
 		c.result.Columns = []string{"Name", "Synopsis"}
 		c.Note("Get-Help and a cmdlet's name explain it. Parameters may be shortened; Tab completes them.")
-		return getCommand(nil, c)
+		return getCommand(ctx, c)
 	}
 	cmdlet := c.Server.Cmdlet(c.Text("Name"))
 	if cmdlet == nil {

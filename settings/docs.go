@@ -13,7 +13,8 @@ func WriteDocs(w io.Writer) error {
 	b.WriteString("# Settings\n\n")
 	b.WriteString("Made from `settings.Table` by `make docs`; do not edit. POP3 settings are read and changed with\n")
 	b.WriteString("`Get-PopSettings` and `Set-PopSettings`, IMAP4 settings with `Get-ImapSettings` and `Set-ImapSettings`,\n")
-	b.WriteString("start-up types with `Get-Service` and `Set-Service`. Every change acts at once.\n")
+	b.WriteString("start-up types with `Get-Service` and `Set-Service`. A change acts at once, a start-up type at the server's\n")
+	b.WriteString("next start; where the meaning says \"kept\", the value acts in a later release.\n")
 	for _, page := range Pages {
 		fmt.Fprintf(&b, "\n## %s\n\n| Setting | Type | Service | Default | Values | Meaning |\n| --- | --- | --- | --- | --- | --- |\n", page)
 		for _, r := range Table {

@@ -69,7 +69,7 @@ var MessageRetrievalSortOrder = choice(Row{
 // ShowHiddenFoldersEnabled makes IMAP4 list hidden mailboxes.
 var ShowHiddenFoldersEnabled = yesNo(Row{
 	Name: "ShowHiddenFoldersEnabled", Noun: "Settings", Page: Retrieval, Services: []Service{IMAP4},
-	Help: "Whether IMAP4 lists hidden folders.",
+	Help: "Whether IMAP4 lists hidden folders, those with a name, or a level of it, that begins with a full stop.",
 }, false)
 
 // CalendarOption says how calendar items are given to a client.

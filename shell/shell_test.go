@@ -316,7 +316,7 @@ func FuzzParse(f *testing.F) {
 		}
 		s := &session{Screen: &Screen{}, cmdlets: cmdlets}
 		s.holdsSecret(line)
-		lastSegment(line)
+		_, _ = lastSegment(line)
 		fields(line)
 	})
 }
