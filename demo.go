@@ -72,7 +72,7 @@ func (c demoCommand) start(s *streams, dir string) (d *demonstration, err error)
 	config := role.DefaultConfig()
 	config.Data, config.Name = dir, "localhost"
 	config.Socket = filepath.Join(dir, "postern.sock")
-	if s.socket != role.DefaultSocket() {
+	if s.socket != "" {
 		config.Socket = s.socket
 	}
 	d = &demonstration{chosen: map[string]bool{}}

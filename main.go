@@ -27,7 +27,7 @@ import (
 
 // commands are what postern does.
 type commands struct {
-	Socket string `help:"Management socket of the server to talk to." placeholder:"PATH" default:"${socket}"`
+	Socket string `help:"The server's management socket, instead of the settings file's." placeholder:"PATH"`
 
 	Serve   serveCommand   `cmd:"" help:"Run the server."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
@@ -62,8 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var c commands
 	code := -1
 	parser, err := kong.New(&c, kong.Name("postern"), kong.Description(description), kong.UsageOnError(),
-		kong.Vars{"socket": role.DefaultSocket()}, kong.Writers(stdout, stderr),
-		kong.Exit(func(n int) { code = n }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
+		kong.Writers(stdout, stderr), kong.Exit(func(n int) { code = n }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -93,7 +92,20 @@ type streams struct {
 	ctx    context.Context
 	out    io.Writer
 	err    io.Writer
-	socket string
+	socket string // "" when none was named
+}
+
+// dial gives a client of the server whose socket was named, else of the one that
+// "postern serve" without arguments is.
+func (s *streams) dial() *manage.Client {
+	if s.socket != "" {
+		return manage.Dial(s.socket)
+	}
+	config, err := role.LoadConfig("")
+	if err != nil { // such as a file that only the server may read
+		return manage.Dial(role.DefaultSocket())
+	}
+	return manage.Dial(config.Socket)
 }
 
 // exitCode ends a command that has said already what there is to say.
@@ -128,7 +140,7 @@ func (versionCommand) Run(s *streams) error {
 type shellCommand struct{}
 
 func (shellCommand) Run(s *streams) error {
-	client := manage.Dial(s.socket)
+	client := s.dial()
 	defer client.Close()
 	if code := shell.Interactive(s.ctx, client, shell.Stdio(), historyFile()); code != 0 {
 		return exitCode(code)
@@ -154,7 +166,7 @@ func (c cmdletCommand) Run(s *streams) error {
 		fmt.Fprintln(s.err, `postern: say what to do; "postern --help" lists it.`)
 		return exitCode(2)
 	}
-	client := manage.Dial(s.socket)
+	client := s.dial()
 	defer client.Close()
 	if code := shell.Run(s.ctx, client, c.Args, shell.Stdio()); code != 0 {
 		return exitCode(code)

@@ -31,7 +31,7 @@ func (c serveCommand) Run(s *streams) error {
 	if c.Data != "" {
 		config.Data = c.Data
 	}
-	if s.socket != role.DefaultSocket() {
+	if s.socket != "" {
 		config.Socket = s.socket
 	}
 	var level slog.Level
