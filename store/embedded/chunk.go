@@ -16,9 +16,17 @@ import (
 //
 // Each entry is varints, most of them differences from the entry before, about
 // 20 bytes in all. A delta is a chunk of one entry; an empty delta says expunged.
+//
+// A run is what one change did to many messages, in as few values as can be:
+// chunks, or
+//
+//	layoutGone(1) CRC-32C of the rest(4, big-endian) ranges of expunged UIDs
 const (
+	layoutGone byte = 2
 	// chunkEntries is how many entries a chunk is written with.
 	chunkEntries = 256
+	// runEntries is how many entries, or UIDs, a value of a run is written with.
+	runEntries = 1024
 	// maxChunkEntries bounds what a chunk may claim to have.
 	maxChunkEntries = 4096
 	// minEntryBytes is the least that an entry takes.
@@ -55,6 +63,29 @@ func appendChunk(dst []byte, entries []store.Message) []byte {
 	return dst
 }
 
+// appendGone packs expunged UIDs, at most maxChunkEntries.
+func appendGone(dst []byte, uids mail.NumSet) []byte {
+	start := len(dst)
+	dst = appendNumSet(append(dst, layoutGone, 0, 0, 0, 0), uids)
+	binary.BigEndian.PutUint32(dst[start+1:], crc32.Checksum(dst[start+5:], castagnoli))
+	return dst
+}
+
+// decodeGone appends an entry with Gone set for each UID of b to dst.
+func decodeGone(dst []store.Message, b []byte) ([]store.Message, bool) {
+	if len(b) < 5 || b[0] != layoutGone || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[5:], castagnoli) {
+		return dst, false
+	}
+	uids, ok := decodeNumSet(b[5:])
+	if !ok || uids.Len() > maxChunkEntries {
+		return dst, false
+	}
+	for uid := range uids.All() {
+		dst = append(dst, store.Message{UID: mail.UID(uid), Gone: true})
+	}
+	return dst, true
+}
+
 // decodeChunk appends the entries of b whose ModSeq is above since (0: all) to dst.
 func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Message, bool) {
 	if len(b) < 5 || b[0] != layout || binary.BigEndian.Uint32(b[1:]) != crc32.Checksum(b[5:], castagnoli) {
@@ -69,7 +100,9 @@ func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Mess
 	if highest <= since && since > 0 {
 		return dst, true
 	}
-	dst = slices.Grow(dst, int(count))
+	if n := int(count); n > cap(dst)-len(dst) {
+		dst = slices.Grow(dst, max(n, len(dst)))
+	}
 	var m store.Message
 	for range count {
 		uid := uint64(m.UID) + s.uvarint()
@@ -135,4 +168,33 @@ func insert(entries, deltas []store.Message, inserts int) []store.Message {
 		out = append(out, d)
 	}
 	return append(out, entries[i:]...)
+}
+
+// overlay gives the deltas of older and newer, both ascending by UID, as one list.
+// Of two for a message the one with the higher ModSeq stays; expunged is final.
+func overlay(older, newer []store.Message) []store.Message {
+	switch {
+	case len(older) == 0:
+		return newer
+	case len(newer) == 0:
+		return older
+	case older[len(older)-1].UID < newer[0].UID:
+		return append(older, newer...)
+	}
+	out := make([]store.Message, 0, max(len(older), len(newer)))
+	i := 0
+	for _, m := range newer {
+		for i < len(older) && older[i].UID < m.UID {
+			out = append(out, older[i])
+			i++
+		}
+		if i < len(older) && older[i].UID == m.UID {
+			if older[i].Gone || !m.Gone && m.ModSeq < older[i].ModSeq {
+				m = older[i]
+			}
+			i++
+		}
+		out = append(out, m)
+	}
+	return append(out, older[i:]...)
 }

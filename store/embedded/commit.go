@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,7 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	case !b.Create && head.ModSeq != b.Expect:
 		return nil, mail.Errorf(mail.KindConflict, "account %v was changed meanwhile", id)
 	}
-	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(sizeOf(b))}
+	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(e.sizeOf(b))}
 	if b.Remove {
 		c.removeAccount()
 	} else {
@@ -95,11 +96,16 @@ func (e *Engine) guard(write func() error) (err error) {
 }
 
 // sizeOf guesses how many bytes b needs, to take them at once.
-func sizeOf(b *store.Batch) int {
-	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads)
+func (e *Engine) sizeOf(b *store.Batch) int {
+	entries := 0
 	for i := range b.Messages {
-		n += 96 * len(b.Messages[i].Entries)
+		entries += len(b.Messages[i].Entries)
 	}
+	each := 96
+	if entries >= e.runFrom {
+		each = 32
+	}
+	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
 	for i := range b.Emails {
 		n += len(b.Emails[i].Body) + len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
 	}
@@ -113,6 +119,7 @@ type change struct {
 	id     mail.AccountID
 	batch  *pebble.Batch
 	buf    []byte // for values
+	runs   uint32 // written so far
 	err    error
 }
 
@@ -158,15 +165,8 @@ func (c *change) write(b *store.Batch) {
 		c.buf = appendMailbox(c.buf[:0], &b.Mailboxes[i])
 		c.set(mailboxKey(c.id, b.Mailboxes[i].ID), c.buf)
 	}
-	for _, m := range b.Messages {
-		key := deltaKey(c.id, m.Mailbox, 0)
-		for i := range m.Entries {
-			binary.BigEndian.PutUint32(key[contentsPrefix:], uint32(m.Entries[i].UID))
-			c.buf = appendChunk(c.buf[:0], m.Entries[i:i+1])
-			c.set(key, c.buf)
-		}
-	}
-	c.expunge(b.Expunged)
+	c.messages(b)
+	c.expunge(b)
 	for i := range b.Emails {
 		c.email(&b.Emails[i])
 	}
@@ -189,21 +189,92 @@ func (c *change) write(b *store.Batch) {
 	}
 }
 
-func (c *change) expunge(list []store.Expunged) {
-	for i, x := range list {
-		key := deltaKey(c.id, x.Mailbox, 0)
-		for uid := range x.UIDs.All() {
-			binary.BigEndian.PutUint32(key[contentsPrefix:], uid)
-			c.set(key, nil)
+// messages writes entries, each as a delta or, when they are many, as runs.
+func (c *change) messages(b *store.Batch) {
+	n, risen := 0, true
+	for i := range b.Messages {
+		n += len(b.Messages[i].Entries)
+		for j := range b.Messages[i].Entries {
+			risen = risen && b.Messages[i].Entries[j].ModSeq == b.Account.ModSeq
+		}
+	}
+	// Runs find their order among deltas by ModSeq.
+	if n >= c.engine.runFrom && risen {
+		for _, m := range b.Messages {
+			for part := range slices.Chunk(m.Entries, runEntries) {
+				c.buf = appendChunk(c.buf[:0], part)
+				c.run(m.Mailbox, b.Account.ModSeq)
+			}
+		}
+		return
+	}
+	for _, m := range b.Messages {
+		key := deltaKey(c.id, m.Mailbox, 0)
+		for i := range m.Entries {
+			binary.BigEndian.PutUint32(key[contentsPrefix:], uint32(m.Entries[i].UID))
+			c.buf = appendChunk(c.buf[:0], m.Entries[i:i+1])
+			c.set(key, c.buf)
+		}
+	}
+}
+
+// run writes what is in buf as the next value of a run.
+func (c *change) run(mailbox mail.MailboxID, modSeq mail.ModSeq) {
+	c.set(runKey(c.id, mailbox, modSeq, c.runs), c.buf)
+	c.runs++
+}
+
+func (c *change) expunge(b *store.Batch) {
+	n := uint64(0)
+	for i := range b.Expunged {
+		n += b.Expunged[i].UIDs.Len()
+	}
+	for i, x := range b.Expunged {
+		if n >= uint64(c.engine.runFrom) {
+			for part := range split(x.UIDs, runEntries) {
+				c.buf = appendGone(c.buf[:0], part)
+				c.run(x.Mailbox, b.Account.ModSeq)
+			}
+		} else {
+			key := deltaKey(c.id, x.Mailbox, 0)
+			for uid := range x.UIDs.All() {
+				binary.BigEndian.PutUint32(key[contentsPrefix:], uid)
+				c.set(key, nil)
+			}
 		}
 		set := x.UIDs
-		for _, y := range list[:i] {
+		for _, y := range b.Expunged[:i] {
 			if y.Mailbox == x.Mailbox && y.ModSeq == x.ModSeq {
 				set = set.Union(y.UIDs)
 			}
 		}
 		c.buf = appendNumSet(c.buf[:0], set)
 		c.set(vanishedKey(c.id, x.Mailbox, x.ModSeq), c.buf)
+	}
+}
+
+// split gives set in parts of at most n numbers.
+func split(set mail.NumSet, n uint64) iter.Seq[mail.NumSet] {
+	return func(yield func(mail.NumSet) bool) {
+		var part mail.NumSet
+		room := n
+		for _, r := range set {
+			for first := uint64(r.First); first <= uint64(r.Last); {
+				last := min(uint64(r.Last), first+room-1)
+				part = append(part, mail.NumRange{First: uint32(first), Last: uint32(last)})
+				room -= last - first + 1
+				first = last + 1
+				if room == 0 {
+					if !yield(part) {
+						return
+					}
+					part, room = part[:0], n
+				}
+			}
+		}
+		if len(part) > 0 {
+			yield(part)
+		}
 	}
 }
 

@@ -47,14 +47,17 @@ type Options struct {
 	// are answered with KindUnavailable, so that expunging, which needs a little
 	// too, still works. 0 is 64 MiB, negative none.
 	ReserveBytes int64
+
+	runFrom int // messages of a batch that make a run; 0 is runEntries/16
 }
 
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 1
-	pidName      = "pid"
-	shards       = 256
+	// format 1 had no runs.
+	format  = 2
+	pidName = "pid"
+	shards  = 256
 	// bodyPatience is how long Close waits for bodies that are still open.
 	bodyPatience = 5 * time.Second
 )
@@ -70,6 +73,7 @@ type Engine struct {
 	zip     *zstd.Encoder
 	unzip   *zstd.Decoder
 	reserve int64
+	runFrom int
 
 	compactions *scheduler
 
@@ -105,7 +109,7 @@ func (e *Engine) shard(id mail.AccountID) *shard {
 // another process has it open. KindUnavailable: it cannot be read or written, or a
 // newer Postern wrote it. KindCorrupt: a file is damaged or missing.
 func Open(dir string, opt Options) (opened *Engine, err error) {
-	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes}
+	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes, runFrom: opt.runFrom}
 	e.idle.L = &e.life
 	e.compactions = newScheduler()
 	if e.log == nil {
@@ -113,6 +117,9 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 	}
 	if e.reserve == 0 {
 		e.reserve = 64 << 20
+	}
+	if e.runFrom == 0 {
+		e.runFrom = runEntries / 16
 	}
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = 64 << 20
@@ -281,6 +288,9 @@ func (e *Engine) checkFormat() error {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s holds something that is not a mail store", e.dir)
 	case n > format:
 		return mail.Errorf(mail.KindUnavailable, "the data folder %s was written by a newer Postern (format %d; this one knows %d)", e.dir, n, format)
+	case n < format:
+		// Durable before anything that an older Postern would overlook is written.
+		return e.writeFormat()
 	}
 	return nil
 }
@@ -297,7 +307,11 @@ func (e *Engine) sign() error {
 	if !empty {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s has lost its format record", e.dir)
 	}
-	err = e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
+	return e.writeFormat()
+}
+
+func (e *Engine) writeFormat() error {
+	err := e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
 	if err == nil {
 		err = e.disk.broken()
 	}

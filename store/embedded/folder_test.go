@@ -160,9 +160,9 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 2")
+	set("Postern 3")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 2")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 3")
 	fs = vfs.NewMem()
 	set("cockroach")
 	_, err = Open("store", small(fs))
@@ -353,6 +353,10 @@ func TestBackgroundPacking(t *testing.T) {
 		l.Deliver(m, 10)
 	}
 	storetest.Commit(t, e, l.Batch())
+	// Who reads so many that are not packed has them packed.
+	if list, err := e.Messages(context.Background(), 1, m, 0); err != nil || len(list) != 3000 {
+		t.Fatal(len(list), err)
+	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		x, err := e.index(context.Background(), 1, m, 0)
 		if err != nil || time.Now().After(deadline) {

@@ -10,11 +10,12 @@ import (
 // Every key begins with one byte, its zone; numbers are big-endian, so that
 // Pebble's order is theirs. What is small and read together lies together.
 //
-//	format                                                  "Postern 1"
+//	format                                                  "Postern 2"
 //	records    kind 00 key                                  a store.Record
 //	heads      account(8)                                   an account's head
 //	accounts   account(8) mailboxes     mailbox(4)          a mailbox's record
 //	accounts   account(8) subscriptions name                nothing
+//	accounts   account(8) contents      mailbox(4) run(1)       ModSeq(8) number(4)  many newer entries, or UIDs: expunged
 //	accounts   account(8) contents      mailbox(4) chunk(1)     first UID(4)  packed index entries
 //	accounts   account(8) contents      mailbox(4) delta(1)     UID(4)        a newer entry, or nothing: expunged
 //	accounts   account(8) contents      mailbox(4) vanished(1)  ModSeq(8)     the UIDs of one Expunged
@@ -52,6 +53,7 @@ const (
 
 // Parts of kindContents.
 const (
+	partRun       byte = 0x00
 	partChunk     byte = 0x01
 	partDelta     byte = 0x02
 	partVanished  byte = 0x03
@@ -99,6 +101,12 @@ func chunkKey(id mail.AccountID, mailbox mail.MailboxID, first mail.UID) []byte 
 
 func deltaKey(id mail.AccountID, mailbox mail.MailboxID, uid mail.UID) []byte {
 	return binary.BigEndian.AppendUint32(contentsKey(id, mailbox, partDelta), uint32(uid))
+}
+
+// runKey is the key of one value of the runs that the change modSeq wrote.
+func runKey(id mail.AccountID, mailbox mail.MailboxID, modSeq mail.ModSeq, number uint32) []byte {
+	k := binary.BigEndian.AppendUint64(contentsKey(id, mailbox, partRun), uint64(modSeq))
+	return binary.BigEndian.AppendUint32(k, number)
 }
 
 func vanishedKey(id mail.AccountID, mailbox mail.MailboxID, modSeq mail.ModSeq) []byte {

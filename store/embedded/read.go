@@ -198,6 +198,12 @@ func (e *Engine) Messages(ctx context.Context, id mail.AccountID, mailbox mail.M
 type index struct {
 	entries []store.Message // those of chunks
 	deltas  []store.Message // with Gone set: expunged
+
+	// Until settle: the run that is being added, and those before it, the longer
+	// ones first, so that many are merged in little more time than one.
+	run    []store.Message
+	runSeq mail.ModSeq
+	runs   [][]store.Message
 }
 
 // maxHint bounds the memory that a mailbox's counter alone can make us take.
@@ -218,9 +224,10 @@ func (e *Engine) index(ctx context.Context, id mail.AccountID, mailbox mail.Mail
 		if since == 0 {
 			x.entries = make([]store.Message, 0, min(m.Messages, maxHint))
 		}
-		err = e.walk(ctx, it, it.SeekGE(contentsKey(id, mailbox, partChunk)), func(k, v []byte) (bool, error) {
+		err = e.walk(ctx, it, it.SeekGE(contentsKey(id, mailbox, partRun)), func(k, v []byte) (bool, error) {
 			return true, x.add(id, mailbox, since, k, v)
 		})
+		x.settle()
 	}
 	return x, e.finish(it, err)
 }
@@ -254,7 +261,44 @@ func (x *index) add(id mail.AccountID, mailbox mail.MailboxID, since mail.ModSeq
 			}
 		}
 	}
+	if len(k) == contentsPrefix+12 && k[contentsPrefix-1] == partRun {
+		if x.addRun(since, mail.ModSeq(binary.BigEndian.Uint64(k[contentsPrefix:])), v) {
+			return nil
+		}
+	}
 	return damaged("the index of mailbox %v of account %v", mailbox, id)
+}
+
+// addRun takes one value of the runs of the change modSeq. What is not above since
+// may be left out, whatever it replaces, but not what is expunged.
+func (x *index) addRun(since, modSeq mail.ModSeq, v []byte) bool {
+	n := len(x.run)
+	var ok bool
+	if len(v) > 0 && v[0] == layoutGone {
+		x.run, ok = decodeGone(x.run, v)
+	} else {
+		x.run, ok = decodeChunk(x.run, v, since)
+	}
+	if n > 0 && len(x.run) > n && (modSeq != x.runSeq || x.run[n].UID <= x.run[n-1].UID) {
+		next := slices.Clone(x.run[n:])
+		x.runs = append(x.runs, x.run[:n:n])
+		x.run = next
+		for n := len(x.runs); n > 1 && len(x.runs[n-2]) < 2*len(x.runs[n-1]); n-- {
+			x.runs = append(x.runs[:n-2], overlay(x.runs[n-2], x.runs[n-1]))
+		}
+	}
+	x.runSeq = modSeq
+	return ok
+}
+
+// settle makes runs and deltas one list, when all were added.
+func (x *index) settle() {
+	all := x.run
+	for i := len(x.runs) - 1; i >= 0; i-- {
+		all = overlay(x.runs[i], all)
+	}
+	x.deltas = overlay(all, x.deltas)
+	x.runs, x.run = nil, nil
 }
 
 // mailboxAt reads the mailbox's record with an iterator whose lower bound it is.

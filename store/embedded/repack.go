@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -15,7 +16,11 @@ const (
 	// repackAbove deltas, and a sixteenth of the mailbox's size, are too many.
 	repackAbove    = 512
 	repackFraction = 16
-	// maxPlanned is how many deltas are packed by one batch.
+	// runCost is how many entries of a run cost as much to read as a delta. So
+	// runs may have as many entries as the mailbox before they are packed, and a
+	// burst of large changes is packed once or twice.
+	runCost = 16
+	// maxPlanned is how many deltas are packed by one batch when there are no runs.
 	maxPlanned = 1 << 16
 	// maxVanished Expunged of a mailbox are kept, or less when their values take
 	// more than maxVanishedBytes; it is looked after pruneEvery new ones.
@@ -114,12 +119,18 @@ func (r *repacking) count(p place, update func(*counts)) {
 
 // wrote counts what a batch wrote.
 func (r *repacking) wrote(b *store.Batch) {
+	cost := func(n int) int {
+		if from := r.engine.runFrom; n > from {
+			return max(from, n/runCost)
+		}
+		return n
+	}
 	for i := range b.Messages {
-		r.count(place{b.Account.ID, b.Messages[i].Mailbox}, func(c *counts) { c.deltas += len(b.Messages[i].Entries) })
+		r.count(place{b.Account.ID, b.Messages[i].Mailbox}, func(c *counts) { c.deltas += cost(len(b.Messages[i].Entries)) })
 	}
 	for i := range b.Expunged {
 		r.count(place{b.Account.ID, b.Expunged[i].Mailbox}, func(c *counts) {
-			c.deltas += int(b.Expunged[i].UIDs.Len())
+			c.deltas += cost(int(b.Expunged[i].UIDs.Len()))
 			c.vanished++
 		})
 	}
@@ -210,13 +221,26 @@ func (e *Engine) planned(ctx context.Context, p place) (batch *pebble.Batch, lef
 		return nil, 0, e.finish(it, err)
 	}
 	var x index
-	err = e.walk(ctx, it, it.SeekGE(contentsKey(p.account, p.mailbox, partDelta)), func(k, v []byte) (bool, error) {
-		if len(x.deltas) == maxPlanned {
-			left++
-			return true, nil
+	var runs [][]byte
+	err = e.walk(ctx, it, it.SeekGE(contentsKey(p.account, p.mailbox, partRun)), func(k, v []byte) (bool, error) {
+		if k[contentsPrefix-1] != partRun {
+			return false, nil
 		}
+		runs = append(runs, slices.Clone(k))
 		return true, x.add(p.account, p.mailbox, 0, k, v)
 	})
+	if err == nil {
+		err = e.walk(ctx, it, it.SeekGE(contentsKey(p.account, p.mailbox, partDelta)), func(k, v []byte) (bool, error) {
+			// Beside runs none is left, or an older one could come back.
+			if len(x.deltas) >= maxPlanned && len(runs) == 0 {
+				left++
+				return true, nil
+			}
+			return true, x.add(p.account, p.mailbox, 0, k, v)
+		})
+	}
+	deltas := len(x.deltas)
+	x.settle()
 	if err != nil || len(x.deltas) == 0 {
 		return nil, 0, e.finish(it, err)
 	}
@@ -230,6 +254,12 @@ func (e *Engine) planned(ctx context.Context, p place) (batch *pebble.Batch, lef
 	})
 	w := &packer{change: change{engine: e, id: p.account, batch: e.db.NewBatch(), err: err}, mailbox: p.mailbox}
 	w.pack(it, firsts, x.deltas)
+	for _, k := range runs {
+		w.delete(k)
+	}
+	if deltas > 0 {
+		w.forget(x.deltas[len(x.deltas)-1].UID)
+	}
 	if err := e.finish(it, w.err); err != nil {
 		w.batch.Close()
 		return nil, 0, err
@@ -242,6 +272,7 @@ type packer struct {
 	change
 	mailbox mail.MailboxID
 	pending []store.Message // taken out of old chunks, not yet in new ones
+	taken   []store.Message // memory for one chunk
 }
 
 // pack merges deltas into the chunks that begin with firsts. A chunk that no delta
@@ -264,7 +295,10 @@ func (w *packer) pack(it *pebble.Iterator, firsts []mail.UID, deltas []store.Mes
 		w.pending = merge(nil, rest)
 	}
 	w.put(1)
-	last := deltas[len(deltas)-1].UID
+}
+
+// forget removes the deltas up to last.
+func (w *packer) forget(last mail.UID) {
 	end := contentsKey(w.id, w.mailbox, partDelta+1)
 	if last+1 != 0 {
 		end = deltaKey(w.id, w.mailbox, last+1)
@@ -276,7 +310,7 @@ func (w *packer) pack(it *pebble.Iterator, firsts []mail.UID, deltas []store.Mes
 func (w *packer) take(it *pebble.Iterator, first mail.UID) []store.Message {
 	key := chunkKey(w.id, w.mailbox, first)
 	w.delete(key)
-	var x index
+	x := index{entries: w.taken[:0]}
 	if it.SeekGE(key) {
 		v, err := w.engine.value(it)
 		if err == nil {
@@ -289,20 +323,23 @@ func (w *packer) take(it *pebble.Iterator, first mail.UID) []store.Message {
 	if err := it.Error(); err != nil && w.err == nil {
 		w.err = w.engine.readError(err)
 	}
+	w.taken = x.entries
 	return x.entries
 }
 
 // put writes what is pending as chunks, but not a last one below least entries.
 func (w *packer) put(least int) {
-	for len(w.pending) > 0 && len(w.pending) >= least {
-		n := len(w.pending)
+	rest := w.pending
+	for len(rest) > 0 && len(rest) >= least {
+		n := len(rest)
 		if n >= 2*chunkEntries {
 			n = chunkEntries
 		}
-		w.buf = appendChunk(w.buf[:0], w.pending[:n])
-		w.set(chunkKey(w.id, w.mailbox, w.pending[0].UID), w.buf)
-		w.pending = w.pending[n:]
+		w.buf = appendChunk(w.buf[:0], rest[:n])
+		w.set(chunkKey(w.id, w.mailbox, rest[0].UID), w.buf)
+		rest = rest[n:]
 	}
+	w.pending = w.pending[:copy(w.pending, rest)]
 }
 
 // prune forgets the oldest Expunged of a mailbox beyond the bounds.

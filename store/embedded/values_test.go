@@ -40,6 +40,7 @@ func FuzzValues(f *testing.F) {
 	e := open(f, "store", small(vfs.NewMem()))
 	f.Cleanup(func() { e.Close() })
 	f.Add(appendChunk(nil, someMessages))
+	f.Add(appendGone(nil, mail.NumSet{{First: 2, Last: 9}, {First: math.MaxUint32, Last: math.MaxUint32}}))
 	f.Add(appendHead(nil, &store.AccountRecord{ModSeq: math.MaxInt64, NextMailbox: 4, Bytes: -1, QuotaBytes: math.MaxInt64}))
 	f.Add(appendMailbox(nil, &store.MailboxRecord{Name: "Ä/b", SpecialUse: `\Sent`, Created: time.Unix(5, 6), Keywords: []string{"", "$x"}, Messages: 7}))
 	f.Add(appendNumSet(nil, mail.NumSet{{First: 1, Last: 1}, {First: 3, Last: 9}, {First: math.MaxUint32, Last: math.MaxUint32}}))
@@ -65,9 +66,20 @@ func FuzzValues(f *testing.F) {
 					t.Fatalf("since 1000: %v, not %v", some, list)
 				}
 			}
-			for _, key := range [][]byte{chunkKey(1, 2, 3), deltaKey(1, 2, 3), contentsKey(1, 2, partDelta), b} {
+			for _, key := range [][]byte{chunkKey(1, 2, 3), deltaKey(1, 2, 3), runKey(1, 2, 3, 4), contentsKey(1, 2, partDelta), b} {
 				var x index
 				_ = x.add(1, 2, 0, key, b)
+				_ = x.add(1, 2, 7, key, b)
+				x.settle()
+			}
+			if list, ok := decodeGone(nil, b); ok {
+				var uids mail.NumSet
+				for _, m := range list {
+					uids.Add(uint32(m.UID))
+				}
+				if again, ok := decodeGone(nil, appendGone(nil, uids)); !ok || !slices.Equal(list, again) {
+					t.Fatalf("expunged %v became %v", list, again)
+				}
 			}
 		}
 		if a, err := decodeHead(1, b); err == nil {
@@ -105,15 +117,17 @@ func FuzzValues(f *testing.F) {
 	})
 }
 
-// TestChunksRefuseFlips changes every bit of a chunk.
+// TestChunksRefuseFlips changes every bit of a chunk and of a run's UIDs.
 func TestChunksRefuseFlips(t *testing.T) {
-	good := appendChunk(nil, someMessages)
-	for i := range good {
-		for bit := range 8 {
-			b := slices.Clone(good)
-			b[i] ^= 1 << bit
-			if _, ok := decodeChunk(nil, b, 0); ok {
-				t.Fatalf("bit %d of byte %d", bit, i)
+	for _, good := range [][]byte{appendChunk(nil, someMessages), appendGone(nil, mail.NumSet{{First: 3, Last: 900}, {First: 1000, Last: 1000}})} {
+		for i := range good {
+			for bit := range 8 {
+				b := slices.Clone(good)
+				b[i] ^= 1 << bit
+				var x index
+				if x.addRun(0, 1, b) {
+					t.Fatalf("bit %d of byte %d", bit, i)
+				}
 			}
 		}
 	}
