@@ -69,17 +69,20 @@ func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
 	}
 	e.add("Connection", Note, fmt.Sprintf("%s, LoginType %s, %s", c.Service, c.LoginType, state))
 
-	open := false
 	for _, class := range sasl.Classes {
 		d := c.decide(class)
-		open = open || d.OK
 		verdict := "refused: "
 		if d.OK {
 			verdict = "accepted: "
 		}
 		e.add("Policy for "+class.String(), Note, verdict+strings.Join(methods(c.Service, class), ", ")+" ("+d.Rule.String()+")")
 	}
-	e.check("Policy", open, "There is a way to sign in on this connection.", c.decide(sasl.Password).Text)
+	e.check("Policy", c.open(), "There is a way to sign in on this connection.", c.decide(sasl.Password).Text)
+}
+
+// open tells whether there is any way to sign in on c.
+func (c Conn) open() bool {
+	return slices.ContainsFunc(sasl.Classes, func(class sasl.Class) bool { return c.decide(class).OK })
 }
 
 // methods lists all ways to sign in that are of a class.
@@ -144,6 +147,10 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 		e.add("SCRAM keys", Note, strings.Join(keys, ", "))
 	} else {
 		e.add("SCRAM keys", Note, "The account has none.")
+	}
+	if !c.open() {
+		e.add("Credentials", Note, "No method is accepted on this connection that could check them.")
+		return
 	}
 	usable := hasPassword && c.decide(sasl.Password).OK ||
 		len(keys) > 0 && slices.ContainsFunc([]sasl.Class{sasl.Challenge, sasl.TLSOnly}, func(class sasl.Class) bool { return c.decide(class).OK })
