@@ -21,10 +21,11 @@ import (
 
 // decoderOf reads one command's text.
 func decoderOf(t testing.TB, text string) *wire.Decoder {
+	t.Helper()
 	d := wire.NewDecoder(strings.NewReader(text), func() error { return nil })
 	d.SetLimits(wire.LimitsAfterLogin())
 	if err := d.Next(); err != nil {
-		t.Skip()
+		t.Fatal(err)
 	}
 	return d
 }

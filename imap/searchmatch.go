@@ -39,9 +39,8 @@ type candidate struct {
 
 // searcher compares messages with keys.
 type searcher struct {
-	mailbox  *store.Mailbox
-	keywords []string
-	scratch  []byte
+	mailbox *store.Mailbox
+	scratch []byte
 }
 
 // match compares c with k. A key in it is looked at only where cheaper ones leave it
