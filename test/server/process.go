@@ -54,9 +54,6 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Output gives what the program wrote to both its outputs until now.
 func (p *Process) Output() string { return p.output.String() }
 
-// Exited is closed when the program has ended.
-func (p *Process) Exited() <-chan struct{} { return p.exited }
-
 // Interrupt presses Ctrl-C, waits for the end and gives the exit code. It is an
 // error when the program does not end in time (it is killed then) and when a
 // process of its group is left.

@@ -268,9 +268,6 @@ func (s *Server) Running() bool {
 // PID is the number of the server's process.
 func (s *Server) PID() int { return s.process.PID() }
 
-// Process is the running process, or the last one that ran.
-func (s *Server) Process() *Process { return s.process }
-
 // Output gives what the server wrote to its standard outputs since it was started.
 func (s *Server) Output() string { return s.process.Output() }
 
