@@ -47,6 +47,9 @@ func (s *session) list(*request) error {
 	}
 	patterns := make([]*wire.Pattern, 0, len(l.patterns))
 	for _, text := range l.patterns {
+		if text == "" {
+			continue // RFC 5258, 3
+		}
 		p, err := wire.Compile(l.reference+text, store.Delimiter[0])
 		if err != nil {
 			return err

@@ -39,8 +39,12 @@ func (d *Decoder) MailboxOrEmpty() string {
 	return d.name(b)
 }
 
+// noMatch is a pattern that no mailbox name matches.
+const noMatch = "\x00"
+
 // ListMailbox consumes a list-mailbox: a pattern, of at most 1 KiB, with the
-// wildcards * and %, in UTF-8. It may be empty.
+// wildcards * and %, in UTF-8. It may be empty. What could not be a part of a name
+// is no fault: it becomes a pattern that nothing matches (RFC 5258, 3).
 func (d *Decoder) ListMailbox() string {
 	var b []byte
 	switch d.Peek() {
@@ -53,36 +57,49 @@ func (d *Decoder) ListMailbox() string {
 		d.limit(mail.KindLimit, "The mailbox pattern is too long.")
 		return ""
 	}
-	return d.name(b)
+	if d.err != nil {
+		return ""
+	}
+	name, why := d.decodeName(b)
+	if why != "" {
+		return noMatch
+	}
+	return name
 }
 
 func (d *Decoder) noName(why string) { d.Fail(mail.Errorf(mail.KindCannot, "%s", why)) }
 
 func (d *Decoder) name(b []byte) string {
-	if d.err != nil || len(b) == 0 {
+	if d.err != nil {
 		return ""
 	}
+	name, why := d.decodeName(b)
+	if why != "" {
+		d.noName(why)
+	}
+	return name
+}
+
+// decodeName gives a name in UTF-8, or says why it is none.
+func (d *Decoder) decodeName(b []byte) (name, why string) {
 	s := string(b)
 	if d.utf8 {
 		if !utf8.ValidString(s) {
-			d.noName("The mailbox name is not UTF-8.")
-			return ""
+			return "", "The mailbox name is not UTF-8."
 		}
 	} else {
 		decoded, err := DecodeUTF7(s)
 		if err != nil {
-			d.noName("The mailbox name is not canonical modified UTF-7.")
-			return ""
+			return "", "The mailbox name is not canonical modified UTF-7."
 		}
 		s = decoded
 	}
 	for _, r := range s {
 		if r < 0x20 || 0x7f <= r && r <= 0x9f || r == 0x2028 || r == 0x2029 {
-			d.noName("The mailbox name has a control character.")
-			return ""
+			return "", "The mailbox name has a control character."
 		}
 	}
-	return s
+	return s, ""
 }
 
 // Flag consumes a flag that a client may set: a system flag other than \Recent,
