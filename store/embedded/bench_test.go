@@ -194,3 +194,93 @@ func BenchmarkRepack100000(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// noise is size bytes that do not compress, as an attachment is in base64.
+func noise(size int) []byte {
+	r := rand.New(rand.NewPCG(5, 6))
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[r.IntN(64)]
+		if i%78 >= 76 {
+			b[i] = "\r\n"[i%78-76]
+		}
+	}
+	return b
+}
+
+// BenchmarkLarge keeps durable messages of 100 KiB, eight accounts at once: half
+// text that is searched, half an attachment.
+func BenchmarkLarge(b *testing.B) {
+	e := onDisk(b)
+	defer e.Close()
+	text := bytes.Repeat(letter(), 12)
+	r := rand.New(rand.NewPCG(7, 8))
+	r.Shuffle(len(text)/16, func(i, j int) {
+		var x [16]byte
+		copy(x[:], text[16*i:])
+		copy(text[16*i:16*i+16], text[16*j:])
+		copy(text[16*j:], x[:])
+	})
+	body := append(bytes.Clone(text), noise(100<<10-len(text))...)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var boxes []*box
+	for i := range 8 {
+		boxes = append(boxes, newBox(b, e, mail.AccountID(i+1)))
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var work sync.WaitGroup
+	for _, x := range boxes {
+		work.Go(func() {
+			for left.Add(-1) >= 0 {
+				wait, err := e.Commit(context.Background(), x.deliver(1, body, body[:700], text))
+				if err == nil {
+					err = wait()
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
+	b.StopTimer()
+}
+
+// BenchmarkBodies opens 10,000 bodies of 4 KiB one after the other, as FETCH does.
+func BenchmarkBodies(b *testing.B) {
+	e := onDisk(b)
+	defer e.Close()
+	x := newBox(b, e, 1)
+	body := letter()
+	const n = 10_000
+	for range n / 100 {
+		if _, err := e.Commit(context.Background(), x.deliver(100, body, body[:700], nil)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := e.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	buf := make([]byte, len(body))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i = i%n + 1
+		m, err := e.Body(context.Background(), 1, mail.EmailID(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if m.Bytes() != nil {
+			copy(buf, m.Bytes())
+		} else if _, err := m.ReadAt(buf, 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := m.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -94,7 +94,7 @@ func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Mess
 	s := scanner{b: b[5:]}
 	count := s.uvarint()
 	highest := mail.ModSeq(s.uvarint())
-	if s.bad || count > maxChunkEntries || count*minEntryBytes > uint64(len(s.b)) {
+	if s.bad || count > maxChunkEntries || count*minEntryBytes > uint64(len(s.rest())) {
 		return dst, false
 	}
 	if highest <= since && since > 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -222,10 +223,10 @@ func (e *Engine) Body(ctx context.Context, id mail.AccountID, m mail.EmailID) (s
 func bodyStart(v []byte) (size int64, content []byte, ok bool) {
 	s := scanner{b: v}
 	n := uint64(s.uint32())
-	if s.bad || uint64(len(s.b)) != min(n, pieceSize) {
+	if s.bad || uint64(len(s.rest())) != min(n, pieceSize) {
 		return 0, nil, false
 	}
-	return int64(n), s.b[:len(s.b):len(s.b)], true
+	return int64(n), slices.Clip(s.rest()), true
 }
 
 func (e *Engine) bodyOpened() {

@@ -23,28 +23,32 @@ func damaged(format string, args ...any) error {
 	return e
 }
 
-// scanner takes values from b; after a fault bad is set and all are zero.
+// scanner takes values from b; after a fault bad is set and all are zero. It counts
+// and does not cut b, because storing pointers costs more than reading varints.
 type scanner struct {
 	b   []byte
+	at  int // of b is read
 	bad bool
 }
 
 func (s *scanner) fail() {
-	s.b, s.bad = nil, true
+	s.at, s.bad = len(s.b), true
 }
 
+// rest is what is not read yet.
+func (s *scanner) rest() []byte { return s.b[s.at:] }
+
 func (s *scanner) uvarint() uint64 {
-	if len(s.b) > 0 && s.b[0] < 0x80 {
-		v := uint64(s.b[0])
-		s.b = s.b[1:]
-		return v
+	if s.at < len(s.b) && s.b[s.at] < 0x80 {
+		s.at++
+		return uint64(s.b[s.at-1])
 	}
-	v, n := binary.Uvarint(s.b)
+	v, n := binary.Uvarint(s.b[s.at:])
 	if n <= 0 {
 		s.fail()
 		return 0
 	}
-	s.b = s.b[n:]
+	s.at += n
 	return v
 }
 
@@ -64,27 +68,25 @@ func (s *scanner) varint() int64 {
 
 func (s *scanner) string() string {
 	n := s.uvarint()
-	if n > uint64(len(s.b)) {
+	if n > uint64(len(s.rest())) {
 		s.fail()
 		return ""
 	}
-	v := string(s.b[:n])
-	s.b = s.b[n:]
-	return v
+	s.at += int(n)
+	return string(s.b[s.at-int(n) : s.at])
 }
 
 func (s *scanner) byte() byte {
-	if len(s.b) == 0 {
+	if s.at == len(s.b) {
 		s.fail()
 		return 0
 	}
-	c := s.b[0]
-	s.b = s.b[1:]
-	return c
+	s.at++
+	return s.b[s.at-1]
 }
 
 // done tells whether all was there and nothing is left.
-func (s *scanner) done() bool { return !s.bad && len(s.b) == 0 }
+func (s *scanner) done() bool { return !s.bad && s.at == len(s.b) }
 
 func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
@@ -156,7 +158,7 @@ func decodeMailbox(id mail.MailboxID, b []byte) (store.MailboxRecord, error) {
 	m.HighestModSeq = mail.ModSeq(s.uvarint())
 	m.RecentFrom = mail.UID(s.uint32())
 	n := s.uvarint()
-	if v != layout || nanoseconds >= 1e9 || n > uint64(len(s.b)) {
+	if v != layout || nanoseconds >= 1e9 || n > uint64(len(s.rest())) {
 		s.fail()
 	}
 	for i := uint64(0); i < n && !s.bad; i++ {
@@ -188,7 +190,7 @@ func decodeNumSet(b []byte) (mail.NumSet, bool) {
 	s := scanner{b: b}
 	var set mail.NumSet
 	last := uint64(0)
-	for len(s.b) > 0 {
+	for s.at < len(s.b) {
 		gap := uint64(s.uint32())
 		first := last + gap
 		last = first + uint64(s.uint32())
@@ -231,5 +233,5 @@ func appendRecord(dst []byte, revision uint64, value []byte) []byte {
 func decodeRecord(b []byte) (revision uint64, value []byte, ok bool) {
 	s := scanner{b: b}
 	revision = s.uvarint()
-	return revision, s.b, !s.bad && revision > 0
+	return revision, s.rest(), !s.bad && revision > 0
 }
