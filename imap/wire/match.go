@@ -131,10 +131,3 @@ func (p *Pattern) matchShort(name string, inbox int) bool {
 	}
 	return now>>p.last&1 == 1
 }
-
-// Match tells whether a LIST pattern matches a name; see Compile. A pattern that
-// is too long matches nothing.
-func Match(pattern, name string, delim byte) bool {
-	p, err := Compile(pattern, delim)
-	return err == nil && p.Match(name)
-}
