@@ -128,19 +128,7 @@ var fieldsByLen = func() (t [32][]knownField) {
 	return t
 }()
 
-// KeptFields gives the names of the header fields that a Summary keeps, in the
-// order of the table.
-func KeptFields() []string {
-	var names []string
-	for _, f := range knownFields {
-		if f.kept {
-			names = append(names, f.name)
-		}
-	}
-	return names
-}
-
-// Kept tells whether name, in any case, is among KeptFields.
+// Kept tells whether a Summary keeps the header fields of a name, in any case.
 func Kept(name string) bool {
 	if len(name) >= len(fieldsByLen) {
 		return false

@@ -36,8 +36,8 @@ func FuzzParse(f *testing.F) {
 		}
 		header := Parse(raw, DefaultLimits).Summary().HeaderSize()
 		for _, not := range []bool{false, true} {
-			got := FilterFields(raw[:header], []string{"subject"}, not)
-			if again := FilterFields(got, []string{"subject"}, not); !bytes.Equal(got, again) && !not {
+			got := filterFields(raw[:header], []string{"subject"}, not)
+			if again := filterFields(got, []string{"subject"}, not); !bytes.Equal(got, again) && !not {
 				t.Fatalf("%q is filtered to %q and then to %q", raw[:header], got, again)
 			}
 		}
@@ -61,7 +61,7 @@ func FuzzText(f *testing.F) {
 		if s, err := ConvertCharset(name, []byte(text)); err == nil && (!utf8.ValidString(s) || len(s) > 3*len(text)+12) {
 			t.Fatalf("%q", s)
 		}
-		if s := DecodeWords(text); !utf8.ValidString(s) {
+		if s := decodeWords(text); !utf8.ValidString(s) {
 			t.Fatalf("%q", s)
 		}
 		if s := Fold(nil, text); !utf8.Valid(s) {
@@ -70,7 +70,7 @@ func FuzzText(f *testing.F) {
 		if s := appendHTMLText(nil, []byte(text)); utf8.ValidString(text) && !utf8.Valid(s) {
 			t.Fatalf("%q", s)
 		}
-		BaseSubject(text)
+		baseSubject(text)
 		ParseDate(text)
 		for _, e := range []string{"base64", "quoted-printable"} {
 			r, _ := Decode(e, bytes.NewReader([]byte(text)))

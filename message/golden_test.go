@@ -122,7 +122,7 @@ func check(t testing.TB, raw []byte, m *Message, s Summary) {
 	}
 	header, _ := s.Locate(Section{Kind: Header})
 	for _, names := range [][]string{{"Subject", "fRoM"}, {"To", "Cc", "References"}, nil} {
-		if got, ok := s.Fields(names); ok && !bytes.Equal(got, FilterFields(raw[header.Start:header.End], names, false)) {
+		if got, ok := s.Fields(names); ok && !bytes.Equal(got, filterFields(raw[header.Start:header.End], names, false)) {
 			t.Fatalf("Fields(%q) is %q", names, got)
 		}
 	}

@@ -92,16 +92,11 @@ func unfolded(v []byte) []byte {
 	return appendUnfolded(make([]byte, 0, len(v)), v)
 }
 
-// FilterFields gives the fields of a header block whose names are among names
-// (HEADER.FIELDS), or with not those whose names are not among them
+// AppendFields appends to dst the fields of a header block whose names are among
+// names (HEADER.FIELDS), or with not those whose names are not among them
 // (HEADER.FIELDS.NOT), as they stand, in their order, and the empty line at the
 // end (RFC 3501, 6.4.5). Lines that are no fields at all count as fields of
 // another name. The block may end in its own empty line or not.
-func FilterFields(header []byte, names []string, not bool) []byte {
-	return AppendFields(nil, header, names, not)
-}
-
-// AppendFields appends what FilterFields gives to dst.
 func AppendFields(dst, header []byte, names []string, not bool) []byte {
 	matches := matcher(names)
 	for off := 0; off < len(header); {

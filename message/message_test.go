@@ -195,27 +195,27 @@ func TestFields(t *testing.T) {
 	if _, ok := s.Fields([]string{"To", "X-Other"}); ok || Kept("X-Other") || !Kept("MESSAGE-id") {
 		t.Error("X-Other is not kept")
 	}
-	if got := string(FilterFields([]byte(raw), []string{"FROM", "Subject"}, true)); got != "X-Other: b\r\nno field\r\nTo: c\r\n\r\n" {
+	if got := string(filterFields([]byte(raw), []string{"FROM", "Subject"}, true)); got != "X-Other: b\r\nno field\r\nTo: c\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
-	if got := string(FilterFields([]byte("To: x"), []string{"to"}, false)); got != "To: x\r\n\r\n" {
+	if got := string(filterFields([]byte("To: x"), []string{"to"}, false)); got != "To: x\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
 	many := []string{"FROM", "Subject"}
 	for i := range 10_000 {
 		many = append(many, fmt.Sprintf("X-%d", i))
 	}
-	if got := string(FilterFields([]byte(raw), many, true)); got != "X-Other: b\r\nno field\r\nTo: c\r\n\r\n" {
+	if got := string(filterFields([]byte(raw), many, true)); got != "X-Other: b\r\nno field\r\nTo: c\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
-	if got := string(FilterFields([]byte("x-77: a\r\nX-10000: b\r\nfrom : c\r\n\r\n"), many, false)); got != "x-77: a\r\nfrom : c\r\n\r\n" {
+	if got := string(filterFields([]byte("x-77: a\r\nX-10000: b\r\nfrom : c\r\n\r\n"), many, false)); got != "x-77: a\r\nfrom : c\r\n\r\n" {
 		t.Errorf("%q", got)
 	}
 	start := time.Now()
-	if got := FilterFields([]byte(strings.Repeat("b:\r\n", 1_000_000)), many, false); len(got) != 2 || time.Since(start) > 5*time.Second {
+	if got := filterFields([]byte(strings.Repeat("b:\r\n", 1_000_000)), many, false); len(got) != 2 || time.Since(start) > 5*time.Second {
 		t.Errorf("%d bytes after %v", len(got), time.Since(start))
 	}
-	for _, n := range KeptFields() {
+	for _, n := range keptFields() {
 		if !Kept(n) || !Kept(strings.ToUpper(n)) {
 			t.Error(n)
 		}
@@ -226,7 +226,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestKeptFieldsMatchFilter compares Fields with FilterFields on random headers.
+// TestKeptFieldsMatchFilter compares Fields with AppendFields on random headers.
 func TestKeptFieldsMatchFilter(t *testing.T) {
 	line := rapid.SampledFrom([]string{"To: a\r\n", "tO:\r\n", " folded\r\n", "\tfolded: x\n", "Subject : s\r\n", "X-Unknown: 1\r\n", "garbage\r\n", ": x\r\n", "From: b\n", "\r", "Cc: no end"})
 	rapid.Check(t, func(rt *rapid.T) {
@@ -235,7 +235,7 @@ func TestKeptFieldsMatchFilter(t *testing.T) {
 		h, _ := s.Locate(Section{Kind: HeaderFields})
 		names := rapid.SliceOfN(rapid.SampledFrom([]string{"to", "From", "SUBJECT", "Cc", "Bcc"}), 0, 3).Draw(rt, "names")
 		got, ok := s.Fields(names)
-		if want := FilterFields(raw[h.Start:h.End], names, false); !ok || !bytes.Equal(got, want) {
+		if want := filterFields(raw[h.Start:h.End], names, false); !ok || !bytes.Equal(got, want) {
 			rt.Fatalf("%q: %q, not %q", raw, got, want)
 		}
 		many := names // are compared in another way
@@ -243,7 +243,7 @@ func TestKeptFieldsMatchFilter(t *testing.T) {
 			many = append(many, fmt.Sprint("X-", n))
 		}
 		for _, not := range []bool{false, true} {
-			few, same := FilterFields(raw[h.Start:h.End], names, not), FilterFields(raw[h.Start:h.End], many, not)
+			few, same := filterFields(raw[h.Start:h.End], names, not), filterFields(raw[h.Start:h.End], many, not)
 			if !bytes.Equal(few, same) {
 				rt.Fatalf("%q: %q, and with more names %q", raw, few, same)
 			}

@@ -179,7 +179,7 @@ func TestOracles(t *testing.T) {
 			for i, w := range want {
 				a := got[i].([]any)
 				personal, _ := a[0].(string)
-				if DecodeWords(personal) != w.Name || a[2].(string)+"@"+a[3].(string) != w.Address {
+				if decodeWords(personal) != w.Name || a[2].(string)+"@"+a[3].(string) != w.Address {
 					rt.Fatalf("%s is %q, go-message reads %v", name, a, w)
 				}
 			}

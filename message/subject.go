@@ -5,12 +5,8 @@ import "bytes"
 // maxSubject bounds what is looked at of a subject, in bytes.
 const maxSubject = 4096
 
-// BaseSubject gives the base subject of a Subject field's value (RFC 5256, 2.1),
-// in UTF-8 and in its own case. Only the first 4 KiB count.
-func BaseSubject(subject string) string {
-	return string(appendBaseSubject(nil, cutUTF8([]byte(subject), maxSubject)))
-}
-
+// appendBaseSubject appends the base subject of a Subject field's value v
+// (RFC 5256, 2.1), in UTF-8 and in its own case.
 func appendBaseSubject(dst, v []byte) []byte {
 	// (1) Decoded, and each run of white space one space.
 	s := bytes.Join(bytes.Fields(decodedValue(v)), []byte{' '})

@@ -38,7 +38,7 @@ func TestDecodeWords(t *testing.T) {
 		"=?utf-8?q??=":                                "",
 		"=?utf-8?q?a?=\t=?utf-8?q??=  =?utf-8?q?b?= ": "ab ",
 	} {
-		if got := DecodeWords(in); got != want {
+		if got := decodeWords(in); got != want {
 			t.Errorf("%q is %q, not %q", in, got, want)
 		}
 	}
@@ -114,7 +114,7 @@ func TestBaseSubject(t *testing.T) {
 		"[]":                               "[]",
 		"[fwd:x":                           "[fwd:x",
 	} {
-		if got := BaseSubject(in); got != want {
+		if got := baseSubject(in); got != want {
 			t.Errorf("%q is %q, not %q", in, got, want)
 		}
 	}

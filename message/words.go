@@ -2,11 +2,6 @@ package message
 
 import "bytes"
 
-// DecodeWords decodes the encoded words in s (RFC 2047) and gives UTF-8. Words
-// that cannot be decoded stay as they are; 8-bit text that is not UTF-8 is read
-// as windows-1252.
-func DecodeWords(s string) string { return string(appendWords(nil, []byte(s))) }
-
 // encodedWord is =?charset?encoding?text?= (RFC 2047, 2).
 type encodedWord struct {
 	charset, text []byte
