@@ -144,9 +144,9 @@ func (p *player) tagged(c *talk, tag string) (out []string) {
 	}
 }
 
-// rest reads what comes until the server is quiet.
-func (p *player) rest(c *talk) (out []string) {
-	for wait := patience; ; wait = quiet {
+// rest reads what comes until the server is quiet; the first of it may take wait.
+func (p *player) rest(c *talk, wait time.Duration) (out []string) {
+	for ; ; wait = quiet {
 		c.conn.SetReadDeadline(time.Now().Add(wait))
 		if c.pop3 {
 			line, err := c.r.ReadString('\n')
@@ -200,7 +200,7 @@ func (p *player) play(s step) []string {
 			p.t.Fatalf("line %d: %v", s.line, err)
 		}
 		p.send(c, text)
-		return inOrder(p.rest(c))
+		return inOrder(p.rest(c, patience))
 	}
 	if c.pop3 {
 		p.send(c, text+"\r\n")
@@ -221,6 +221,16 @@ func (p *player) play(s step) []string {
 }
 
 var specialUse = regexp.MustCompile(` ?\\(archive|drafts|junk|sent|trash)\b`)
+
+// late is answer with what came after the server seemed to be quiet: the machine may
+// be busy.
+func (p *player) late(s step, answer []string) []string {
+	c := p.session(s.session)
+	if s.kind != '!' || c.gone {
+		return answer
+	}
+	return inOrder(append(answer, p.rest(c, 10*quiet)...))
+}
 
 // inOrder sorts untagged responses of which the order means nothing.
 func inOrder(lines []string) []string {
