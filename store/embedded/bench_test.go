@@ -250,13 +250,14 @@ func BenchmarkLarge(b *testing.B) {
 	b.StopTimer()
 }
 
-// BenchmarkBodies opens 10,000 bodies of 4 KiB one after the other, as FETCH does.
+// BenchmarkBodies opens 20,000 bodies of 4 KiB one after the other, as FETCH does, more than
+// the cache holds.
 func BenchmarkBodies(b *testing.B) {
 	e := onDisk(b)
 	defer e.Close()
 	x := newBox(b, e, 1)
 	body := letter()
-	const n = 10_000
+	const n = 20_000
 	for range n / 100 {
 		if _, err := e.Commit(context.Background(), x.deliver(100, body, body[:700], nil)); err != nil {
 			b.Fatal(err)

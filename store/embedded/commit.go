@@ -286,7 +286,7 @@ func (c *change) email(m *store.Email) {
 	}
 	c.set(contentKey(zoneSummaries, c.id, m.ID), m.Summary)
 	if len(m.Text) > 0 {
-		c.buf = c.engine.appendText(c.buf[:0], m.Text)
+		c.buf = appendText(c.buf[:0], m.Text)
 		c.set(contentKey(zoneTexts, c.id, m.ID), c.buf)
 	}
 	body := m.Body

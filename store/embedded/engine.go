@@ -54,7 +54,7 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	// format 1 had no runs.
+	// format 1 had no runs, and texts compressed with zstd.
 	format  = 2
 	pidName = "pid"
 	shards  = 256
@@ -70,8 +70,7 @@ type Engine struct {
 	cache   *pebble.Cache
 	disk    *disk
 	lock    *pebble.Lock
-	zip     *zstd.Encoder
-	unzip   *zstd.Decoder
+	unzip   *zstd.Decoder // of texts in format 1
 	reserve int64
 	runFrom int
 
@@ -154,9 +153,6 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 
 func (e *Engine) openDatabase(opt Options) error {
 	var err error
-	if e.zip, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest)); err != nil {
-		return mail.Wrap(mail.KindServerBug, err)
-	}
 	if e.unzip, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxText), zstd.WithDecoderConcurrency(0)); err != nil {
 		return mail.Wrap(mail.KindServerBug, err)
 	}
@@ -198,6 +194,9 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.Levels[i].BlockSize = 16 << 10
 	}
+	// It is also the block size of blob files, nearly all of which flushes write:
+	// bodies that are read one after the other then share a block.
+	o.Levels[0].BlockSize = 64 << 10
 	o.Experimental.CompactionScheduler = e.compactions
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
@@ -456,9 +455,6 @@ func (e *Engine) release() error {
 		if x := e.lock.Close(); err == nil {
 			err = x
 		}
-	}
-	if e.zip != nil {
-		e.zip.Close()
 	}
 	if e.unzip != nil {
 		e.unzip.Close()

@@ -23,7 +23,7 @@ import (
 //	accounts   account(8) emails        email(8)            references and body pieces; absent: one of each
 //	accounts   account(8) threads       key(16)             a thread
 //	summaries  account(8) email(8)                          a summary
-//	texts      account(8) email(8)                          search text, perhaps zstd
+//	texts      account(8) email(8)                          search text, perhaps compressed
 //	bodies     account(8) email(8) piece(4)                 256 KiB of a body; piece 0 begins with the body's size
 //
 // texts and bodies are beyond bigZone: Pebble may keep their values in blob files
