@@ -123,7 +123,7 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 		Auth: auth.New(auth.Options{Directory: people, Limits: auth.Limits{FirstDelay: -1}}),
 	}
 	f.service = &listener.Service{
-		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: "pop3",
+		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: ALPN,
 		Certificates: &certs, Settings: f.values.Load, Log: slog.New(slog.DiscardHandler),
 	}
 	any := netip.MustParseAddrPort("127.0.0.1:0")

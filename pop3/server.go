@@ -24,8 +24,11 @@ const (
 	maxResponse = 510
 )
 
+// ALPN is POP3's protocol name in TLS (RFC 7301).
+const ALPN = "pop3"
+
 // Server has the parts that a session works with. Serve is for a
-// listener.Service with ALPN "pop3".
+// listener.Service with this ALPN.
 type Server struct {
 	Store *store.Store
 	Auth  *auth.Authenticator

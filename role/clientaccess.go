@@ -29,7 +29,7 @@ func (s *Server) openClientAccess(context.Context) error {
 	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
 
 	pop := &pop3.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.POP3)}
-	s.pop3 = s.protocol(settings.POP3, "pop3", pop.Serve, pop3.Refuse)
+	s.pop3 = s.protocol(settings.POP3, pop3.ALPN, pop.Serve, pop3.Refuse)
 	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4)}
 	s.imap4 = s.protocol(settings.IMAP4, imap.ALPN, im.Serve, imap.Refuse)
 	s.settings.Apply(s.applyBindings)

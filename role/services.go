@@ -40,13 +40,13 @@ func (s *service) start(log *slog.Logger) error {
 	b := s.bindings()
 	err := s.Service.Start(b)
 	if err == nil {
-		s.set(manage.Running, "")
+		s.serves("", log)
 		return nil
 	}
 	usable, problems := s.usable(b)
 	if len(usable.Clear)+len(usable.SSL)+len(usable.Unix) > 0 {
 		if again := s.Service.Start(usable); again == nil {
-			s.set(manage.Running, strings.Join(problems, " "))
+			s.serves(strings.Join(problems, " "), log)
 			for _, p := range problems {
 				log.Warn("a binding cannot be opened", "service", s.Name, "reason", p)
 			}
@@ -55,6 +55,25 @@ func (s *service) start(log *slog.Logger) error {
 	}
 	s.set(manage.Stopped, mail.TextOf(err))
 	return err
+}
+
+// serves notes that the service runs.
+func (s *service) serves(problem string, log *slog.Logger) {
+	s.set(manage.Running, problem)
+	log.Info("service serves", "service", s.Name, "listening", s.listening())
+}
+
+// listening gives the open addresses for people.
+func (s *service) listening() []string {
+	var list []string
+	a := s.Addrs()
+	for _, addr := range a.Clear {
+		list = append(list, addr.String())
+	}
+	for _, addr := range a.SSL {
+		list = append(list, addr.String()+" (SSL)")
+	}
+	return append(list, a.Unix...)
 }
 
 // usable tries the addresses one by one and gives those that open.
@@ -105,7 +124,7 @@ func (s *service) prepare(b listener.Bindings, log *slog.Logger) (commit, cancel
 				log.Error("a service cannot start", "service", s.Name, "error", err)
 			}
 		case s.Running():
-			s.set(manage.Running, "")
+			s.serves("", log)
 		}
 	}, cancel, nil
 }
@@ -150,15 +169,7 @@ func (s services) Status(name settings.Service) manage.ServiceStatus {
 	svc.mu.Lock()
 	out := manage.ServiceStatus{State: svc.state, Problem: svc.problem}
 	svc.mu.Unlock()
-	out.Connections = len(svc.Conns())
-	a := svc.Addrs()
-	for _, addr := range a.Clear {
-		out.Listening = append(out.Listening, addr.String())
-	}
-	for _, addr := range a.SSL {
-		out.Listening = append(out.Listening, addr.String()+" (SSL)")
-	}
-	out.Listening = append(out.Listening, a.Unix...)
+	out.Connections, out.Listening = len(svc.Conns()), svc.listening()
 	return out
 }
 
