@@ -16,7 +16,8 @@ import (
 type Options struct {
 	Directory directory.Directory
 	Limits    Limits
-	// Log is told of every refused login (Info) and why; nil tells nobody.
+	// Log is told of every login, and of every refused one and why, at Info; nil
+	// tells nobody.
 	Log *slog.Logger
 	// Observe is called once for every decided attempt, for audit and metrics, from
 	// the goroutine that made it.
@@ -181,10 +182,13 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, mechanism, name str
 	if a.observe != nil {
 		a.observe(t)
 	}
-	if err != nil {
-		a.log.LogAttrs(ctx, slog.LevelInfo, "login refused",
-			slog.String("service", string(t.Service)), slog.String("remote", t.Remote), slog.Bool("tls", t.TLS),
-			slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
-			slog.String("kind", mail.KindOf(err).String()), slog.String("cause", err.Error()))
+	what, attributes := "logged in", []slog.Attr{
+		slog.String("service", string(t.Service)), slog.String("remote", t.Remote), slog.Bool("tls", t.TLS),
+		slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
 	}
+	if err != nil {
+		what = "login refused"
+		attributes = append(attributes, slog.String("kind", mail.KindOf(err).String()), slog.String("cause", err.Error()))
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, what, attributes...)
 }

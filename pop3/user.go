@@ -44,7 +44,6 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 		return
 	}
 	x.state = transaction
-	x.conn.Log().Info("logged in", "user", id.Entry.Name, "mechanism", id.Mechanism, "tls", id.TLS, "messages", x.drop.count)
 	x.numbers("+OK ", int64(x.drop.left), x.drop.bytes)
 }
 
