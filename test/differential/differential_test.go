@@ -16,6 +16,9 @@ func TestMain(m *testing.M) { server.Main(m) }
 
 // TestDifferential plays every script with both servers.
 func TestDifferential(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Postern and Dovecot")
+	}
 	scripts, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
