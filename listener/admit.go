@@ -169,6 +169,7 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	if c.account != account {
 		if s.perUser[account] >= most {
 			s.mu.Unlock()
+			// The event has Exchange's number, for those who look for it.
 			c.Log().Warn("too many connections of a user", "user", name, "most", most, "event", 1009)
 			return mail.Errorf(mail.KindLimit, "Too many connections of this user.")
 		}
