@@ -12,11 +12,7 @@ func (x *session) stat(context.Context, string) {
 	x.numbers("+OK ", int64(x.drop.left), x.drop.bytes)
 }
 
-// list = "LIST" [ SP msg ] (RFC 1939, 5).
-//
-// DEVIATES: RFC 1939, 11: a size is that of the stored message also where it has
-// bare LFs, each of which RETR sends as two octets. To count them every message
-// would have to be read.
+// list = "LIST" [ SP msg ] (RFC 1939, 5). A size is that of the stored message.
 func (x *session) list(_ context.Context, args string) {
 	x.listing(args, func(dst []byte, m *store.Message) []byte {
 		return strconv.AppendUint(dst, uint64(m.Size), 10)

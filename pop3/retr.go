@@ -78,60 +78,65 @@ func (x *session) send(ctx context.Context, m *store.Message, lines int) bool {
 }
 
 // stuffer writes a message as a multi-line response (RFC 1939, 3), in large
-// pieces. Lines end in CRLF there: a bare LF of the message becomes one. Many
-// clients take a bare LF for the end of a line, and a line with one dot behind it
-// would be the end of the response to them, what follows the next one.
+// pieces.
 type stuffer struct {
-	w      io.Writer
-	inside bool // of a line
-	cr     bool // what was taken last is CR
-	err    error
+	w    io.Writer
+	last [2]byte // what was written last
+	any  bool
+	err  error
 }
 
 var (
-	crlf = []byte("\r\n")
-	dot  = []byte(".")
+	crlfDot = []byte("\r\n.")
+	dot     = []byte(".")
 )
 
 func (s *stuffer) put(p []byte) {
-	if s.err == nil && len(p) > 0 {
+	if s.err == nil {
 		_, s.err = s.w.Write(p)
 	}
 }
 
 // write takes the next piece of the message.
 func (s *stuffer) write(p []byte) {
-	from := 0 // what stands before it is written
-	for at := 0; at < len(p) && s.err == nil; {
-		if !s.inside && p[at] == '.' {
-			s.put(p[from:at])
-			s.put(dot)
-			from = at
-		}
-		s.inside = true
-		i := bytes.IndexByte(p[at:], '\n')
+	if len(p) == 0 {
+		return
+	}
+	// A line may begin where this piece does, or the CRLF before it be cut.
+	if begins := !s.any || s.last == [2]byte{'\r', '\n'}; begins && p[0] == '.' {
+		s.put(dot)
+	} else if s.any && s.last[1] == '\r' && len(p) > 1 && p[0] == '\n' && p[1] == '.' {
+		s.put(p[:1])
+		s.put(dot)
+		s.remember(p[:1])
+		p = p[1:]
+	}
+	s.remember(p)
+	for s.err == nil {
+		i := bytes.Index(p, crlfDot)
 		if i < 0 {
 			break
 		}
-		end := at + i
-		if end > 0 && p[end-1] != '\r' || end == 0 && !s.cr {
-			s.put(p[from:end])
-			s.put(crlf)
-			from = end + 1
-		}
-		s.inside = false
-		at = end + 1
+		s.put(p[:i+2])
+		s.put(dot)
+		p = p[i+2:]
 	}
-	s.put(p[from:])
-	if len(p) > 0 {
-		s.cr = p[len(p)-1] == '\r'
+	s.put(p)
+}
+
+func (s *stuffer) remember(p []byte) {
+	s.any = true
+	if len(p) >= 2 {
+		s.last = [2]byte(p[len(p)-2:])
+	} else {
+		s.last = [2]byte{s.last[1], p[0]}
 	}
 }
 
 // end writes the end of the response.
 func (s *stuffer) end() {
-	if s.inside {
-		s.put(crlf)
+	if s.any && s.last != [2]byte{'\r', '\n'} {
+		s.put(crlfDot[:2])
 	}
 	s.put([]byte(".\r\n"))
 }

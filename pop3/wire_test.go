@@ -33,10 +33,8 @@ func odd(r *rand.Rand, n int) string {
 	return b.String()
 }
 
-// onTheWire is the message that a client gets: with CRLF in place of every bare
-// LF, and at its end.
+// onTheWire is the message that a client gets: with CRLF at its end.
 func onTheWire(m string) string {
-	m = strings.ReplaceAll(strings.ReplaceAll(m, "\r\n", "\n"), "\n", "\r\n")
 	if m != "" && !strings.HasSuffix(m, "\r\n") {
 		m += "\r\n"
 	}
