@@ -49,7 +49,15 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	if b.Remove {
 		c.removeAccount()
 	} else {
+		buf, _ := e.values.Get().(*[]byte)
+		if buf == nil {
+			buf = new([]byte)
+		}
+		c.buf = *buf
 		c.write(b)
+		if *buf = c.buf[:0]; cap(*buf) <= maxKept {
+			e.values.Put(buf)
+		}
 	}
 	if c.err != nil {
 		c.batch.Close()
@@ -65,6 +73,9 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	}
 	return wait, nil
 }
+
+// maxKept bounds the memory that is kept for the values of later batches.
+const maxKept = 1 << 20
 
 // apply makes batch, which is its own then, visible; wait tells when it is durable.
 func (e *Engine) apply(batch *pebble.Batch) (wait func() error, err error) {

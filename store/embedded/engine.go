@@ -78,6 +78,7 @@ type Engine struct {
 
 	insane    atomic.Bool // after Fatalf or a panic: do not even read
 	shards    [shards]shard
+	values    sync.Pool  // of *[]byte: memory for change.buf
 	records   sync.Mutex // held from reading revisions to applying
 	repacking repacking
 
