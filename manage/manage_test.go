@@ -26,38 +26,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve starts a server on a Unix socket and gives a client of it.
-func serve(t *testing.T) (*managetest.Fake, *manage.Client, string) {
-	t.Helper()
-	f, err := managetest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "run", "s")
-	l, err := f.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- f.Serve(ctx, l) }()
-	c := manage.Dial(path)
-	t.Cleanup(func() {
-		c.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return f, c, path
-}
-
 type args = map[string]any
 
 // TestCmdlets plays calls one after another on one server. want is the error's
 // kind, or parts of the JSON of the result.
 func TestCmdlets(t *testing.T) {
-	_, client, _ := serve(t)
+	_, client, _ := managetest.Serve(t)
 	for i, c := range []struct {
 		cmdlet string
 		args   args
@@ -181,7 +155,7 @@ func plainJSON(t *testing.T, v any) string {
 
 // TestEverySettingThroughCmdlets: each row's default is settable and shown.
 func TestEverySettingThroughCmdlets(t *testing.T) {
-	_, client, _ := serve(t)
+	_, client, _ := managetest.Serve(t)
 	ctx := context.Background()
 	for s, noun := range map[settings.Service]string{settings.POP3: "PopSettings", settings.IMAP4: "ImapSettings"} {
 		shown, err := client.Run(ctx, "Get-"+noun, nil)
@@ -206,7 +180,7 @@ func TestEverySettingThroughCmdlets(t *testing.T) {
 }
 
 func TestCertificateGuards(t *testing.T) {
-	f, client, _ := serve(t)
+	f, client, _ := managetest.Serve(t)
 	ctx := context.Background()
 	if _, err := client.Run(ctx, "Set-PopSettings", args{"LoginType": 1}); err != nil {
 		t.Fatal(err)
@@ -231,7 +205,7 @@ func TestCertificateGuards(t *testing.T) {
 }
 
 func TestAudit(t *testing.T) {
-	f, client, _ := serve(t)
+	f, client, _ := managetest.Serve(t)
 	ctx := context.Background()
 	for _, c := range []struct {
 		cmdlet string
@@ -270,7 +244,7 @@ func TestAudit(t *testing.T) {
 
 // TestRights: nobody may run anything without a role, and every row declares one.
 func TestRights(t *testing.T) {
-	f, _, _ := serve(t)
+	f, _, _ := managetest.Serve(t)
 	all := []manage.Role{manage.OrganizationAdministrator, manage.ServerAdministrator, manage.RecipientAdministrator, manage.ViewOnlyAdministrator}
 	for _, c := range manage.Cmdlets() {
 		if !slices.Contains(all, c.Role) {
@@ -298,7 +272,7 @@ func TestRights(t *testing.T) {
 
 // A mailbox whose sign-in cannot be made leaves no account behind.
 func TestNewMailboxUndone(t *testing.T) {
-	f, client, _ := serve(t)
+	f, client, _ := managetest.Serve(t)
 	f.Directory.CreateErr = mail.Errorf(mail.KindUnavailable, "no directory")
 	_, err := client.Run(context.Background(), "New-Mailbox", args{"Name": "carol", "Password": "x"})
 	if mail.KindOf(err) != mail.KindUnavailable || len(f.Mail.Accounts) != 2 {
@@ -307,7 +281,7 @@ func TestNewMailboxUndone(t *testing.T) {
 }
 
 func TestSocket(t *testing.T) {
-	f, _, path := serve(t)
+	f, _, path := managetest.Serve(t)
 	file, err := os.Lstat(path)
 	if err != nil || file.Mode().Perm() != 0o660 {
 		t.Error(file.Mode(), err)
@@ -348,7 +322,7 @@ func TestSocket(t *testing.T) {
 
 // TestTransport: what is not a proper request is answered by a clear error.
 func TestTransport(t *testing.T) {
-	_, _, path := serve(t)
+	_, _, path := managetest.Serve(t)
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
 	for _, c := range []struct {

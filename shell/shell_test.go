@@ -23,31 +23,6 @@ var update = flag.Bool("update", false, "write what the shell says into the tran
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func serve(t *testing.T) (*managetest.Fake, *manage.Client) {
-	t.Helper()
-	f, err := managetest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := f.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- f.Serve(ctx, l) }()
-	c := manage.Dial(path)
-	t.Cleanup(func() {
-		c.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return f, c
-}
-
 // TestTranscripts types the lines that begin with "> " and compares what the shell
 // says; "= 1" is an exit code that is not 0.
 func TestTranscripts(t *testing.T) {
@@ -61,7 +36,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, client := serve(t)
+			_, client, _ := managetest.Serve(t)
 			var got bytes.Buffer
 			screen := &Screen{Out: &got, Err: &got, Width: 80}
 			for line := range strings.Lines(string(want)) {
@@ -115,7 +90,7 @@ func TestArguments(t *testing.T) {
 		{[]string{"Set-PopSettings", "-SSLBindings", "@{Add=x"}, Misused, "not complete"},
 		{nil, Done, ""},
 	} {
-		_, client := serve(t)
+		_, client, _ := managetest.Serve(t)
 		var out bytes.Buffer
 		code := Run(context.Background(), client, c.args, &Screen{Out: &out, Err: &out, Width: 80})
 		if code != c.code || !strings.Contains(out.String(), c.want) {
@@ -125,7 +100,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestQuestions(t *testing.T) {
-	f, client := serve(t)
+	f, client, _ := managetest.Serve(t)
 	var out bytes.Buffer
 	answer := "n"
 	var asked []string
@@ -157,7 +132,7 @@ func TestQuestions(t *testing.T) {
 }
 
 func TestScript(t *testing.T) {
-	_, client := serve(t)
+	_, client, _ := managetest.Serve(t)
 	for _, c := range []struct {
 		script string
 		code   int
@@ -188,7 +163,7 @@ func TestNoServer(t *testing.T) {
 }
 
 func TestComplete(t *testing.T) {
-	_, client := serve(t)
+	_, client, _ := managetest.Serve(t)
 	s := &session{Screen: &Screen{}, client: client}
 	for _, c := range []struct {
 		line string
@@ -225,7 +200,7 @@ func TestComplete(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	_, client := serve(t)
+	_, client, _ := managetest.Serve(t)
 	s := &session{Screen: &Screen{}, client: client}
 	if _, err := s.table(context.Background()); err != nil {
 		t.Fatal(err)

@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/postern-mail/postern/directory"
@@ -34,6 +36,33 @@ type Fake struct {
 	Services  *Services
 	Certs     *Certificates
 	Audit     *Audit
+}
+
+// Serve serves New's server on a management socket until the test ends, and gives a
+// client of it and the socket's path, in a folder that the server made.
+func Serve(t testing.TB) (*Fake, *manage.Client, string) {
+	t.Helper()
+	f, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "run", "s")
+	l, err := f.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- f.Serve(ctx, l) }()
+	c := manage.Dial(path)
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return f, c, path
 }
 
 // New makes a server with the mailboxes alice and bob, one certificate for
