@@ -306,12 +306,28 @@ func TestTranscripts(t *testing.T) {
 				},
 				// [holds 1s 2]: what alice's INBOX holds; waits for a session to end.
 				"holds": func(args string) error {
-					for end := time.Now().Add(2 * time.Second); f.holds() != args; time.Sleep(2 * time.Millisecond) {
+					for end := time.Now().Add(10 * time.Second); f.holds() != args; time.Sleep(2 * time.Millisecond) {
 						if time.Now().After(end) {
 							return fmt.Errorf("it holds %s", f.holds())
 						}
 					}
 					return nil
+				},
+				// [unlocked]: nobody has alice's maildrop open any more.
+				"unlocked": func(string) error {
+					var err error
+					for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+						f.inbox("alice", func(a *store.Account, _ *store.Mailbox) {
+							var unlock func()
+							if unlock, err = a.LockMaildrop(); err == nil {
+								unlock()
+							}
+						})
+						if err == nil {
+							break
+						}
+					}
+					return err
 				},
 				"disk": func(args string) error {
 					f.broken.now.Store(args == "full")
