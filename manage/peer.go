@@ -20,7 +20,7 @@ type peer struct {
 func (s *Server) callerOf(conn net.Conn) Caller {
 	p, err := peerOf(conn)
 	if err != nil {
-		s.Log.Warn("peer credentials", "err", err)
+		s.Log.Warn("peer credentials", "error", err)
 		return Caller{Name: "unknown", From: "socket", Missing: "the server cannot tell which operating-system user is calling"}
 	}
 	name, groups := identity(p)

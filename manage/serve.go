@@ -57,7 +57,7 @@ func (s *Server) Listen(path string) (net.Listener, error) {
 		}
 		for _, f := range files {
 			if err := os.Chown(f, -1, gid); err != nil {
-				s.Log.Warn("the group of the management socket cannot be set", "path", f, "group", s.Administrators, "err", err)
+				s.Log.Warn("the group of the management socket cannot be set", "path", f, "group", s.Administrators, "error", err)
 			}
 		}
 	}

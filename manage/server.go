@@ -209,7 +209,7 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 	}
 	if err != nil {
 		if mail.KindOf(err) == mail.KindServerBug || mail.KindOf(err) == mail.KindUnavailable {
-			s.Log.ErrorContext(ctx, "cmdlet failed", "cmdlet", cmdlet.Name, "who", caller.Name, "err", err)
+			s.Log.ErrorContext(ctx, "cmdlet failed", "cmdlet", cmdlet.Name, "who", caller.Name, "error", err)
 		}
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (s *Server) audit(ctx context.Context, c *Call, err error) {
 	}
 	// The change is made; a caller who hung up meanwhile is recorded all the same.
 	if err := s.Audit.Record(context.WithoutCancel(ctx), r); err != nil {
-		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "err", err)
+		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "error", err)
 		c.Warn("The audit record could not be written: " + mail.TextOf(err))
 	}
 }

@@ -338,7 +338,7 @@ func (l *Live) reload(ctx context.Context, because error) error {
 		commits, _, err := l.prepare(ctx, old, new, true)
 		if err != nil {
 			text := fmt.Sprintf("%s: the stored settings cannot act: %s.", new.service, mail.TextOf(err))
-			l.log.ErrorContext(ctx, "stored settings", "service", new.service, "problem", text, "err", err)
+			l.log.ErrorContext(ctx, "stored settings", "service", new.service, "problem", text, "error", err)
 			l.mu.Lock()
 			l.warnings[key{new.service, ""}] = text
 			l.mu.Unlock()
