@@ -98,11 +98,7 @@ func Run(ctx context.Context, client *manage.Client, args []string, screen *Scre
 	return s.runAll(ctx, lines)
 }
 
-// Line runs one line as it is typed and gives what Run gives.
-func Line(ctx context.Context, client *manage.Client, line string, screen *Screen) int {
-	return (&session{Screen: screen, client: client}).line(ctx, line)
-}
-
+// line runs one line as it is typed and gives what Run gives.
 func (s *session) line(ctx context.Context, line string) int {
 	lines, err := parse(line)
 	if err != nil {

@@ -48,7 +48,7 @@ func TestTranscripts(t *testing.T) {
 					continue
 				}
 				got.WriteString("\n" + line)
-				if code := Line(context.Background(), client, strings.TrimSuffix(text, "\n"), screen); code != Done {
+				if code := (&session{Screen: screen, client: client}).line(context.Background(), strings.TrimSuffix(text, "\n")); code != Done {
 					fmt.Fprintf(&got, "= %d\n", code)
 				}
 			}
@@ -108,7 +108,9 @@ func TestQuestions(t *testing.T) {
 		Ask:       func(q string) (string, error) { asked = append(asked, q); return answer, nil },
 		AskSecret: func(q string) (string, error) { return "pass word", nil },
 	}
-	run := func(line string) int { return Line(context.Background(), client, line, screen) }
+	run := func(line string) int {
+		return (&session{Screen: screen, client: client}).line(context.Background(), line)
+	}
 	if code := run("Remove-Mailbox bob@example.org"); code != Failed || len(asked) != 1 || !strings.Contains(asked[0], "bob@example.org") {
 		t.Error(code, asked, out.String())
 	}
