@@ -7,11 +7,9 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/postern-mail/postern/mail"
 )
@@ -146,7 +144,11 @@ next:
 
 func (s *Service) listen(r row, gone []*door) (net.Listener, error) {
 	if r.path != "" {
-		return s.listenUnix(r.path)
+		mode := fs.FileMode(s.SocketMode)
+		if mode == 0 {
+			mode = 0o660
+		}
+		return ListenUnix(r.path, mode)
 	}
 	kind := "tcp4"
 	if r.addr.Addr().Is6() && !r.addr.Addr().Is4In6() {
@@ -167,39 +169,6 @@ func (s *Service) listen(r row, gone []*door) (net.Listener, error) {
 		}
 	}
 	return nil, err
-}
-
-// listenUnix opens a Unix socket. One that a server left behind when it was
-// killed is removed; one that answers is in use.
-func (s *Service) listenUnix(path string) (net.Listener, error) {
-	l, err := net.Listen("unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if info, statErr := os.Lstat(path); statErr != nil || info.Mode().Type() != fs.ModeSocket {
-			return nil, err
-		}
-		if nc, dialErr := net.DialTimeout("unix", path, time.Second); dialErr == nil {
-			nc.Close()
-			return nil, err
-		} else if !errors.Is(dialErr, syscall.ECONNREFUSED) {
-			return nil, err
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-		l, err = net.Listen("unix", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	mode := fs.FileMode(s.SocketMode)
-	if mode == 0 {
-		mode = 0o660
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 func noIPv6(err error) bool {

@@ -13,9 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -42,12 +42,9 @@ func (s *Server) Listen(path string) (net.Listener, error) {
 		}
 		made = true
 	}
-	if err := clear(path); err != nil {
-		return nil, err
-	}
-	l, err := listenUnix(path)
+	l, err := listener.ListenUnix(path, 0o660)
 	if err != nil {
-		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the management socket " + path + " cannot be made", Cause: err}
+		return nil, err
 	}
 	if group, err := user.LookupGroup(s.Administrators); s.Administrators != "" && err == nil {
 		gid, _ := strconv.Atoi(group.Gid)
@@ -62,53 +59,6 @@ func (s *Server) Listen(path string) (net.Listener, error) {
 		}
 	}
 	return l, nil
-}
-
-// listenUnix makes a socket that nobody else can open before it is 0660: the mode
-// of the descriptor is the mode that bind gives the file, less the umask.
-func listenUnix(path string) (net.Listener, error) {
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var chmod error
-		if err := raw.Control(func(fd uintptr) { chmod = syscall.Fchmod(int(fd), 0o600) }); err != nil {
-			return err
-		}
-		return chmod
-	}}
-	l, err := config.Listen(context.Background(), "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// clear removes a socket that nobody serves. Anything but a socket stays.
-func clear(path string) error {
-	file, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return &mail.Error{Kind: mail.KindUnavailable, Text: "the management socket cannot be looked at", Cause: err}
-	}
-	if file.Mode()&fs.ModeSocket == 0 {
-		return mail.Errorf(mail.KindInUse, "%s exists and is not a socket; it is left alone", path)
-	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		conn.Close()
-		return mail.Errorf(mail.KindInUse, "another server is listening on %s", path)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return &mail.Error{Kind: mail.KindInUse, Text: path + " may be in use", Cause: err}
-	}
-	if err := os.Remove(path); err != nil {
-		return &mail.Error{Kind: mail.KindUnavailable, Text: "an old management socket cannot be removed", Cause: err}
-	}
-	return nil
 }
 
 // Serve answers on a Unix socket until ctx ends, then lets running cmdlets end
