@@ -3,7 +3,7 @@ package role
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +29,9 @@ type Config struct {
 	Name string `toml:"name"`
 	// Roles are ClientAccess and Mailbox; both when they are left out.
 	Roles []string `toml:"roles"`
+	// Directory says who exists, a row of drivers.go; "embedded" when it is left
+	// out.
+	Directory string `toml:"directory"`
 	// Engine keeps the mail, a row of drivers.go; "embedded" when it is left out.
 	Engine string `toml:"engine"`
 	// Socket is the management socket's path; postern.sock in the folder of
@@ -48,24 +51,36 @@ type Config struct {
 // DefaultConfig is what holds without a settings file: under root the system's
 // folders, for another user those of the user.
 func DefaultConfig() Config {
-	c := Config{Roles: []string{ClientAccess, Mailbox}, Engine: "embedded"}
+	c := Config{Roles: []string{ClientAccess, Mailbox}, Engine: "embedded", Directory: "embedded"}
 	c.Name, _ = os.Hostname()
 	if c.Name == "" {
 		c.Name = "localhost"
 	}
+	c.Data = defaultData()
 	if os.Getuid() == 0 {
-		c.Data = "/var/lib/postern"
 		c.Administrators = "postern-admin"
-	} else if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
-		c.Data = filepath.Join(dir, "postern")
-	} else if home, err := os.UserHomeDir(); err == nil {
-		c.Data = filepath.Join(home, ".local", "share", "postern")
 	}
 	c.Socket = DefaultSocket()
 	return c
 }
 
-// DefaultSocket is where the management socket is when nothing else is said.
+// defaultData is the data folder when nothing else is said, "" for a user without
+// a home.
+func defaultData() string {
+	if os.Getuid() == 0 {
+		return "/var/lib/postern"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "postern")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "postern")
+	}
+	return ""
+}
+
+// DefaultSocket is where the management socket is when nothing else is said. It is
+// never in a folder that other users can write to: passwords go through it.
 func DefaultSocket() string {
 	if os.Getuid() == 0 {
 		return "/run/postern/postern.sock"
@@ -73,7 +88,7 @@ func DefaultSocket() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "postern", "postern.sock")
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("postern-%d", os.Getuid()), "postern.sock")
+	return filepath.Join(defaultData(), "postern.sock")
 }
 
 // DefaultConfigFile is the settings file that is read when it is there and no
@@ -103,7 +118,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, socket, administrators, lmtp and max_message_size. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp and max_message_size. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -145,7 +160,10 @@ func (c *Config) check() error {
 		return bad("roles: a server needs the Mailbox role; Client Access alone, with the mail on another host, is not there yet.")
 	}
 	if engines[c.Engine] == nil {
-		return bad("engine: %q is not known; there is %s.", c.Engine, strings.Join(engineNames(), ", "))
+		return bad("engine: %q is not known; there is %s.", c.Engine, strings.Join(slices.Sorted(maps.Keys(engines)), ", "))
+	}
+	if directories[c.Directory] == nil {
+		return bad("directory: %q is not known; there is %s.", c.Directory, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
 	}
 	if len(c.LMTP) == 0 {
 		c.LMTP = []string{filepath.Join(filepath.Dir(c.Socket), "lmtp.sock"), "127.0.0.1:24"}

@@ -1,11 +1,12 @@
 package role
 
 import (
+	"context"
 	"log/slog"
-	"maps"
 	"path/filepath"
-	"slices"
 
+	"github.com/postern-mail/postern/directory"
+	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -21,4 +22,10 @@ var engines = map[string]func(c Config, log *slog.Logger) (store.Engine, error){
 	"memory": func(Config, *slog.Logger) (store.Engine, error) { return memory.New(), nil },
 }
 
-func engineNames() []string { return slices.Sorted(maps.Keys(engines)) }
+// directories is the table of directories: a new one is a row here and a folder
+// below directory.
+var directories = map[string]func(ctx context.Context, s *Server) (directory.Writable, error){
+	"embedded": func(ctx context.Context, s *Server) (directory.Writable, error) {
+		return dirembedded.Open(ctx, s.store, s.options.Directory)
+	},
+}

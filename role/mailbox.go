@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/directory"
-	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/lmtp"
 	"github.com/postern-mail/postern/mail"
@@ -33,7 +32,7 @@ func (s *Server) openMailbox(ctx context.Context) error {
 		engine.Close()
 		return err
 	}
-	if s.directory, err = dirembedded.Open(ctx, s.store, s.options.Directory); err != nil {
+	if s.directory, err = directories[s.config.Directory](ctx, s); err != nil {
 		return err
 	}
 	bindings, err := s.config.lmtpBindings()
