@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
 	"unicode/utf8"
@@ -336,7 +337,7 @@ var strictBase64 = base64.StdEncoding.Strict()
 func (d *Decoder) base64(b []byte) []byte {
 	out := make([]byte, strictBase64.DecodedLen(len(b)))
 	n, err := strictBase64.Decode(out, b)
-	if err != nil || len(b)%4 != 0 { // Decode skips CR; no line holds an LF
+	if err != nil || bytes.IndexByte(b, '\r') >= 0 { // Decode skips CR; no line holds an LF
 		d.Bad("invalid base64")
 		return nil
 	}
