@@ -69,7 +69,7 @@ func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailI
 }
 
 // appendText makes the value of a text, which is not empty. S2 takes a quarter of
-// zstd's time to write and half of it to read, for half as much space again.
+// zstd's time to write and to read, for half as much space again.
 func appendText(dst, text []byte) []byte {
 	if len(text) >= zipAbove && len(text) <= maxText {
 		n := len(dst) + 1
