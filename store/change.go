@@ -279,7 +279,15 @@ func (c *change) finish() bool {
 		}
 		b.Mailboxes = append(b.Mailboxes, bc.record)
 		if len(bc.changed)+len(bc.appended) > 0 {
-			b.Messages = append(b.Messages, Messages{bc.box.id, slices.Concat(bc.changed, bc.appended)})
+			// The common cases have one or the other, and are not copied.
+			entries := bc.changed
+			switch {
+			case len(bc.changed) == 0:
+				entries = bc.appended
+			case len(bc.appended) > 0:
+				entries = slices.Concat(bc.changed, bc.appended)
+			}
+			b.Messages = append(b.Messages, Messages{bc.box.id, entries})
 		}
 		if len(bc.removed) > 0 {
 			b.Expunged = append(b.Expunged, Expunged{bc.box.id, c.seq, bc.removed})

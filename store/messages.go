@@ -42,6 +42,7 @@ func (m *Mailbox) StoreFlags(ctx context.Context, uids mail.NumSet, fc FlagChang
 			return err
 		}
 		flags := fc.Flags&mail.SystemFlags | keywords
+		bc.changed = make([]Message, 0, min(uids.Len(), uint64(m.box.index.Len())))
 		m.box.index.EachUID(uids, func(_ uint32, msg *Message) bool {
 			if unchangedSince != nil && msg.ModSeq > *unchangedSince {
 				out.Failed.Add(uint32(msg.UID))

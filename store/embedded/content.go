@@ -33,8 +33,7 @@ const (
 // The first byte of a text's value.
 const (
 	textPlain byte = 0
-	textZstd  byte = 1 // read, no longer written
-	textS2    byte = 2
+	textS2    byte = 1
 )
 
 // Summaries implements store.Engine.
@@ -57,7 +56,7 @@ func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailI
 		if v == nil {
 			return each(i, nil)
 		}
-		text, err := e.decodeText(buf[:0], v)
+		text, err := decodeText(buf[:0], v)
 		if err != nil {
 			return damaged("the text of message %v of account %v", ids[i], id)
 		}
@@ -84,13 +83,11 @@ func appendText(dst, text []byte) []byte {
 }
 
 // decodeText gives the text, in dst or in v.
-func (e *Engine) decodeText(dst, v []byte) ([]byte, error) {
+func decodeText(dst, v []byte) ([]byte, error) {
 	if len(v) > 0 {
 		switch v[0] {
 		case textPlain:
 			return v[1:], nil
-		case textZstd:
-			return e.unzip.DecodeAll(v[1:], dst)
 		case textS2:
 			if n, err := s2.DecodedLen(v[1:]); err != nil || n > maxText {
 				return nil, errors.New("a compressed text of no size that can be")

@@ -26,7 +26,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -54,10 +53,9 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	// format 1 had no runs, and texts compressed with zstd.
-	format  = 2
-	pidName = "pid"
-	shards  = 256
+	format       = 1
+	pidName      = "pid"
+	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.
 	bodyPatience = 5 * time.Second
 )
@@ -70,7 +68,6 @@ type Engine struct {
 	cache   *pebble.Cache
 	disk    *disk
 	lock    *pebble.Lock
-	unzip   *zstd.Decoder // of texts in format 1
 	reserve int64
 	runFrom int
 
@@ -154,9 +151,6 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 
 func (e *Engine) openDatabase(opt Options) error {
 	var err error
-	if e.unzip, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxText), zstd.WithDecoderConcurrency(0)); err != nil {
-		return mail.Wrap(mail.KindServerBug, err)
-	}
 	e.cache = pebble.NewCache(opt.CacheBytes)
 	e.db, err = pebble.Open(e.dir, e.pebbleOptions(opt))
 	if err == nil {
@@ -288,9 +282,6 @@ func (e *Engine) checkFormat() error {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s holds something that is not a mail store", e.dir)
 	case n > format:
 		return mail.Errorf(mail.KindUnavailable, "the data folder %s was written by a newer Postern (format %d; this one knows %d)", e.dir, n, format)
-	case n < format:
-		// Durable before anything that an older Postern would overlook is written.
-		return e.writeFormat()
 	}
 	return nil
 }
@@ -307,11 +298,7 @@ func (e *Engine) sign() error {
 	if !empty {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s has lost its format record", e.dir)
 	}
-	return e.writeFormat()
-}
-
-func (e *Engine) writeFormat() error {
-	err := e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
+	err = e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
 	if err == nil {
 		err = e.disk.broken()
 	}
@@ -456,9 +443,6 @@ func (e *Engine) release() error {
 		if x := e.lock.Close(); err == nil {
 			err = x
 		}
-	}
-	if e.unzip != nil {
-		e.unzip.Close()
 	}
 	if err != nil {
 		return &mail.Error{Kind: mail.KindUnavailable, Text: "the data folder " + e.dir + " could not be closed cleanly", Cause: err}

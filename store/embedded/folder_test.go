@@ -160,9 +160,9 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 3")
+	set("Postern 2")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 3")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 2")
 	fs = vfs.NewMem()
 	set("cockroach")
 	_, err = Open("store", small(fs))

@@ -10,7 +10,7 @@ import (
 // Every key begins with one byte, its zone; numbers are big-endian, so that
 // Pebble's order is theirs. What is small and read together lies together.
 //
-//	format                                                  "Postern 2"
+//	format                                                  "Postern 1"
 //	records    kind 00 key                                  a store.Record
 //	heads      account(8)                                   an account's head
 //	accounts   account(8) mailboxes     mailbox(4)          a mailbox's record

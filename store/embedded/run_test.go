@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postern-mail/postern/mail"
@@ -181,41 +180,5 @@ func TestSplit(t *testing.T) {
 		if !slices.Equal(all, set) {
 			t.Fatal(n, all)
 		}
-	}
-}
-
-// TestFormat1 opens a folder from before there were runs.
-func TestFormat1(t *testing.T) {
-	fs := vfs.NewMem()
-	opt := small(fs)
-	opt.runFrom = math.MaxInt
-	e := open(t, "store", opt)
-	l := storetest.NewLedger(1)
-	m := l.Mailbox("INBOX")
-	for range 700 {
-		l.Deliver(m, 10)
-	}
-	b := l.Batch()
-	storetest.Commit(t, e, b)
-	if err := e.db.Set(formatKey, []byte("Postern 1"), pebble.Sync); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	right := memory.New()
-	storetest.Commit(t, right, b)
-	e = open(t, "store", small(fs))
-	defer e.Close()
-	if _, err := e.get(formatKey, func(v []byte) error {
-		if string(v) != "Postern 2" {
-			t.Errorf("%q", v)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := storetest.Compare(right, e, 1); err != nil {
-		t.Fatal(err)
 	}
 }
