@@ -88,7 +88,7 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Makes a mailbox and its sign-in.",
 			Parameters: append([]Parameter{
 				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Help: "The sign-in name, and the primary address when it has an @."},
-				{Name: "Password", Type: TypeSecret, Mandatory: true, Help: "The password. The shell asks for it when it is left out on a terminal."},
+				{Name: "Password", Type: TypeSecret, Mandatory: true, Help: "The password. The shell asks for it when it is left out on a terminal; -Password without a value reads a line of standard input in a script."},
 			}, append(mailboxParameters(), here()...)...),
 			Examples: []Example{{"New-Mailbox alice@example.org -DisplayName 'Alice Example' -ProhibitSendReceiveQuota 2GB", "The password is asked for."}},
 		},
@@ -97,7 +97,7 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Changes a mailbox: password, addresses, quota, whether it is enabled.",
 			Parameters: append([]Parameter{
 				identity0("The mailbox: a sign-in name or address.", true),
-				{Name: "Password", Type: TypeSecret, Help: "The new password."},
+				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
 			}, append(mailboxParameters(), here()...)...),
 			Examples: []Example{
 				{"Set-Mailbox alice -EmailAddresses @{Add='a.example@example.org'}", "One more address."},

@@ -101,7 +101,7 @@ func leaves(line string) bool {
 func Script(ctx context.Context, client *manage.Client, r io.Reader, screen *Screen) int {
 	// Whoever pipes lines in cannot be asked: the answer would be the next line.
 	quiet := *screen
-	quiet.Ask, quiet.AskSecret = nil, nil
+	quiet.Ask, quiet.AskSecret, quiet.ReadSecret = nil, nil, nil
 	s := &session{Screen: &quiet, client: client}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)

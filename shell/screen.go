@@ -33,7 +33,11 @@ type Screen struct {
 	Ask func(question string) (string, error)
 	// AskSecret does the same without showing what is typed.
 	AskSecret func(question string) (string, error)
-	Catalogue Catalogue
+	// ReadSecret reads a secret that was named without a value where nobody can be
+	// asked: a script's line on standard input, which no list of processes shows.
+	// nil when there is none.
+	ReadSecret func() (string, error)
+	Catalogue  Catalogue
 }
 
 // Stdio gives the process's own screen. Questions are asked when both standard
@@ -47,7 +51,11 @@ func Stdio() *Screen {
 			s.Width = width
 		}
 	}
-	if !term.IsTerminal(in) || !term.IsTerminal(int(os.Stderr.Fd())) {
+	if !term.IsTerminal(in) {
+		s.ReadSecret = func() (string, error) { return readLine(os.Stdin) }
+		return s
+	}
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return s
 	}
 	s.Ask = func(question string) (string, error) {
@@ -274,10 +282,18 @@ func (s *session) askMissing(cmdlet *manage.Cmdlet, bound map[string]any) error 
 		if p.Type != manage.TypeSecret {
 			return missing
 		}
-		if s.AskSecret == nil {
+		var secret string
+		var err error
+		switch _, named := have.(asked); {
+		case s.AskSecret != nil:
+			secret, err = s.secret(p.Name)
+		case named && s.ReadSecret != nil:
+			if secret, err = s.ReadSecret(); err != nil {
+				err = mail.Errorf(mail.KindBadArgument, "-%s is read from standard input, and there is no line", p.Name)
+			}
+		default:
 			return missing
 		}
-		secret, err := s.secret(p.Name)
 		if err != nil {
 			return err
 		}

@@ -131,6 +131,22 @@ func TestQuestions(t *testing.T) {
 	if code := run("Set-Mailbox carol@example.org -Password"); code != Misused || !strings.Contains(out.String(), "not the same") {
 		t.Error(code, out.String())
 	}
+	// A script hands it over on standard input, where no list of processes shows it.
+	screen.Ask, screen.AskSecret = nil, nil
+	input := strings.NewReader("from a pipe\r\n")
+	screen.ReadSecret = func() (string, error) { return readLine(input) }
+	if code := run("Set-Mailbox carol@example.org -Password"); code != Done {
+		t.Error(code, out.String())
+	}
+	if _, err := f.Directory.CheckPassword(context.Background(), "carol@example.org", "from a pipe"); err != nil {
+		t.Error("the password that was piped:", err)
+	}
+	if code := run("Set-Mailbox carol@example.org -Password"); code != Misused || !strings.Contains(out.String(), "no line") {
+		t.Error(code, out.String())
+	}
+	if code := run("New-Mailbox dora@example.org"); code != Misused {
+		t.Error("a secret that was not named is not read from a pipe:", code, out.String())
+	}
 }
 
 func TestScript(t *testing.T) {
