@@ -165,8 +165,10 @@ func (s *session) writable() error {
 // seqsOf resolves a set that a client wrote, of sequence numbers or (uid) of UIDs,
 // against the view: the sequence numbers that it means. "$" is the saved result of
 // SEARCH. A sequence number above the number of messages is a fault of the client
-// (RFC 3501, 9 seq-number), a UID that does not exist is not. So that 1:* is no
-// fault in an empty mailbox, nothing is too high there in a set with "*".
+// (RFC 3501, 9 seq-number), a UID that does not exist is not.
+//
+// DEVIATES: RFC 3501, 9: in an empty mailbox a set with "*" is empty and no fault,
+// which spares clients that ask for 1:* an error that they do not expect.
 func (s *session) seqsOf(set wire.SeqSet, uid bool) (mail.NumSet, error) {
 	view := s.mailbox.View()
 	n := uint32(view.Len())

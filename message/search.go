@@ -16,6 +16,9 @@ import (
 //
 // All of it is folded with Fold; a query is folded the same way and then looked
 // for with bytes.Contains. The contents of other parts are not in it.
+//
+// DEVIATES: RFC 3501, 6.4.4: BODY and TEXT find what a person reads, decoded: not
+// the tags of HTML, not attachments' bytes, and nothing beyond MaxSearchText.
 func (m *Message) SearchText() []byte {
 	root := &m.parts[0]
 	size := root.bodyStart + root.bodyStart/8 + 64
