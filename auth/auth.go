@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Options are the parts of an Authenticator. Only Directory is needed.
@@ -130,7 +131,7 @@ type Identity struct {
 // as the client sent it when it could not be prepared, cut to 255 octets: it may
 // hold control characters.
 type Attempt struct {
-	Service   Service
+	Service   settings.Service
 	Remote    string // address and port
 	TLS       bool
 	Mechanism string
@@ -168,7 +169,7 @@ func (a *Authenticator) RefusePassword(ctx context.Context, c Conn) error {
 	return err
 }
 
-func passwordCommand(c Conn) string { return c.Service.row().command + " command" }
+func passwordCommand(c Conn) string { return rowOf(c.Service).command + " command" }
 
 // decided records the end of an attempt and passes its error on.
 func (a *Authenticator) decided(ctx context.Context, c Conn, mechanism, name string, began time.Time, err error) {

@@ -11,13 +11,14 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Every cell of the policy against the Authenticator: what is offered is what is
 // accepted, and where it is not, nobody is asked and the record says so.
 func TestPolicyIsKept(t *testing.T) {
 	state, _, certificate := handshake(t)
-	for _, service := range []Service{POP3, IMAP4} {
+	for _, service := range []settings.Service{settings.POP3, settings.IMAP4} {
 		policyCells(t, func(method string, encrypted bool, login mail.LoginType, want bool) {
 			a, p, attempts := setup(noDelay)
 			c := Conn{Service: service, LoginType: login, Remote: from("127.0.0.1:1")}
@@ -26,7 +27,7 @@ func TestPolicyIsKept(t *testing.T) {
 			}
 			var err error
 			if strings.Contains(method, " ") {
-				if strings.HasPrefix(method, "POP3") != (service == POP3) {
+				if strings.HasPrefix(method, "POP3") != (service == settings.POP3) {
 					return
 				}
 				if got := a.PasswordAllowed(c).OK; got != want {
@@ -112,39 +113,39 @@ func TestBeginUnknown(t *testing.T) {
 func TestPassword(t *testing.T) {
 	const ok = mail.Kind(-1)
 	for _, c := range []struct {
-		service        Service
+		service        settings.Service
 		user, password string
 		kind           mail.Kind
 		checks         int
 	}{
-		{IMAP4, "anna@example.org", "secret", ok, 1},
-		{POP3, "anna@example.org", "secret", ok, 1},
-		{IMAP4, "Anna@EXAMPLE.org", "secret", ok, 1}, // names are prepared
-		{IMAP4, "post@example.org", "secret", ok, 1}, // an alias
-		{IMAP4, "anna@example.org", "wrong", mail.KindAuthenticationFailed, 1},
-		{IMAP4, "anna@example.org", "Secret", mail.KindAuthenticationFailed, 1},
-		{IMAP4, "nobody", "secret", mail.KindAuthenticationFailed, 1},
-		{IMAP4, "none", "secret", mail.KindAuthenticationFailed, 1},
+		{settings.IMAP4, "anna@example.org", "secret", ok, 1},
+		{settings.POP3, "anna@example.org", "secret", ok, 1},
+		{settings.IMAP4, "Anna@EXAMPLE.org", "secret", ok, 1}, // names are prepared
+		{settings.IMAP4, "post@example.org", "secret", ok, 1}, // an alias
+		{settings.IMAP4, "anna@example.org", "wrong", mail.KindAuthenticationFailed, 1},
+		{settings.IMAP4, "anna@example.org", "Secret", mail.KindAuthenticationFailed, 1},
+		{settings.IMAP4, "nobody", "secret", mail.KindAuthenticationFailed, 1},
+		{settings.IMAP4, "none", "secret", mail.KindAuthenticationFailed, 1},
 		// None of these reaches the directory.
-		{IMAP4, "anna@example.org", "", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "none", "", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "nobody", "", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "", "secret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna@example.org\x00", "secret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna@example.org\r\n", "secret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna\xff", "secret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, strings.Repeat("a", 256), "secret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna@example.org", "secret\x00", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna@example.org", "sec\xffret", mail.KindAuthenticationFailed, 0},
-		{IMAP4, "anna@example.org", strings.Repeat("x", 1025), mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org", "", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "none", "", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "nobody", "", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "", "secret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org\x00", "secret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org\r\n", "secret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna\xff", "secret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, strings.Repeat("a", 256), "secret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org", "secret\x00", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org", "sec\xffret", mail.KindAuthenticationFailed, 0},
+		{settings.IMAP4, "anna@example.org", strings.Repeat("x", 1025), mail.KindAuthenticationFailed, 0},
 		// What is switched off is said to the owner only.
-		{IMAP4, "off", "secret", mail.KindDisabled, 1},
-		{IMAP4, "off", "wrong", mail.KindAuthenticationFailed, 1},
-		{IMAP4, "imapless", "secret", mail.KindDisabled, 1},
-		{IMAP4, "imapless", "wrong", mail.KindAuthenticationFailed, 1},
-		{POP3, "imapless", "secret", ok, 1},
-		{POP3, "popless", "secret", mail.KindDisabled, 1},
-		{IMAP4, "popless", "secret", ok, 1},
+		{settings.IMAP4, "off", "secret", mail.KindDisabled, 1},
+		{settings.IMAP4, "off", "wrong", mail.KindAuthenticationFailed, 1},
+		{settings.IMAP4, "imapless", "secret", mail.KindDisabled, 1},
+		{settings.IMAP4, "imapless", "wrong", mail.KindAuthenticationFailed, 1},
+		{settings.POP3, "imapless", "secret", ok, 1},
+		{settings.POP3, "popless", "secret", mail.KindDisabled, 1},
+		{settings.IMAP4, "popless", "secret", ok, 1},
 		{"NNTP", "anna@example.org", "secret", mail.KindDisabled, 1},
 	} {
 		conn := clear("192.0.2.1:1")
@@ -290,7 +291,7 @@ func TestScram(t *testing.T) {
 func TestScramPlus(t *testing.T) {
 	a, _, _ := setup(noDelay)
 	state, clientState, certificate := handshake(t)
-	c := Conn{Service: IMAP4, LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate, Remote: from("192.0.2.1:1")}
+	c := Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate, Remote: from("192.0.2.1:1")}
 	binding, err := xdg.NewTLSExporterBinding(&clientState)
 	if err != nil {
 		t.Fatal(err)

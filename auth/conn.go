@@ -5,19 +5,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
-)
-
-// Service names a protocol that people sign in to.
-type Service string
-
-// The services.
-const (
-	POP3  Service = "POP3"
-	IMAP4 Service = "IMAP4"
+	"github.com/postern-mail/postern/settings"
 )
 
 // serviceRow is what differs between the services.
@@ -27,11 +20,11 @@ type serviceRow struct {
 	enabled  func(directory.Entry) bool
 }
 
-func (s Service) row() serviceRow {
+func rowOf(s settings.Service) serviceRow {
 	switch s {
-	case POP3:
+	case settings.POP3:
 		return serviceRow{"STLS", "USER", func(e directory.Entry) bool { return e.PopEnabled }}
-	case IMAP4:
+	case settings.IMAP4:
 		return serviceRow{"STARTTLS", "LOGIN", func(e directory.Entry) bool { return e.ImapEnabled }}
 	}
 	return serviceRow{"STARTTLS", "password", func(directory.Entry) bool { return false }}
@@ -40,7 +33,7 @@ func (s Service) row() serviceRow {
 // Conn is what auth knows of a connection. A session makes one anew for every
 // question, so that a change of LoginType acts at once.
 type Conn struct {
-	Service   Service
+	Service   settings.Service
 	LoginType mail.LoginType // as it is now
 
 	// TLS is nil on a connection that is not encrypted.
@@ -55,13 +48,39 @@ type Conn struct {
 	TLSPort string
 }
 
+// Link is a connection between a client and a service: a listener.Conn.
+type Link interface {
+	TLS() *tls.ConnectionState
+	Certificate() *x509.Certificate
+	Remote() netip.AddrPort
+}
+
+// Over describes a connection to the service that v is of, as it is now.
+func Over(l Link, v *settings.Values) Conn {
+	c := Imagined(v, false)
+	c.TLS, c.Certificate, c.Remote = l.TLS(), l.Certificate(), l.Remote()
+	return c
+}
+
+// Imagined describes a connection that nobody made, encrypted or not, for Explain.
+func Imagined(v *settings.Values, encrypted bool) Conn {
+	c := Conn{Service: v.Service(), LoginType: settings.LoginType.Of(v)}
+	if encrypted {
+		c.TLS = new(tls.ConnectionState)
+	}
+	if ssl := settings.SSLBindings.Of(v); len(ssl) > 0 && ssl[0].Port() != 0 {
+		c.TLSPort = strconv.Itoa(int(ssl[0].Port()))
+	}
+	return c
+}
+
 // decide asks Permits and adds what to do.
 func (c Conn) decide(class sasl.Class) Decision {
 	d := Permits(c.LoginType, class, c.TLS != nil)
 	if d.OK {
 		return d
 	}
-	row := c.Service.row()
+	row := rowOf(c.Service)
 	switch {
 	case d.Rule == RuleDefault:
 		d.Text = "This way of signing in is not permitted here."

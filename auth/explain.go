@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Step is one rule on the way in and what it says.
@@ -86,10 +87,10 @@ func (c Conn) open() bool {
 }
 
 // methods lists all ways to sign in that are of a class.
-func methods(s Service, class sasl.Class) []string {
+func methods(s settings.Service, class sasl.Class) []string {
 	var names []string
 	if class == sasl.Password {
-		names = append(names, s.row().command+" command")
+		names = append(names, rowOf(s).command+" command")
 	}
 	for _, m := range sasl.Mechanisms {
 		if m.Class == class {
@@ -122,7 +123,7 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	}
 
 	e.check("Account", entry.Enabled, "The account is enabled.", "The account is switched off.")
-	e.check(string(c.Service), c.Service.row().enabled(*entry),
+	e.check(string(c.Service), rowOf(c.Service).enabled(*entry),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
 	a.explainSecrets(ctx, e, c, name, entry)
 	a.explainThrottle(e, c, name)

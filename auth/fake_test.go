@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 )
 
 // people is a directory that counts what it is asked and fails when it shall.
@@ -129,7 +130,7 @@ func from(remote string) netip.AddrPort { return netip.MustParseAddrPort(remote)
 
 // clear is a connection on which everything readable is permitted.
 func clear(remote string) Conn {
-	return Conn{Service: IMAP4, LoginType: mail.PlainTextLogin, Remote: from(remote)}
+	return Conn{Service: settings.IMAP4, LoginType: mail.PlainTextLogin, Remote: from(remote)}
 }
 
 // handshake gives both ends of a real TLS connection and the server's certificate.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 )
 
 // waits signs in with a password that is wrong unless right and gives how long the
@@ -405,10 +406,10 @@ func TestExplain(t *testing.T) {
 	}{
 		{"all is well", "Anna@example.org", clear("192.0.2.1:1"), ""},
 		{"an alias", "post@example.org", clear("192.0.2.1:1"), ""},
-		{"TLS", "anna@example.org", Conn{Service: IMAP4, LoginType: mail.SecureLogin, TLS: &state}, ""},
-		{"imagined TLS", "anna@example.org", Conn{Service: POP3, LoginType: mail.SecureLogin, TLS: &state}, ""},
-		{"SecureLogin", "anna@example.org", Conn{Service: POP3, LoginType: mail.SecureLogin}, "Policy"},
-		{"PlainTextAuthentication", "anna@example.org", Conn{Service: POP3, LoginType: mail.PlainTextAuthentication}, ""},
+		{"TLS", "anna@example.org", Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLS: &state}, ""},
+		{"imagined TLS", "anna@example.org", Conn{Service: settings.POP3, LoginType: mail.SecureLogin, TLS: &state}, ""},
+		{"SecureLogin", "anna@example.org", Conn{Service: settings.POP3, LoginType: mail.SecureLogin}, "Policy"},
+		{"PlainTextAuthentication", "anna@example.org", Conn{Service: settings.POP3, LoginType: mail.PlainTextAuthentication}, ""},
 		{"no such user", "nobody", clear("192.0.2.1:1"), "User"},
 		{"no name", "a b", clear("192.0.2.1:1"), "Name"},
 		{"switched off", "off", clear("192.0.2.1:1"), "Account"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // The whole policy, for a reviewer to read. A row is a method, a column a state of
@@ -98,11 +99,11 @@ func TestDecisionText(t *testing.T) {
 		conn Conn
 		want string
 	}{
-		{Conn{Service: IMAP4, LoginType: mail.SecureLogin, TLSPort: "993"}, "This server requires TLS: use STARTTLS or port 993."},
-		{Conn{Service: POP3, LoginType: mail.SecureLogin}, "This server requires TLS: use STLS."},
-		{Conn{Service: POP3, LoginType: mail.PlainTextAuthentication, TLSPort: "10995"}, "This server requires TLS: use STLS or port 10995."},
+		{Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLSPort: "993"}, "This server requires TLS: use STARTTLS or port 993."},
+		{Conn{Service: settings.POP3, LoginType: mail.SecureLogin}, "This server requires TLS: use STLS."},
+		{Conn{Service: settings.POP3, LoginType: mail.PlainTextAuthentication, TLSPort: "10995"}, "This server requires TLS: use STLS or port 10995."},
 		{Conn{Service: "NNTP", LoginType: mail.SecureLogin}, "This server requires TLS: use STARTTLS."},
-		{Conn{Service: POP3, LoginType: 9}, "This way of signing in is not permitted here."},
+		{Conn{Service: settings.POP3, LoginType: 9}, "This way of signing in is not permitted here."},
 	} {
 		a := New(Options{})
 		d := a.PasswordAllowed(c.conn)

@@ -204,7 +204,7 @@ func (s *signIn) Authorize(_ context.Context, _, authzid string) error {
 	switch {
 	case !e.Enabled:
 		return mail.Errorf(mail.KindDisabled, "This account is switched off.")
-	case !s.conn.Service.row().enabled(*e):
+	case !rowOf(s.conn.Service).enabled(*e):
 		return mail.Errorf(mail.KindDisabled, "%s is switched off for this account.", s.conn.Service)
 	}
 	s.a.throttle.succeeded(s.name, s.conn.network())

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/auth"
-	"github.com/postern-mail/postern/settings"
 )
 
 // capability is a row of the table: one name of the registry, or a family of names
@@ -71,18 +70,7 @@ func loginDisabled(s *session) bool {
 
 // authConn describes the connection to auth as it is at this moment.
 func (s *session) authConn() auth.Conn {
-	v := s.server.settings()
-	c := auth.Conn{
-		Service:     auth.IMAP4,
-		LoginType:   settings.LoginType.Of(v),
-		TLS:         s.conn.TLS(),
-		Certificate: s.conn.Certificate(),
-		Remote:      s.conn.Remote(),
-	}
-	if b := settings.SSLBindings.Of(v); len(b) > 0 {
-		c.TLSPort = strconv.Itoa(int(b[0].Port()))
-	}
-	return c
+	return auth.Over(s.conn, s.server.settings())
 }
 
 // capabilityList gives the names that are true now, separated by spaces.

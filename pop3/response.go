@@ -1,7 +1,6 @@
 package pop3
 
 import (
-	"net/netip"
 	"strconv"
 
 	"github.com/postern-mail/postern/mail"
@@ -65,5 +64,3 @@ func appendText(line []byte, text string) []byte {
 	}
 	return append(line, '\r', '\n')
 }
-
-func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }

@@ -144,13 +144,5 @@ func control(r rune) bool { return r < ' ' || r == 0x7f }
 
 // who is the connection as auth sees it, with the LoginType of this moment.
 func (x *session) who() auth.Conn {
-	v := x.Settings()
-	c := auth.Conn{
-		Service: auth.POP3, LoginType: settings.LoginType.Of(v),
-		TLS: x.conn.TLS(), Certificate: x.conn.Certificate(), Remote: x.conn.Remote(),
-	}
-	if ssl := settings.SSLBindings.Of(v); len(ssl) > 0 && ssl[0].Port() != 0 {
-		c.TLSPort = port(ssl[0])
-	}
-	return c
+	return auth.Over(x.conn, x.Settings())
 }

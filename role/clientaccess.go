@@ -2,7 +2,6 @@ package role
 
 import (
 	"context"
-	"crypto/tls"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap"
@@ -70,10 +69,7 @@ func (s *Server) applyBindings(_ context.Context, old, new *settings.Values) (co
 
 // explain answers Test-Login.
 func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
-	c := auth.Conn{Service: auth.Service(l.Service), LoginType: settings.LoginType.Of(s.settings.Current(l.Service))}
-	if l.Connection != manage.Plaintext {
-		c.TLS = &tls.ConnectionState{}
-	}
+	c := auth.Imagined(s.settings.Current(l.Service), l.Connection != manage.Plaintext)
 	var out []manage.Step
 	for _, step := range s.auth.Explain(ctx, c, l.Identity) {
 		out = append(out, manage.Step{Step: step.Step, Result: string(step.Result), Detail: step.Detail})
