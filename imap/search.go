@@ -38,7 +38,7 @@ type searching struct {
 //	search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
 //
 // badCharset is set when all is well but a charset that is not known here.
-func readSearch(d *wire.Decoder, utf8 bool) (q *searching, badCharset, err error) {
+func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
 	q = &searching{}
 	p := &searchReader{d: d}
 	d.SP()
@@ -50,10 +50,7 @@ func readSearch(d *wire.Decoder, utf8 bool) (q *searching, badCharset, err error
 		d.SP()
 		p.charset = d.AString()
 		d.SP()
-		if utf8 {
-			// RFC 6855, 3.
-			d.Bad("CHARSET must not be given after ENABLE UTF8=ACCEPT")
-		} else if _, err := message.ConvertCharset(p.charset, nil); err != nil {
+		if _, err := message.ConvertCharset(p.charset, nil); err != nil {
 			p.unknown = err
 		}
 	}
@@ -69,7 +66,7 @@ func readSearch(d *wire.Decoder, utf8 bool) (q *searching, badCharset, err error
 
 // search is SEARCH and UID SEARCH (RFC 3501, 6.4.4).
 func (s *session) search(r *request) (err error) {
-	q, badCharset, err := readSearch(s.dec, s.utf8)
+	q, badCharset, err := readSearch(s.dec)
 	if err != nil {
 		return err
 	}

@@ -298,7 +298,7 @@ func TestSearchBounds(t *testing.T) {
 	} {
 		d := decoderOf(t, " "+c.arguments+"\r\n")
 		d.SetLimits(wire.Limits{Line: 1 << 20, Depth: 50, Atoms: 1 << 20})
-		_, _, err := readSearch(d, false)
+		_, _, err := readSearch(d)
 		if (err == nil) != c.ok || err != nil && mail.KindOf(err) != mail.KindLimit {
 			t.Errorf("%.40s… of %d bytes: %v", c.arguments, len(c.arguments), err)
 		}
@@ -314,7 +314,7 @@ func FuzzSearchArguments(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, arguments string) {
 		d := decoderOf(t, " "+arguments+"\r\n")
-		q, _, err := readSearch(d, false)
+		q, _, err := readSearch(d)
 		if err == nil && q.key == nil {
 			t.Error("no fault and no key")
 		}

@@ -41,7 +41,6 @@ type session struct {
 	// Enabled by the client, for the rest of the session.
 	condstore bool            // RFC 7162, 3.1
 	qresync   bool            // RFC 7162, 3.2.3
-	utf8      bool            // RFC 6855, 3
 	enabled   map[string]bool // what ENABLE named
 
 	// The conversation.
