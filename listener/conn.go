@@ -194,6 +194,28 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
+// Raw gives the connection without the deadlines of phases, for a handler that
+// keeps its own (net/http). What goes over it is counted; the service's limits and
+// End hold as for every connection.
+func (c *Conn) Raw() net.Conn { return rawConn{c.stream, c} }
+
+type rawConn struct {
+	net.Conn
+	c *Conn
+}
+
+func (r rawConn) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.c.in.Add(int64(n))
+	return n, err
+}
+
+func (r rawConn) Write(p []byte) (int, error) {
+	n, err := r.Conn.Write(p)
+	r.c.out.Add(int64(n))
+	return n, err
+}
+
 // reason prefers why the connection was ended over what the network said then.
 func (c *Conn) reason(err error) error {
 	if cut := c.deadlines.cutBy(); cut != nil {

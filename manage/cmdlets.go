@@ -39,6 +39,30 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-LmtpSettings", Role: ViewOnlyAdministrator, View: ViewList, Run: getSettings(settings.LMTP),
+			Synopsis:   "Shows the settings of LMTP, by which mail arrives.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-LmtpSettings", ""}},
+		},
+		{
+			Name: "Set-LmtpSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.LMTP),
+			Synopsis:   "Changes settings of LMTP; they act at once.",
+			Parameters: append(settingParameters(settings.LMTP, "Settings"), here()...),
+			Examples:   []Example{{"Set-LmtpSettings -MaxConnections 100", ""}},
+		},
+		{
+			Name: "Get-ConsoleSettings", Role: ViewOnlyAdministrator, View: ViewList, Run: getSettings(settings.Console),
+			Synopsis:   "Shows the settings of the console and of the management API over HTTPS.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-ConsoleSettings", ""}},
+		},
+		{
+			Name: "Set-ConsoleSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.Console),
+			Synopsis:   "Changes settings of the console and of the management API over HTTPS; they act at once.",
+			Parameters: append(settingParameters(settings.Console, "Settings"), here()...),
+			Examples:   []Example{{"Set-ConsoleSettings -SSLBindings 0.0.0.0:8443", "The console can be reached from other hosts."}},
+		},
+		{
 			Name: "Get-Service", Role: ViewOnlyAdministrator, View: ViewTable, Run: getService,
 			Columns:    []string{"Name", "Status", "StartupType", "Connections", "Listening"},
 			Synopsis:   "Shows the services and whether they run.",
@@ -194,7 +218,7 @@ func identity0(help string, mandatory bool) Parameter {
 
 func serviceName(mandatory bool) Parameter {
 	p := Parameter{Name: "Name", Type: TypeText, Position: 1, Mandatory: mandatory,
-		Help: "The service: POP3, IMAP4 or LMTP; MSExchangePOP3 and MSExchangeIMAP4 are other names."}
+		Help: "The service: POP3, IMAP4, LMTP or Console; MSExchangePOP3 and MSExchangeIMAP4 are other names."}
 	for _, s := range settings.Services {
 		p.Values = append(p.Values, string(s))
 	}

@@ -15,7 +15,7 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 		return nil, about("Identity", err)
 	}
 	s, err := settings.ParseService(c.Text("Protocol"))
-	if err != nil || s == settings.LMTP {
+	if err != nil || s != settings.POP3 && s != settings.IMAP4 {
 		return nil, wrong("Protocol", "Protocol is POP3 or IMAP4, not %q", c.Text("Protocol"))
 	}
 	connection := Plaintext

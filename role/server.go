@@ -43,6 +43,9 @@ type Server struct {
 
 	mailboxRole
 	clientAccessRole
+	consoleService
+
+	certificates *certificates
 
 	settings *settings.Live
 	manage   *manage.Server
@@ -75,6 +78,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if s.settings, err = settings.Open(ctx, config.Name, keeper{s.store}, log); err != nil {
 		return nil, err
 	}
+	if s.certificates, err = openCertificates(s.config, s.log); err != nil {
+		return nil, err
+	}
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
 			return nil, err
@@ -82,18 +88,11 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	}
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: s.manageCertificates(), Explain: s.explain,
+		Certificates: &s.certificates.shown, Explain: s.explain,
 		Log: log, Administrators: config.Administrators,
 	})
-	return s, nil
-}
-
-// manageCertificates is nil-safe for a server without Client Access.
-func (s *Server) manageCertificates() manage.Certificates {
-	if s.certificates == nil {
-		return new(listener.Certificates)
-	}
-	return &s.certificates.shown
+	s.settings.Apply(s.applyBindings)
+	return s, s.openConsole()
 }
 
 // Start serves. The management socket must open; a protocol service that cannot
@@ -110,9 +109,7 @@ func (s *Server) Start(ctx context.Context) error {
 			s.log.Error("the management socket has ended", "error", err)
 		}
 	})
-	if s.certificates != nil {
-		s.work.Go(func() { s.certificates.watch(run) })
-	}
+	s.work.Go(func() { s.certificates.watch(run) })
 	for _, name := range settings.Services {
 		svc := s.service(name)
 		if svc == nil {
@@ -130,12 +127,7 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Reload reads again what lies in files: the certificates.
-func (s *Server) Reload() error {
-	if s.certificates == nil {
-		return nil
-	}
-	return s.certificates.load()
-}
+func (s *Server) Reload() error { return s.certificates.load() }
 
 // Close stops serving, lets sessions end within ctx's time in Drain, and closes
 // the store.
@@ -160,6 +152,9 @@ func (s *Server) Drain(ctx context.Context) error {
 		}
 	}
 	wg.Wait()
+	if s.web != nil {
+		s.web.Close()
+	}
 	if s.stop != nil {
 		s.stop()
 	}
@@ -185,13 +180,8 @@ func (s *Server) Manage() *manage.Server { return s.manage }
 // Socket is the management socket's path.
 func (s *Server) Socket() string { return s.config.Socket }
 
-// Certificate is the path of the self-signed certificate, "" without Client Access.
-func (s *Server) Certificate() string {
-	if s.certificates == nil {
-		return ""
-	}
-	return s.certificates.selfSigned()
-}
+// Certificate is the path of the self-signed certificate.
+func (s *Server) Certificate() string { return s.certificates.selfSigned() }
 
 // Addrs tells where a service listens; empty when it does not run.
 func (s *Server) Addrs(name settings.Service) listener.Bindings {

@@ -153,6 +153,8 @@ func (s *Server) service(name settings.Service) *service {
 		return s.imap4
 	case settings.LMTP:
 		return s.lmtp
+	case settings.Console:
+		return s.console
 	}
 	return nil
 }

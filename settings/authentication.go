@@ -31,7 +31,7 @@ var LoginType = choice(Row{
 
 // X509CertificateName is the host name whose certificate the service shows.
 var X509CertificateName = text(Row{
-	Name: "X509CertificateName", Noun: "Settings", Page: Authentication, Type: "host name", Services: both,
+	Name: "X509CertificateName", Noun: "Settings", Page: Authentication, Type: "host name", Services: Services,
 	Help: "The host name in the certificate that the service shows to a client that names none itself (SNI). It is checked against the certificates present; wildcard and subject-alternative names match.",
 }, "at most 253 characters", func(_ Service, server string) string {
 	return strings.ToLower(server)

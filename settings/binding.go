@@ -9,6 +9,6 @@ var UnencryptedOrTLSBindings = bindings(Row{
 
 // SSLBindings are the addresses of connections that are TLS from their first byte.
 var SSLBindings = bindings(Row{
-	Name: "SSLBindings", Noun: "Settings", Page: Binding, Services: both,
+	Name: "SSLBindings", Noun: "Settings", Page: Binding, Services: []Service{POP3, IMAP4, Console},
 	Help: "The IP:port pairs for connections that are encrypted from the first byte. @{Add=…; Remove=…} edits the list.",
-}, map[Service]uint16{POP3: 995, IMAP4: 993})
+}, map[Service]uint16{POP3: 995, IMAP4: 993, Console: 8443})

@@ -16,13 +16,13 @@ var PreAuthenticatedConnectionTimeout = span(Row{
 
 // MaxConnections bounds the service's connections.
 var MaxConnections = count(Row{
-	Name: "MaxConnections", Noun: "Settings", Page: Connection, Services: both,
+	Name: "MaxConnections", Noun: "Settings", Page: Connection, Services: Services,
 	Help: "How many connections the service has at once, at most.",
 }, same(bounds[int]{Unlimited, 1, Unlimited}))
 
 // MaxConnectionFromSingleIP bounds the connections from one address.
 var MaxConnectionFromSingleIP = count(Row{
-	Name: "MaxConnectionFromSingleIP", Noun: "Settings", Page: Connection, Services: both,
+	Name: "MaxConnectionFromSingleIP", Noun: "Settings", Page: Connection, Services: Services,
 	Help: "How many connections come from one IPv4 address or one IPv6 /64 network at once, at most.",
 }, same(bounds[int]{Unlimited, 1, Unlimited}))
 
@@ -31,6 +31,12 @@ var MaxConnectionsPerUser = count(Row{
 	Name: "MaxConnectionsPerUser", Noun: "Settings", Page: Connection, Services: both,
 	Help: "How many connections one user has at once, at most.",
 }, same(bounds[int]{64, 1, Unlimited}))
+
+// SessionTimeout ends an idle visit to the console.
+var SessionTimeout = span(Row{
+	Name: "SessionTimeout", Noun: "Settings", Page: Connection, Services: []Service{Console},
+	Help: "How long an administrator may be idle in the console before signing in again.",
+}, bounds[time.Duration]{15 * time.Minute, time.Minute, 24 * time.Hour})
 
 // MaxCommandSize bounds a command, in bytes.
 var MaxCommandSize = count(Row{
@@ -46,5 +52,9 @@ var ProxyTargetPort = count(Row{
 }, map[Service]bounds[int]{POP3: {110, 1, 65535}, IMAP4: {143, 1, 65535}})
 
 func same(b bounds[int]) map[Service]bounds[int] {
-	return map[Service]bounds[int]{POP3: b, IMAP4: b}
+	all := map[Service]bounds[int]{}
+	for _, s := range Services {
+		all[s] = b
+	}
+	return all
 }

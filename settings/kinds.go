@@ -224,6 +224,9 @@ func bindings(r Row, ports map[Service]uint16) Setting[[]netip.AddrPort] {
 	row := &r
 	row.Type = bindingsType
 	row.standard = func(s Service, _ string) any {
+		if s == Console { // only whoever is on this host, until an administrator says otherwise
+			return []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), ports[s])}
+		}
 		return []netip.AddrPort{
 			netip.AddrPortFrom(netip.IPv6Unspecified(), ports[s]),
 			netip.AddrPortFrom(netip.IPv4Unspecified(), ports[s]),

@@ -50,7 +50,7 @@ type Live struct {
 	server  string
 	keeper  Keeper
 	log     *slog.Logger
-	current [3]atomic.Pointer[Values] // in the order of Services
+	current [4]atomic.Pointer[Values] // in the order of Services
 
 	change sync.Mutex // held through a change
 	// Guarded by change.

@@ -17,10 +17,26 @@ const (
 	POP3  Service = "POP3"
 	IMAP4 Service = "IMAP4"
 	LMTP  Service = "LMTP"
+	// Console is the web console and the management API over HTTPS.
+	Console Service = "Console"
 )
 
 // Services lists the services in the order in which they are shown.
-var Services = []Service{POP3, IMAP4, LMTP}
+var Services = []Service{POP3, IMAP4, LMTP, Console}
+
+// Prefix is what the service is called in the names of its cmdlets: "Pop" of
+// Set-PopSettings.
+func (s Service) Prefix() string {
+	switch s {
+	case POP3:
+		return "Pop"
+	case IMAP4:
+		return "Imap"
+	case LMTP:
+		return "Lmtp"
+	}
+	return string(s)
+}
 
 // ParseService reads a service's name in any case; MSExchangePOP3 and
 // MSExchangeIMAP4 are other names of POP3 and IMAP4. KindNotFound.
@@ -30,11 +46,11 @@ func ParseService(name string) (Service, error) {
 		short = name[10:]
 	}
 	for _, s := range Services {
-		if strings.EqualFold(short, string(s)) && (short == name || s != LMTP) {
+		if strings.EqualFold(short, string(s)) && (short == name || s == POP3 || s == IMAP4) {
 			return s, nil
 		}
 	}
-	return "", mail.Errorf(mail.KindNotFound, "there is no service %q; the services are POP3, IMAP4 and LMTP", name)
+	return "", mail.Errorf(mail.KindNotFound, "there is no service %q; the services are POP3, IMAP4, LMTP and Console", name)
 }
 
 // Page is the property page that shows a setting.

@@ -31,6 +31,7 @@ func edit(name, value string) []Edit { return []Edit{{name, json.RawMessage(valu
 
 // outOfRange has for each row values that it refuses.
 var outOfRange = map[string][]string{
+	"SessionTimeout":                    {`"00:00:30"`, `"2.00:00:00"`, `0`},
 	"StartupType":                       {`"Sometimes"`, `3`, `true`, `{}`},
 	"Banner":                            {`""`, `"[ALERT] x"`, `"a\r\nb"`, `"é"`, `[]`, `"` + strings.Repeat("x", 401) + `"`},
 	"UnencryptedOrTLSBindings":          {`"0.0.0.0"`, `["::1:143"]`, `["127.0.0.1:0"]`, `["127.0.0.1:65536"]`, `["mail.example.org:143"]`, `[143]`, `{"Add":"x"}`, `{"Drop":"127.0.0.1:143"}`, `{"Remove":"127.0.0.1:9"}`, `7`},

@@ -19,6 +19,7 @@ var Table = []*Row{
 	MaxConnections.Row,
 	MaxConnectionFromSingleIP.Row,
 	MaxConnectionsPerUser.Row,
+	SessionTimeout.Row,
 	MaxCommandSize.Row,
 	ProxyTargetPort.Row,
 

@@ -1,0 +1,44 @@
+package role
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/settings"
+)
+
+// consoleALPN is what the console speaks within TLS (RFC 7301).
+const consoleALPN = "http/1.1"
+
+// consoleService is the management API and the web console over HTTPS.
+type consoleService struct {
+	console *service
+	web     *listener.HTTP
+}
+
+// openConsole makes the service; nothing is served yet.
+func (s *Server) openConsole() error {
+	server := &http.Server{
+		Handler:           s.webHandler(),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(s.log.With("service", settings.Console).Handler(), slog.LevelDebug),
+	}
+	s.web = listener.HandleHTTP(server)
+	s.console = &service{
+		Service: &listener.Service{
+			Name: string(settings.Console), Handle: s.web.Handle, NoLogin: true, Settings: s.current(settings.Console),
+			Certificates: &s.certificates.shown, ALPN: consoleALPN, Log: s.log,
+		},
+		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(settings.Console)) },
+	}
+	return nil
+}
+
+// webHandler puts together what is served over HTTPS.
+func (s *Server) webHandler() http.Handler {
+	mux := http.NewServeMux()
+	return mux
+}
