@@ -29,6 +29,7 @@ store/memory
 store/embedded
 directory/embedded
 auth
+statistics
 listener
 imap
 pop3
