@@ -78,6 +78,9 @@ func newHouse(t *testing.T) *house {
 			t.Fatal(err)
 		}
 	}
+	if _, err := h.Manage().Run(ctx, caller, "Set-ConsoleSettings", fmt.Appendf(nil, `{"SSLBindings": [%q]}`, server.FreeAddress(t))); err != nil {
+		t.Fatal(err)
+	}
 	for n := range people {
 		p := &person{n: n, canary: fmt.Sprintf("canary%02d%08x", n, rand.Uint32()), letters: 2 + n%4}
 		p.name, p.password = p.canary+"@isolation.example", "password of "+p.canary

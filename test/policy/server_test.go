@@ -86,7 +86,7 @@ func try(t *testing.T, workers int) *running {
 		}
 	})
 	var ports []string
-	for len(ports) < 4 {
+	for len(ports) < 5 {
 		if a := server.FreeAddress(t); !slices.Contains(ports, a) {
 			ports = append(ports, a)
 		}
@@ -97,6 +97,7 @@ func try(t *testing.T, workers int) *running {
 			"PreAuthenticatedConnectionTimeout": "01:00:00",
 		})
 	}
+	r.run(t, "Set-ConsoleSettings", map[string]any{"SSLBindings": ports[4:]})
 	for w := range workers {
 		for _, name := range []string{anna, off, noPOP, noIMAP} {
 			account, err := r.Store().CreateAccount(ctx, 0)

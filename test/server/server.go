@@ -33,6 +33,8 @@ type Ready struct {
 	LMTPSocket  string    `json:"lmtp_socket"`
 	Socket      string    `json:"socket"`
 	Certificate string    `json:"certificate"`
+	Console     string    `json:"console"`      // URL; "" while there is none
+	ConsoleLink string    `json:"console_link"` // signs in once, of a demonstration
 	Accounts    []Account `json:"accounts"`
 }
 
@@ -172,7 +174,7 @@ func prepare(t testing.TB, config role.Config, o Options) {
 		}
 		return err
 	}
-	list := []Cmdlet{}
+	list := []Cmdlet{{"Set-ConsoleSettings", map[string]any{"SSLBindings": []string{FreeAddress(t)}}}}
 	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
 		list = append(list, Cmdlet{set, map[string]any{
 			"UnencryptedOrTLSBindings": []string{FreeAddress(t)}, "SSLBindings": []string{FreeAddress(t)},
