@@ -21,9 +21,19 @@ const (
 	TypeSize   Type = "size"      // int64, bytes; 0 for "unlimited"
 	TypeList   Type = "list"      // settings.ListEdit
 	TypeSecret Type = "secret"    // Secret
+	TypeFile   Type = "file"      // []byte: a file's content, at most MaxFile bytes
 	TypeValue  Type = "value"     // json.RawMessage: a setting's row reads it
 	TypeValues Type = "valuelist" // the same for a row that is a list
 )
+
+// MaxFile bounds the content of a parameter of TypeFile, in bytes.
+const MaxFile = 1 << 20
+
+// FileContent is how a client sends a parameter of TypeFile: the server never opens
+// a path that a caller names. A plain JSON string is the content as text.
+type FileContent struct {
+	Base64 []byte `json:"base64"` // in standard base64
+}
 
 // Takes tells whether a parameter of this type is followed by a value.
 func (t Type) Takes() bool { return t != TypeSwitch }
@@ -171,6 +181,9 @@ func (c *Call) List(name string) settings.ListEdit {
 
 // Secret gives a parameter of TypeSecret, "" when it was not given.
 func (c *Call) Secret(name string) Secret { s, _ := c.arguments[name].(Secret); return s }
+
+// File gives the content of a parameter of TypeFile, nil when it was not given.
+func (c *Call) File(name string) []byte { b, _ := c.arguments[name].([]byte); return b }
 
 // Add adds an object to the result.
 func (c *Call) Add(o Object) { c.result.Objects = append(c.result.Objects, o) }

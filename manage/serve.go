@@ -21,7 +21,7 @@ import (
 
 // Bounds of the transport.
 const (
-	maxBody        = 1 << 20 // bytes of a request
+	maxBody        = 3 << 20 // bytes of a request; two files of MaxFile in base64
 	maxHeader      = 16 << 10
 	maxConnections = 64
 	readTimeout    = 30 * time.Second

@@ -3,6 +3,7 @@ package manage
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -266,6 +267,8 @@ func argumentText(value any) string {
 		return v.String()
 	case json.RawMessage:
 		text = string(v)
+	case []byte: // a file, which may hold a key
+		text = fmt.Sprintf("%d bytes, SHA-256 %x", len(v), sha256.Sum256(v))
 	case settings.ListEdit:
 		text = fmt.Sprintf("%v", v.Set)
 		if !v.Whole {
@@ -350,6 +353,9 @@ func (p *Parameter) read(raw json.RawMessage) (any, error) {
 		}
 		return edit, nil
 	}
+	if p.Type == TypeFile {
+		return p.readFile(raw)
+	}
 	var v any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -390,4 +396,28 @@ func (p *Parameter) read(raw json.RawMessage) (any, error) {
 		return nil, wrong(p.Name, "%s is a whole number above zero, or unlimited", p.Name)
 	}
 	return nil, mail.Errorf(mail.KindServerBug, "parameter type %q", p.Type)
+}
+
+// readFile reads a file's content: FileContent, or a string.
+func (p *Parameter) readFile(raw json.RawMessage) ([]byte, error) {
+	var content []byte
+	var text string
+	if err := json.Unmarshal(raw, &text); err == nil {
+		content = []byte(text)
+	} else {
+		var sent FileContent
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&sent); err != nil {
+			return nil, wrong(p.Name, `%s is a file's content: a text, or {"base64": "…"}`, p.Name)
+		}
+		content = sent.Base64
+	}
+	if len(content) > MaxFile {
+		return nil, about(p.Name, mail.Errorf(mail.KindTooBig, "%s is a file of at most %d bytes", p.Name, MaxFile))
+	}
+	if len(content) == 0 {
+		return nil, wrong(p.Name, "%s is an empty file", p.Name)
+	}
+	return content, nil
 }

@@ -157,7 +157,7 @@ func plain(p *manage.Parameter, v *value) (any, error) {
 	case null:
 		return nil, nil
 	case truth:
-		if p.Type == manage.TypeText || p.Type == manage.TypeSecret {
+		if p.Type == manage.TypeText || p.Type == manage.TypeSecret || p.Type == manage.TypeFile {
 			return v.text, nil
 		}
 		return v.yes, nil

@@ -1,7 +1,10 @@
 package shell
 
 import (
+	"cmp"
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
@@ -95,6 +98,9 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 	if values.Type == manage.TypeBool || values.Type == manage.TypeSwitch {
 		offered = []string{"$true", "$false"}
 	}
+	if values.Type == manage.TypeFile {
+		offered = files(partial[len(before):])
+	}
 	if values.Suggest != manage.SuggestNothing {
 		if list, err := s.client.Suggest(ctx, values.Suggest); err == nil {
 			offered = append(slices.Clone(offered), list...)
@@ -184,4 +190,28 @@ func fields(text string) (words []string, partial string) {
 		b.WriteRune(r)
 	}
 	return words, b.String()
+}
+
+// maxFiles bounds how many files completion offers.
+const maxFiles = 200
+
+// files offers the paths that begin with partial, folders with a slash behind.
+func files(partial string) []string {
+	folder, name := filepath.Split(partial)
+	entries, err := os.ReadDir(cmp.Or(folder, "."))
+	if err != nil {
+		return nil
+	}
+	var paths []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), name) || name == "" && strings.HasPrefix(e.Name(), ".") || len(paths) == maxFiles {
+			continue
+		}
+		path := folder + e.Name()
+		if e.IsDir() {
+			path += "/"
+		}
+		paths = append(paths, path)
+	}
+	return paths
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -242,6 +243,10 @@ func (s *session) call(ctx context.Context, cmdlet *manage.Cmdlet, bound map[str
 		s.fail(cmdlet.Name, err)
 		return nil, Misused
 	}
+	if err := readFiles(cmdlet, bound); err != nil {
+		s.fail(cmdlet.Name, err)
+		return nil, Misused
+	}
 	result, err := s.client.Run(ctx, cmdlet.Name, bound)
 	if err == nil && result.Confirm != "" {
 		if s.Ask == nil {
@@ -262,6 +267,46 @@ func (s *session) call(ctx context.Context, cmdlet *manage.Cmdlet, bound map[str
 		return nil, Failed
 	}
 	return result, Done
+}
+
+// readFiles replaces the paths of files by their content: it is this side that
+// reads them, with the caller's own rights.
+func readFiles(cmdlet *manage.Cmdlet, bound map[string]any) error {
+	for i := range cmdlet.Parameters {
+		p := &cmdlet.Parameters[i]
+		path, ok := bound[p.Name].(string)
+		if p.Type != manage.TypeFile || !ok {
+			continue
+		}
+		content, err := readFile(path)
+		if err != nil {
+			return mail.Errorf(mail.KindBadArgument, "-%s: %s", p.Name, mail.TextOf(err))
+		}
+		bound[p.Name] = manage.FileContent{Base64: content}
+	}
+	return nil
+}
+
+// readFile reads a file of at most manage.MaxFile bytes.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, mail.Errorf(mail.KindNotFound, "there is no file %q", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, mail.Errorf(mail.KindNoPermission, "you may not read the file %q", path)
+	case err != nil:
+		return nil, mail.Errorf(mail.KindBadArgument, "the file %q cannot be opened", path)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, manage.MaxFile+1))
+	if err != nil {
+		return nil, mail.Errorf(mail.KindBadArgument, "the file %q cannot be read", path)
+	}
+	if len(content) > manage.MaxFile {
+		return nil, mail.Errorf(mail.KindTooBig, "the file %q has more than %d bytes", path, manage.MaxFile)
+	}
+	return content, nil
 }
 
 func (s *session) yes(answer string) bool {
