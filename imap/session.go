@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
@@ -136,6 +137,7 @@ func (s *session) next() bool {
 		s.leave(err)
 		return false
 	}
+	began := time.Now()
 	s.applyLimits()
 	s.request = request{}
 	r := &s.request
@@ -163,6 +165,7 @@ func (s *session) next() bool {
 			s.leave(errMailboxDeleted)
 		}
 	}
+	s.conn.Command(r.name, began, err == nil)
 	return s.enc.Err() == nil
 }
 

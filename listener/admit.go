@@ -137,6 +137,8 @@ func (s *Service) release(c *Conn) {
 func (s *Service) leave(c *Conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	in, out := c.Bytes()
+	s.in, s.out = s.in+in, s.out+out
 	s.mu.Unlock()
 }
 

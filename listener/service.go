@@ -44,6 +44,8 @@ type Service struct {
 	NoLogin bool
 	// SocketMode is the mode of Unix sockets, 0660 when 0.
 	SocketMode uint32
+	// Observer is told of connections and commands; nil is nobody.
+	Observer Observer
 	// Log is slog.Default when nil.
 	Log *slog.Logger
 
@@ -69,6 +71,7 @@ type Service struct {
 	perAddress map[netip.Addr]int
 	perUser    map[mail.AccountID]int
 	waiting    list.List // *Conn not logged in, oldest first
+	in, out    int64     // bytes over connections that are not in conns any more
 }
 
 func (s *Service) logger() *slog.Logger {
@@ -229,6 +232,10 @@ func (s *Service) serve(c *Conn) {
 		c.cancel(net.ErrClosed)
 	}()
 	defer s.survive(c)
+	if s.Observer != nil {
+		s.Observer.Opened(c)
+		defer s.Observer.Closed(c)
+	}
 	if c.implicit {
 		if err := c.handshake(c.ctx); err != nil {
 			c.Log().Info("TLS handshake failed", "error", err)
@@ -290,9 +297,3 @@ func await(ctx context.Context, conns []*Conn) int {
 	}
 	return 0
 }
-
-// Panics counts the sessions that ended by a fault of ours.
-func (s *Service) Panics() int64 { return s.panics.Load() }
-
-// Refused counts the clients that were turned away because of a limit.
-func (s *Service) Refused() int64 { return s.refused.Load() }

@@ -55,6 +55,7 @@ type session struct {
 	faults int
 	count  int // transactions, for the id in Received
 	over   bool
+	failed bool // the command under way had an answer that it failed
 
 	// The transaction, from MAIL to its end.
 	envelope *envelope
@@ -86,8 +87,14 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 
 // command does one command line.
 func (x *session) command(ctx context.Context, line string) {
+	began := time.Now()
 	verb, args, _ := strings.Cut(line, " ")
 	c := find(verb)
+	name := ""
+	if c != nil {
+		name = c.name
+	}
+	x.failed = false
 	switch {
 	case strings.ContainsFunc(line, control):
 		x.fault(501, "5.5.2", "The command has control characters")
@@ -102,6 +109,7 @@ func (x *session) command(ctx context.Context, line string) {
 	default:
 		c.do(x, ctx, strings.TrimSpace(args))
 	}
+	x.conn.Command(name, began, !x.failed)
 }
 
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
@@ -126,6 +134,7 @@ func (x *session) leave(err error) {
 
 // reply writes one line; esc is an enhanced status code (RFC 2034) or "".
 func (x *session) reply(code int, esc, text string) {
+	x.failed = x.failed || code >= 400
 	if esc != "" {
 		esc += " "
 	}

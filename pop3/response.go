@@ -13,7 +13,10 @@ import (
 func (x *session) ok(text string) { x.respond(appendText([]byte("+OK "), text)) }
 
 // fail writes a negative response with the response code of the error's kind.
-func (x *session) fail(err error) { x.respond(negative(err)) }
+func (x *session) fail(err error) {
+	x.failed = true
+	x.respond(negative(err))
+}
 
 // fault answers what the client did wrong, and ends the session when that is
 // often.
@@ -22,6 +25,12 @@ func (x *session) fault(text string) {
 		text += "; too many faults"
 		x.over = true
 	}
+	x.refuse(text)
+}
+
+// refuse writes a negative response without a response code.
+func (x *session) refuse(text string) {
+	x.failed = true
 	x.respond(appendText([]byte("-ERR "), text))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/listener"
@@ -56,6 +57,7 @@ type session struct {
 	over  bool
 
 	heard  bool // a first line came
+	failed bool // the command under way was answered with -ERR
 	faults int
 	logins int // that failed; a new TLS session does not make them undone
 
@@ -120,8 +122,14 @@ func (x *session) command(ctx context.Context, line string) {
 		return
 	}
 	x.heard = true
+	began := time.Now()
 	keyword, args, has := strings.Cut(line, " ")
 	c := find(keyword)
+	name := ""
+	if c != nil {
+		name = c.name
+	}
+	x.failed = false
 	switch {
 	case strings.ContainsFunc(line, control):
 		x.fault("The command has control characters")
@@ -138,6 +146,7 @@ func (x *session) command(ctx context.Context, line string) {
 	default:
 		c.do(x, ctx, args)
 	}
+	x.conn.Command(name, began, !x.failed)
 }
 
 func control(r rune) bool { return r < ' ' || r == 0x7f }
