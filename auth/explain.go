@@ -76,7 +76,7 @@ func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
 		if d.OK {
 			verdict = "accepted: "
 		}
-		e.add("Policy for "+class.String(), Note, verdict+strings.Join(methods(c.Service, class), ", ")+" ("+d.Rule.String()+")")
+		e.add("Policy for "+class.String(), Note, verdict+strings.Join(Methods(c.Service, class), ", ")+" ("+d.Rule.String()+")")
 	}
 	e.check("Policy", c.open(), "There is a way to sign in on this connection.", c.decide(sasl.Password).Text)
 }
@@ -86,8 +86,9 @@ func (c Conn) open() bool {
 	return slices.ContainsFunc(sasl.Classes, func(class sasl.Class) bool { return c.decide(class).OK })
 }
 
-// methods lists all ways to sign in that are of a class.
-func methods(s settings.Service, class sasl.Class) []string {
+// Methods lists all ways to sign in to a service that are of a class: the login
+// command of the protocol, and the names of SASL mechanisms.
+func Methods(s settings.Service, class sasl.Class) []string {
 	var names []string
 	if class == sasl.Password {
 		names = append(names, rowOf(s).command+" command")

@@ -115,11 +115,16 @@ type Error struct {
 	Kind  Kind
 	Text  string
 	Cause error
+
+	// Format and Args are what Errorf made Text of, so that a face can say it in
+	// another language; "" for a text that was made otherwise.
+	Format string
+	Args   []any
 }
 
 // Errorf makes an error whose text the client may read.
 func Errorf(kind Kind, format string, args ...any) *Error {
-	return &Error{Kind: kind, Text: fmt.Sprintf(format, args...)}
+	return &Error{Kind: kind, Text: fmt.Sprintf(format, args...), Format: format, Args: args}
 }
 
 // Wrap makes an error with a cause for the log and the kind's own text for the

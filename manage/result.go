@@ -180,8 +180,8 @@ func hinted(err error, hint string) error {
 	return &parameterError{err: err, hint: hint}
 }
 
-// faultOf gives the API's form of err.
-func faultOf(err error) Fault {
+// FaultOf gives the API's form of err, which is not nil.
+func FaultOf(err error) Fault {
 	f := Fault{Kind: mail.KindOf(err).String(), Text: mail.TextOf(err)}
 	var refusal *settings.Refusal
 	if errors.As(err, &refusal) {

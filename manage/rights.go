@@ -18,6 +18,16 @@ type Caller struct {
 	Missing string
 }
 
+// May gives nil when caller may run the cmdlet, else KindNoPermission with what is
+// missing, or KindNotFound.
+func (s *Server) May(caller Caller, name string) error {
+	cmdlet := s.Cmdlet(name)
+	if cmdlet == nil {
+		return mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name)
+	}
+	return permit(caller, cmdlet)
+}
+
 // permit tells whether a caller may run a cmdlet: nobody may unless a role says
 // so.
 func permit(caller Caller, cmdlet *Cmdlet) error {

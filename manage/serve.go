@@ -211,7 +211,7 @@ func callerIn(ctx context.Context) Caller {
 }
 
 func refuse(w http.ResponseWriter, err error) {
-	answer(w, mail.KindOf(err).Answer().HTTP, map[string]Fault{"error": faultOf(err)})
+	answer(w, mail.KindOf(err).Answer().HTTP, map[string]Fault{"error": FaultOf(err)})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

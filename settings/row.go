@@ -172,7 +172,7 @@ func (r *Refusal) Unwrap() error { return r.Err }
 
 // refuse makes the error of a value that the row does not take.
 func (r *Row) refuse(format string, args ...any) error {
-	return &Refusal{r.Name, mail.Errorf(mail.KindBadArgument, "%s %s", r.Name, fmt.Sprintf(format, args...))}
+	return &Refusal{r.Name, mail.Errorf(mail.KindBadArgument, "%s "+format, append([]any{r.Name}, args...)...)}
 }
 
 // Setting is the typed handle of a row.
