@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -132,10 +133,12 @@ type Identity struct {
 // hold control characters.
 type Attempt struct {
 	Service   settings.Service
-	Remote    string // address and port
+	Remote    netip.AddrPort // the zero value for a Unix socket
 	TLS       bool
 	Mechanism string
-	Name      string // prepared where that was possible, "" when none was given
+	Class     sasl.Class // of the mechanism, 0 for one that is not known
+	Name      string     // prepared where that was possible, "" when none was given
+	User      string     // directory.Entry.Name of who was let in, "" when nobody was
 	// Took is the time of the deciding step, delays and waits included.
 	Took time.Duration
 	// Err is nil for a login; else its kind and cause say why.
@@ -164,32 +167,29 @@ func (a *Authenticator) PasswordAllowed(c Conn) Decision { return c.decide(sasl.
 func (a *Authenticator) RefusePassword(ctx context.Context, c Conn) error {
 	err := a.PasswordAllowed(c).Err()
 	if err != nil {
-		a.decided(ctx, c, passwordCommand(c), "", a.now(), err)
+		a.decided(ctx, c, Attempt{Mechanism: passwordCommand(c), Class: sasl.Password, Err: err}, a.now())
 	}
 	return err
 }
 
 func passwordCommand(c Conn) string { return rowOf(c.Service).command + " command" }
 
-// decided records the end of an attempt and passes its error on.
-func (a *Authenticator) decided(ctx context.Context, c Conn, mechanism, name string, began time.Time, err error) {
-	if len(name) > directory.MaxName {
-		name = name[:directory.MaxName]
+// decided records the end of an attempt that began then.
+func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began time.Time) {
+	if len(t.Name) > directory.MaxName {
+		t.Name = t.Name[:directory.MaxName]
 	}
-	t := Attempt{
-		Service: c.Service, Remote: c.Remote.String(), TLS: c.TLS != nil,
-		Mechanism: mechanism, Name: name, Took: a.now().Sub(began), Err: err,
-	}
+	t.Service, t.Remote, t.TLS, t.Took = c.Service, c.Remote, c.TLS != nil, a.now().Sub(began)
 	if a.observe != nil {
 		a.observe(t)
 	}
 	what, attributes := "logged in", []slog.Attr{
-		slog.String("service", string(t.Service)), slog.String("remote", t.Remote), slog.Bool("tls", t.TLS),
+		slog.String("service", string(t.Service)), slog.String("remote", t.Remote.String()), slog.Bool("tls", t.TLS),
 		slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
 	}
-	if err != nil {
+	if t.Err != nil {
 		what = "login refused"
-		attributes = append(attributes, slog.String("kind", mail.KindOf(err).String()), slog.String("cause", err.Error()))
+		attributes = append(attributes, slog.String("kind", mail.KindOf(t.Err).String()), slog.String("cause", t.Err.Error()))
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, what, attributes...)
 }

@@ -16,7 +16,7 @@ import (
 // may take as long as the delays of Limits.
 func (a *Authenticator) Password(ctx context.Context, c Conn, user, password string) (*Identity, error) {
 	began := a.now()
-	s := &signIn{a: a, conn: c, mechanism: passwordCommand(c), said: user}
+	s := &signIn{a: a, conn: c, mechanism: passwordCommand(c), class: sasl.Password, said: user}
 	err := a.PasswordAllowed(c).Err()
 	if err == nil {
 		err = s.Password(ctx, user, password)
@@ -25,7 +25,7 @@ func (a *Authenticator) Password(ctx context.Context, c Conn, user, password str
 	if err == nil {
 		err = s.Authorize(ctx, user, "")
 	}
-	a.decided(ctx, c, s.mechanism, s.said, began, err)
+	a.decided(ctx, c, s.attempt(err), began)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +62,10 @@ func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*E
 		if found {
 			mechanism = m.Name
 		}
-		a.decided(ctx, c, mechanism, "", began, err)
+		a.decided(ctx, c, Attempt{Mechanism: mechanism, Class: m.Class, Err: err}, began)
 		return nil, err
 	}
-	s := &signIn{a: a, conn: c, mechanism: m.Name}
+	s := &signIn{a: a, conn: c, mechanism: m.Name, class: m.Class}
 	server.Credentials = s
 	return &Exchange{signIn: s, mechanism: m, inner: m.New(server)}, nil
 }
@@ -93,7 +93,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	}
 	x.over = true
 	s.count(err)
-	s.a.decided(ctx, s.conn, s.mechanism, s.said, began, err)
+	s.a.decided(ctx, s.conn, s.attempt(err), began)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -111,7 +111,7 @@ func (x *Exchange) Abort(ctx context.Context, cause error) {
 	x.over = true
 	s := x.signIn
 	s.a.throttle.failed("", s.conn.network())
-	s.a.decided(ctx, s.conn, s.mechanism, s.said, s.a.now(), &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: cause})
+	s.a.decided(ctx, s.conn, s.attempt(&mail.Error{Kind: mail.KindAuthenticationFailed, Cause: cause}), s.a.now())
 }
 
 func (x *Exchange) step(ctx context.Context, response []byte) ([]byte, bool, error) {
@@ -133,6 +133,7 @@ type signIn struct {
 	a         *Authenticator
 	conn      Conn
 	mechanism string
+	class     sasl.Class
 
 	said     string           // the name for the record: prepared where that was possible
 	name     string           // prepared
@@ -140,6 +141,15 @@ type signIn struct {
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	identity *Identity        // set by Authorize
+}
+
+// attempt is what is recorded of it, once it is decided.
+func (s *signIn) attempt(err error) Attempt {
+	t := Attempt{Mechanism: s.mechanism, Class: s.class, Name: s.said, Err: err}
+	if err == nil {
+		t.User = s.identity.Entry.Name
+	}
+	return t
 }
 
 // Password is part of sasl.Credentials.

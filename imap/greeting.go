@@ -1,6 +1,8 @@
 package imap
 
 import (
+	"strings"
+
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -55,7 +57,7 @@ func (s *session) id(*request) error {
 			if fields > maxIDFields || len(field) > maxIDField || len(value) > maxIDValue {
 				d.Fail(mail.Errorf(mail.KindLimit, "The identification is too long."))
 			}
-			if field == "name" {
+			if strings.EqualFold(field, "name") {
 				client = value
 			}
 		})
@@ -66,7 +68,7 @@ func (s *session) id(*request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	if s.client = client; client != "" {
+	if s.conn.SetClient(client); client != "" {
 		s.conn.Log().Debug("client identified itself", "client", client)
 	}
 	s.enc.Untagged().Const(`ID ("name" "Postern")`).CRLF()

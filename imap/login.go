@@ -31,7 +31,8 @@ func (s *session) startTLS(r *request) error {
 	}
 	s.dec.Reset(input{s})
 	s.enc.Reset(s.conn)
-	s.tag, s.client, s.faults = nil, "", 0
+	s.tag, s.faults = nil, 0
+	s.conn.SetClient("") // said before TLS, by whomever
 	return nil
 }
 

@@ -52,7 +52,6 @@ type session struct {
 	logins  int    // that failed; a new TLS session does not make them undone
 	over    bool   // no further command is read
 	idling  bool   // another goroutine writes
-	client  string // what ID called the client; forgotten by STARTTLS
 	// deleted: the selected mailbox is gone; the session ends after the answer.
 	deleted bool
 }

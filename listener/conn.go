@@ -53,6 +53,7 @@ type Conn struct {
 
 	in, out atomic.Int64
 	eof     atomic.Bool // the client has closed
+	client  atomic.Pointer[string]
 
 	// Changed by the handler's goroutine in StartTLS, when nobody reads or writes.
 	stream net.Conn
@@ -133,6 +134,19 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // Draining is closed when the service stops. The session should take leave at
 // the next moment that suits; a Read in phase Idle returns ErrDraining by itself.
 func (c *Conn) Draining() <-chan struct{} { return c.draining }
+
+// SetClient keeps what the client calls itself (ID, RFC 2971), whatever it may
+// hold; "" forgets it.
+func (c *Conn) SetClient(name string) { c.client.Store(&name) }
+
+// Client is what the client calls itself, "" when it did not say. It is the
+// client's own text.
+func (c *Conn) Client() string {
+	if name := c.client.Load(); name != nil {
+		return *name
+	}
+	return ""
+}
 
 // Bytes tells how many bytes of protocol came in and went out, inside TLS.
 func (c *Conn) Bytes() (in, out int64) { return c.in.Load(), c.out.Load() }
