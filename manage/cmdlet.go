@@ -46,10 +46,13 @@ type Parameter struct {
 	TypeName  string   `json:"typeName,omitempty"` // for help, where Type says too little
 	Position  int      `json:"position,omitempty"` // 1 for the first value without a name; 0 is named only
 	Mandatory bool     `json:"mandatory,omitempty"`
-	Values    []string `json:"values,omitempty"` // what completion offers
-	Suggest   Suggest  `json:"suggest,omitempty"`
-	Default   string   `json:"default,omitempty"` // in words
-	Help      string   `json:"help"`
+	// Pipeline: behind a pipe the shell gives it, for each object, the property
+	// that has its name or one of its aliases, or the text itself.
+	Pipeline bool     `json:"pipeline,omitempty"`
+	Values   []string `json:"values,omitempty"` // what completion offers
+	Suggest  Suggest  `json:"suggest,omitempty"`
+	Default  string   `json:"default,omitempty"` // in words
+	Help     string   `json:"help"`
 }
 
 // Suggest names a source of values that only the running server knows.

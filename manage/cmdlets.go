@@ -179,12 +179,15 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-Help", Aliases: []string{"help", "man"}, Role: ViewOnlyAdministrator, View: ViewHelp, Run: getHelp,
-			Synopsis: "Explains a cmdlet.",
+			Synopsis: "Explains a cmdlet or, by a name that begins with about_, a topic.",
 			Parameters: []Parameter{
-				{Name: "Name", Type: TypeText, Position: 1, Suggest: SuggestCmdlets, Help: "The cmdlet."},
+				{Name: "Name", Type: TypeText, Position: 1, Pipeline: true, Suggest: SuggestCmdlets, Help: "The cmdlet or the topic; about_* lists the topics."},
 				{Name: "Parameter", Type: TypeText, Help: "Only this parameter; * and ? stand for any characters."},
 			},
-			Examples: []Example{{"Get-Help Set-PopSettings -Parameter LoginType", "One parameter."}},
+			Examples: []Example{
+				{"Get-Help Set-PopSettings -Parameter LoginType", "One parameter."},
+				{"Get-Help about_LoginType", "What the three values mean."},
+			},
 		},
 	}
 	for _, c := range table {
@@ -213,11 +216,11 @@ func here() []Parameter {
 }
 
 func identity0(help string, mandatory bool) Parameter {
-	return Parameter{Name: "Identity", Aliases: []string{"Name"}, Type: TypeText, Position: 1, Mandatory: mandatory, Suggest: SuggestMailboxes, Help: help}
+	return Parameter{Name: "Identity", Aliases: []string{"Name"}, Type: TypeText, Position: 1, Mandatory: mandatory, Pipeline: true, Suggest: SuggestMailboxes, Help: help}
 }
 
 func serviceName(mandatory bool) Parameter {
-	p := Parameter{Name: "Name", Type: TypeText, Position: 1, Mandatory: mandatory,
+	p := Parameter{Name: "Name", Type: TypeText, Position: 1, Mandatory: mandatory, Pipeline: true,
 		Help: "The service: POP3, IMAP4, LMTP or Console; MSExchangePOP3 and MSExchangeIMAP4 are other names."}
 	for _, s := range settings.Services {
 		p.Values = append(p.Values, string(s))

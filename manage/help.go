@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 
 	"github.com/postern-mail/postern/mail"
@@ -29,8 +30,11 @@ func getHelp(ctx context.Context, c *Call) (func(context.Context) error, error) 
 	if !c.Given("Name") {
 		c.result.View = ViewTable
 		c.result.Columns = []string{"Name", "Synopsis"}
-		c.Note("Get-Help and a cmdlet's name explain it. Parameters may be shortened; Tab completes them.")
+		c.Note("Get-Help and a cmdlet's name explain it; Get-Help about_* lists topics. Parameters may be shortened; Tab completes them.")
 		return getCommand(ctx, c)
+	}
+	if strings.HasPrefix(strings.ToLower(c.Text("Name")), "about_") {
+		return nil, c.topic(c.Text("Name"))
 	}
 	cmdlet := c.Server.Cmdlet(c.Text("Name"))
 	if cmdlet == nil {
@@ -62,6 +66,34 @@ func getHelp(ctx context.Context, c *Call) (func(context.Context) error, error) 
 	return nil, nil
 }
 
+// Offline runs a cmdlet that needs no server, Get-Help or Get-Command, from this
+// program's own table; ok is false for any other. The parameters are Client.Run's,
+// and so is the result.
+func Offline(ctx context.Context, name string, parameters map[string]any) (r *Result, ok bool, err error) {
+	s := &Server{cmdlets: Cmdlets()}
+	cmdlet := s.Cmdlet(name)
+	if cmdlet == nil || cmdlet.Name != "Get-Help" && cmdlet.Name != "Get-Command" {
+		return nil, false, nil
+	}
+	raw, err := json.Marshal(parameters)
+	if err != nil {
+		return nil, true, mail.Wrap(mail.KindBadArgument, err)
+	}
+	c := &Call{Server: s, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
+	if c.arguments, err = readArguments(cmdlet, raw); err != nil {
+		return nil, true, err
+	}
+	if _, err = cmdlet.Run(ctx, c); err != nil {
+		return nil, true, err
+	}
+	raw, err = json.Marshal(c.result)
+	r = &Result{}
+	if err == nil {
+		err = json.Unmarshal(raw, r)
+	}
+	return r, true, mail.Wrap(mail.KindServerBug, err)
+}
+
 func roleText(c *Cmdlet) string {
 	if c.Local {
 		return string(c.Role) + " who is a local administrator of the server"
@@ -77,6 +109,7 @@ func parameterHelp(p Parameter) Object {
 		{"Default", p.Default},
 		{"Values", addresses(p.Values)},
 		{"Aliases", addresses(p.Aliases)},
+		{"Pipeline", p.Pipeline},
 		{"Help", p.Help},
 	}
 }

@@ -143,6 +143,9 @@ type Result struct {
 	// Confirm is a question; nothing was done. Ask it, and call again with
 	// Confirm false when the answer is yes.
 	Confirm string `json:"confirm,omitempty"`
+	// ExitCode is what a command line ends with, for a cmdlet that did its work
+	// and found something wrong; 0 is all well.
+	ExitCode int `json:"exitCode,omitempty"`
 }
 
 // Fault is an error in the form of the management API.

@@ -31,14 +31,18 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 			for _, f := range filters() {
 				add(f.name, f.help)
 			}
-			return candidates, partial
 		}
 		table, err := s.table(ctx)
 		if err != nil {
-			return nil, partial
+			return candidates, partial
 		}
 		for _, c := range table {
-			add(c.Name, c.Synopsis)
+			if !behindPipe || s.pipeable(c, nil) == nil {
+				add(c.Name, c.Synopsis)
+			}
+		}
+		if behindPipe {
+			return candidates, partial
 		}
 		add("exit", s.Catalogue.say("Leaves the shell."))
 		return candidates, partial
@@ -101,7 +105,9 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 	if values.Type == manage.TypeFile {
 		offered = files(partial[len(before):])
 	}
-	if values.Suggest != manage.SuggestNothing {
+	if values.Suggest == manage.SuggestCmdlets {
+		offered = append(slices.Clone(offered), s.explained(ctx)...)
+	} else if values.Suggest != manage.SuggestNothing {
 		if list, err := s.client.Suggest(ctx, values.Suggest); err == nil {
 			offered = append(slices.Clone(offered), list...)
 		}
@@ -117,13 +123,23 @@ func (s *session) parametersOf(ctx context.Context, name string, behindPipe bool
 		if f := filterNamed(name); f != nil {
 			return f.parameters, f.name
 		}
-		return nil, name
 	}
 	c, err := s.cmdlet(ctx, name)
 	if err != nil {
 		return nil, name
 	}
 	return c.Parameters, c.Name
+}
+
+// explained are the names that Get-Help knows.
+func (s *session) explained(ctx context.Context) []string {
+	var names []string
+	if table, err := s.table(ctx); err == nil {
+		for _, c := range table {
+			names = append(names, c.Name)
+		}
+	}
+	return append(names, manage.Topics()...)
 }
 
 func nthPositional(parameters []manage.Parameter, given map[string]bool, n int) *manage.Parameter {

@@ -26,7 +26,11 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 		return Script(ctx, client, os.Stdin, screen)
 	}
 	s := &session{Screen: screen, client: client}
-	if _, err := s.table(ctx); err != nil {
+	_, err := s.table(ctx)
+	if err == nil {
+		err = s.offline
+	}
+	if err != nil {
 		s.fail("", err)
 		return Failed
 	}

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -95,20 +96,25 @@ func (s *Screen) print(st *stream) error {
 	r := st.result
 	var b bytes.Buffer
 	switch {
+	case st.format == asJSON:
+		values := make([]any, len(r.Objects))
+		for i, o := range r.Objects {
+			values[i] = o
+			if st.expand != "" {
+				values[i], _ = o.Value(st.expand)
+			}
+		}
+		if err := printJSON(&b, values); err != nil {
+			return err
+		}
+	case st.format == asCSV:
+		if err := printCSV(&b, r.Objects, st.delimiter); err != nil {
+			return err
+		}
 	case st.expand != "":
 		for _, o := range r.Objects {
 			v, _ := o.Value(st.expand)
-			elements, isList := v.([]any)
-			if !isList {
-				elements = []any{v}
-			}
-			for _, e := range elements {
-				fmt.Fprintln(&b, show(e, ""))
-			}
-		}
-	case st.format == asJSON:
-		if err := printJSON(&b, r.Objects); err != nil {
-			return err
+			fmt.Fprintln(&b, show(v, ""))
 		}
 	case len(r.Objects) == 0:
 	case st.format == byView && r.View == manage.ViewHelp:
@@ -127,15 +133,51 @@ func (s *Screen) print(st *stream) error {
 }
 
 // printJSON writes one object as itself, several as an array.
-func printJSON(w io.Writer, objects []manage.Object) error {
-	var v any = objects
-	if len(objects) == 1 {
-		v = objects[0]
+func printJSON(w io.Writer, values []any) error {
+	var v any = values
+	if len(values) == 1 {
+		v = values[0]
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return mail.Wrap(mail.KindServerBug, e.Encode(v))
+}
+
+// printCSV writes all objects with the properties of the first. Sizes are bytes.
+func printCSV(w io.Writer, objects []manage.Object, delimiter rune) error {
+	if len(objects) == 0 {
+		return nil
+	}
+	c := csv.NewWriter(w)
+	c.Comma, c.UseCRLF = delimiter, false
+	row := make([]string, len(objects[0]))
+	for i, p := range objects[0] {
+		row[i] = p.Name
+	}
+	names := slices.Clone(row)
+	c.Write(row)
+	for _, o := range objects {
+		for i, name := range names {
+			v, _ := o.Value(name)
+			row[i] = csvText(v)
+		}
+		c.Write(row)
+	}
+	c.Flush()
+	return mail.Wrap(mail.KindServerBug, c.Error())
+}
+
+func csvText(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return show(v, "")
+	}
+	texts := make([]string, len(list))
+	for i, e := range list {
+		texts[i] = show(e, "")
+	}
+	return strings.Join(texts, ";")
 }
 
 // list writes one property a line.
@@ -306,6 +348,10 @@ func (s *Screen) help(w io.Writer, pages []manage.Object) {
 			}
 			section("NEEDS", text("Role"))
 		}
+		if list, _ := o.Value("Text"); list != nil {
+			section(text("Name"), text("Synopsis"))
+			s.topic(w, list)
+		}
 		if list, _ := o.Value("Parameters"); list != nil {
 			fmt.Fprintln(w, s.paint(bold, say("PARAMETERS")))
 			for _, p := range objects(list) {
@@ -327,6 +373,23 @@ func (s *Screen) help(w io.Writer, pages []manage.Object) {
 	}
 }
 
+// topic writes paragraphs; one that begins with a space is shown as it is.
+func (s *Screen) topic(w io.Writer, paragraphs any) {
+	list, _ := paragraphs.([]any)
+	for i, p := range list {
+		text := show(p, "")
+		if line, verbatim := strings.CutPrefix(text, " "); verbatim {
+			fmt.Fprintf(w, "      %s\n", s.paint(green, line))
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "    %s\n", s.wrap(text, 4))
+	}
+	fmt.Fprintln(w)
+}
+
 func (s *Screen) parameterHelp(w io.Writer, p manage.Object) {
 	say := s.Catalogue.say
 	text := func(name string) string { v, _ := p.Value(name); return show(v, "") }
@@ -339,6 +402,9 @@ func (s *Screen) parameterHelp(w io.Writer, p manage.Object) {
 	}
 	if a := strings.Trim(text("Aliases"), "{}"); a != "" {
 		head += "  " + s.paint(faint, say("alias -%s", strings.ReplaceAll(a, ", ", ", -")))
+	}
+	if text("Pipeline") == "True" {
+		head += "  " + s.paint(faint, say("from a pipe"))
 	}
 	fmt.Fprintf(w, "    %s\n        %s\n", head, s.wrap(text("Help"), 8))
 	if d := text("Default"); d != "" {

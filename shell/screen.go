@@ -16,10 +16,11 @@ import (
 	"github.com/postern-mail/postern/manage"
 )
 
-// What a command line ends with.
+// What a command line ends with. A cmdlet that tests something may say another
+// one, Result.ExitCode.
 const (
 	Done    = 0 // all went well
-	Failed  = 1 // a cmdlet failed
+	Failed  = 1 // a cmdlet failed, for at least one object of a pipeline, or an answer was no
 	Misused = 2 // the line could not be understood; nothing was done
 )
 
@@ -94,6 +95,7 @@ type session struct {
 	*Screen
 	client  *manage.Client
 	cmdlets []*manage.Cmdlet // asked for once
+	offline error            // why no server could be asked; cmdlets are this program's
 }
 
 // Run runs one line that comes as a process's arguments and gives its exit code.
@@ -135,16 +137,36 @@ func (s *session) runAll(ctx context.Context, lines []pipeline) int {
 	return Done
 }
 
-// table gives the server's cmdlets.
+// table gives the server's cmdlets; this program's own when no server answers.
 func (s *session) table(ctx context.Context) ([]*manage.Cmdlet, error) {
 	if s.cmdlets == nil {
 		list, err := s.client.Cmdlets(ctx)
-		if err != nil {
+		var refused *manage.CallError
+		switch {
+		case err == nil:
+			s.cmdlets = list
+		case errors.As(err, &refused):
 			return nil, err
+		default:
+			s.cmdlets, s.offline = manage.Cmdlets(), err
 		}
-		s.cmdlets = list
 	}
 	return s.cmdlets, nil
+}
+
+// run runs a cmdlet on the server. Help is there without one.
+func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[string]any) (*manage.Result, error) {
+	if s.offline == nil {
+		return s.client.Run(ctx, cmdlet.Name, bound)
+	}
+	r, ok, err := manage.Offline(ctx, cmdlet.Name, bound)
+	if !ok {
+		return nil, s.offline
+	}
+	if err == nil {
+		r.Notes = append(r.Notes, s.Catalogue.say("This is the help of this program: %s.", mail.TextOf(s.offline)))
+	}
+	return r, err
 }
 
 // cmdlet finds a cmdlet by name or alias.
@@ -167,106 +189,6 @@ func (s *session) cmdlet(ctx context.Context, name string) (*manage.Cmdlet, erro
 		text = s.Catalogue.say("Get-Command lists the cmdlets.")
 	}
 	return nil, &hint{mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), text}
-}
-
-// pipeline runs a cmdlet and sends its objects through the filters behind it.
-// The whole pipeline is read before anything is done.
-func (s *session) pipeline(ctx context.Context, p pipeline) int {
-	cmdlet, err := s.cmdlet(ctx, p[0].name)
-	if err != nil {
-		if f := filterNamed(p[0].name); f != nil {
-			err = &hint{mail.Errorf(mail.KindBadArgument, "%s stands behind a pipe", f.name), s.Catalogue.say("Such as Get-Mailbox | %s.", f.name)}
-		}
-		s.fail(p[0].name, err)
-		if mail.KindOf(err) == mail.KindUnavailable {
-			return Failed
-		}
-		return Misused
-	}
-	bound, err := bind(cmdlet.Name, cmdlet.Parameters, p[0].args)
-	if err != nil {
-		s.fail(cmdlet.Name, err)
-		return Misused
-	}
-	type stage struct {
-		*filter
-		bound map[string]any
-		args  []token
-	}
-	var stages []stage
-	for _, c := range p[1:] {
-		f := filterNamed(c.name)
-		if f == nil {
-			s.fail(c.name, &hint{mail.Errorf(mail.KindBadArgument, "cannot stand behind a pipe"), s.Catalogue.say("Behind a pipe stand %s.", filterNames())})
-			return Misused
-		}
-		st := stage{filter: f, args: c.args}
-		if !f.own {
-			if st.bound, err = bind(f.name, f.parameters, c.args); err != nil {
-				s.fail(f.name, err)
-				return Misused
-			}
-		}
-		stages = append(stages, st)
-	}
-	result, code := s.call(ctx, cmdlet, bound)
-	if result == nil {
-		return code
-	}
-	st := &stream{result: result}
-	for _, f := range stages {
-		if err := f.run(st, f.bound, f.args); err != nil {
-			s.fail(f.name, err)
-			return Misused
-		}
-	}
-	if err := s.print(st); err != nil {
-		s.fail(cmdlet.Name, err)
-		return Failed
-	}
-	s.remarks(result)
-	return Done
-}
-
-func filterNames() string {
-	var names []string
-	for _, f := range filters() {
-		names = append(names, f.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// call runs a cmdlet, asks for what is missing and for confirmation. Without a
-// result it gives the exit code.
-func (s *session) call(ctx context.Context, cmdlet *manage.Cmdlet, bound map[string]any) (*manage.Result, int) {
-	if err := s.askMissing(cmdlet, bound); err != nil {
-		s.fail(cmdlet.Name, err)
-		return nil, Misused
-	}
-	if err := readFiles(cmdlet, bound); err != nil {
-		s.fail(cmdlet.Name, err)
-		return nil, Misused
-	}
-	result, err := s.client.Run(ctx, cmdlet.Name, bound)
-	if err == nil && result.Confirm != "" {
-		if s.Ask == nil {
-			s.fail(cmdlet.Name, &hint{mail.Errorf(mail.KindCannot, "it asks before it acts, and nobody can be asked here"), s.Catalogue.say("-Confirm:$false acts without the question.")})
-			return nil, Failed
-		}
-		s.changes(result, s.Err)
-		answer, askErr := s.Ask(safe(result.Confirm) + " " + s.Catalogue.say("[y/N] "))
-		if askErr != nil && askErr != io.EOF || !s.yes(answer) {
-			fmt.Fprintln(s.Err, s.Catalogue.say("Nothing was changed."))
-			return nil, Failed
-		}
-		bound["Confirm"] = false
-		result, err = s.client.Run(ctx, cmdlet.Name, bound)
-	}
-	if err != nil {
-		s.fail(cmdlet.Name, err)
-		return nil, Failed
-	}
-	return result, Done
 }
 
 // readFiles replaces the paths of files by their content: it is this side that
@@ -309,18 +231,14 @@ func readFile(path string) ([]byte, error) {
 	return content, nil
 }
 
-func (s *session) yes(answer string) bool {
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer != "" && (strings.HasPrefix("yes", answer) || strings.HasPrefix(strings.ToLower(s.Catalogue.say("yes")), answer))
-}
-
 // askMissing asks for mandatory parameters that were not given, and for secrets
-// that were named without a value.
-func (s *session) askMissing(cmdlet *manage.Cmdlet, bound map[string]any) error {
+// that were named without a value. Behind a pipe an object may give what is
+// missing.
+func (s *session) askMissing(cmdlet *manage.Cmdlet, bound map[string]any, piped bool) error {
 	for i := range cmdlet.Parameters {
 		p := &cmdlet.Parameters[i]
 		have, given := bound[p.Name]
-		if _, ask := have.(asked); !ask && (given || !p.Mandatory) {
+		if _, ask := have.(asked); !ask && (given || !p.Mandatory || piped && p.Pipeline) {
 			continue
 		}
 		missing := &hint{mail.Errorf(mail.KindBadArgument, "needs -%s", p.Name), p.Help}
@@ -363,13 +281,8 @@ func (s *session) secret(name string) (string, error) {
 	return first, nil
 }
 
-// remarks shows changes, notes and warnings, which are no objects and so go to
-// Err.
+// remarks shows notes and warnings, which are no objects and so go to Err.
 func (s *session) remarks(r *manage.Result) {
-	// A cmdlet that shows what it made need not tell it again.
-	if len(r.Objects) == 0 || r.WhatIf {
-		s.changes(r, s.Err)
-	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(s.Err, s.paint(faint, s.wrap(safe(n), 0)))
 	}
@@ -419,7 +332,10 @@ func (s *session) fail(name string, err error) {
 	if errors.As(err, &refused) {
 		help = refused.Fault.Hint
 	}
-	if name != "" && !strings.HasPrefix(text, name) {
+	cmdlet, _, _ := strings.Cut(name, " ")
+	if rest, ok := strings.CutPrefix(text, cmdlet+" "); ok && name != "" {
+		text = name + " " + rest
+	} else if name != "" && !strings.HasPrefix(text, name) {
 		text = name + ": " + text
 	}
 	fmt.Fprintln(s.Err, s.paint(red, s.wrap(safe(text), 0)))

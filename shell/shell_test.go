@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
 )
@@ -149,6 +150,75 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// TestQuestionsOfPipelines: what is asked for each object can be answered for all.
+func TestQuestionsOfPipelines(t *testing.T) {
+	for _, c := range []struct {
+		answers []string
+		code    int
+		left    string // mailboxes
+		asked   int
+	}{
+		{[]string{"y", "yes"}, Done, "", 2},
+		{[]string{"A"}, Done, "", 1},
+		{[]string{"n", "y"}, Failed, "alice@example.org\n", 2},
+		{[]string{"l"}, Failed, "alice@example.org\nbob@example.org\n", 1},
+		{[]string{"", "maybe"}, Failed, "alice@example.org\nbob@example.org\n", 2},
+		{nil, Failed, "alice@example.org\nbob@example.org\n", 1}, // the input ends
+	} {
+		_, client, _ := managetest.Serve(t)
+		var out, errs bytes.Buffer
+		asked := 0
+		screen := &Screen{Out: &out, Err: &errs, Width: 80, Ask: func(q string) (string, error) {
+			asked++
+			if !strings.Contains(q, "[A] Yes to all") {
+				t.Error(q)
+			}
+			if asked > len(c.answers) {
+				return "", io.EOF
+			}
+			return c.answers[asked-1], nil
+		}}
+		s := &session{Screen: screen, client: client}
+		if code := s.line(context.Background(), "Get-Mailbox | Remove-Mailbox"); code != c.code || asked != c.asked {
+			t.Errorf("%q: code %d, asked %d\n%s", c.answers, code, asked, &errs)
+		}
+		out.Reset()
+		s.line(context.Background(), "Get-Mailbox | select -ExpandProperty Name")
+		if out.String() != c.left {
+			t.Errorf("%q: left %q", c.answers, out.String())
+		}
+	}
+	// A password is asked for once.
+	f, client, _ := managetest.Serve(t)
+	asked := 0
+	screen := &Screen{Out: io.Discard, Err: io.Discard, AskSecret: func(string) (string, error) { asked++; return "pass word", nil }}
+	if code := (&session{Screen: screen, client: client}).line(context.Background(), "Get-Mailbox | Set-Mailbox -Password"); code != Done || asked != 2 {
+		t.Error(code, asked)
+	}
+	for _, name := range []string{"alice@example.org", "bob@example.org"} {
+		if _, err := f.Directory.CheckPassword(context.Background(), name, "pass word"); err != nil {
+			t.Error(name, err)
+		}
+	}
+}
+
+// TestPipelineFailures: what fails for one object does not keep the cmdlet from the
+// others, and is not forgotten.
+func TestPipelineFailures(t *testing.T) {
+	f, client, _ := managetest.Serve(t)
+	if err := f.Directory.Change(context.Background(), "alice@example.org", func(e *directory.Entry) error { e.DisplayName = "nobody"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Directory.Change(context.Background(), "bob@example.org", func(e *directory.Entry) error { e.DisplayName = "bob@example.org"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := (&session{Screen: &Screen{Out: &out, Err: &out}, client: client}).line(context.Background(), "Get-Mailbox | % DisplayName | Set-CASMailbox -PopEnabled $true")
+	if text := out.String(); code != Failed || !strings.Contains(text, `Set-CASMailbox nobody: there is no mailbox "nobody"`) || !strings.Contains(text, "bob@example.org PopEnabled: False → True") {
+		t.Error(code, text)
+	}
+}
+
 func TestScript(t *testing.T) {
 	_, client, _ := managetest.Serve(t)
 	for _, c := range []struct {
@@ -178,6 +248,25 @@ func TestNoServer(t *testing.T) {
 	if code != Failed || !strings.Contains(out.String(), "no server is running") {
 		t.Error(code, out.String())
 	}
+	// Help is there all the same, and says so.
+	for _, c := range []struct {
+		line string
+		code int
+		want string
+	}{
+		{"Get-Help Set-PopSettings", Done, "SYNTAX"},
+		{"get-help about_ExitCodes", Done, "could not be understood"},
+		{"Get-Command *-Mailbox | measure", Done, "Count : 4"},
+		{"Get-Help Set-PopSetings", Failed, "no cmdlet"},
+		{"Get-PopSetings", Misused, "Did you mean Get-PopSettings?"},
+		{"Get-Command | Get-Mailbox", Failed, "no server is running"},
+	} {
+		out.Reset()
+		code := Run(context.Background(), client, []string{c.line}, &Screen{Out: &out, Err: &out, Width: 80})
+		if text := out.String(); code != c.code || !strings.Contains(text, c.want) || c.code == Done && strings.Count(text, "no server is running") != 1 {
+			t.Errorf("%q: %d %s", c.line, code, text)
+		}
+	}
 }
 
 func TestComplete(t *testing.T) {
@@ -201,6 +290,10 @@ func TestComplete(t *testing.T) {
 		{"Get-Help set-m", []string{"Set-Mailbox"}},
 		{"Get-Mailbox | Form", []string{"Format-List", "Format-Table"}},
 		{"Get-Mailbox | Sort-Object -D", []string{"-Descending"}},
+		{"Get-Mailbox | Set-CAS", []string{"Set-CASMailbox"}},
+		{"Get-Mailbox | New-", nil},
+		{"Get-Mailbox | Set-CASMailbox -PopE", []string{"-PopEnabled"}},
+		{"Get-Help about_L", []string{"about_LoginType"}},
 		{"Get-PopSettings; Get-Imap", []string{"Get-ImapSettings"}},
 		{"Remove-Mailbox x -Confirm:", []string{"-Confirm:$true", "-Confirm:$false"}},
 		{"Get-Nonsense -", nil},
