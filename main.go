@@ -32,6 +32,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server."`
 	Demo    demoCommand    `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
 	Shell   shellCommand   `cmd:"" help:"Open the management shell of a running server."`
+	Console consoleCommand `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 	Docs    docsCommand    `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
 	Cmdlet  cmdletCommand  `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
@@ -42,6 +43,7 @@ const description = `Postern serves mail over POP3 and IMAP4 and is managed with
   postern demo                                  try it
   postern serve                                 run it
   postern shell                                 manage it, interactively
+  postern console                               manage it, in a browser
   postern Get-Command                           list the cmdlets
   postern Get-Help Set-ImapSettings             explain one
   postern Set-ImapSettings -LoginType SecureLogin`
@@ -144,6 +146,25 @@ func (shellCommand) Run(s *streams) error {
 	defer client.Close()
 	if code := shell.Interactive(s.ctx, client, shell.Stdio(), historyFile()); code != 0 {
 		return exitCode(code)
+	}
+	return nil
+}
+
+type consoleCommand struct{}
+
+func (consoleCommand) Run(s *streams) error {
+	client := s.dial()
+	defer client.Close()
+	result, err := client.Run(s.ctx, "New-ConsoleLink", nil)
+	if err != nil {
+		return err
+	}
+	for _, o := range result.Objects {
+		link, _ := o.Value("Url")
+		fmt.Fprintln(s.out, link)
+	}
+	for _, text := range append(result.Warnings, result.Notes...) {
+		fmt.Fprintln(s.err, text)
 	}
 	return nil
 }

@@ -53,6 +53,9 @@ func (c serveCommand) Run(s *streams) error {
 		}
 	}
 	log.Info("Postern serves", "server", config.Name, "data", config.Data, "socket", config.Socket)
+	if console := server.Manage().ConsoleURL(); console != "" {
+		log.Info("the console is open: postern console prints a link to sign in", "console", console)
+	}
 	waitAndReload(s.ctx, server, log)
 	log.Info("stopping: sessions have a moment to end")
 	return server.Close()

@@ -172,7 +172,7 @@ func (a *Authenticator) RefusePassword(ctx context.Context, c Conn) error {
 	return err
 }
 
-func passwordCommand(c Conn) string { return rowOf(c.Service).command + " command" }
+func passwordCommand(c Conn) string { return rowOf(c.Service).password }
 
 // decided records the end of an attempt that began then.
 func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began time.Time) {

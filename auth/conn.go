@@ -16,16 +16,19 @@ import (
 // serviceRow is what differs between the services.
 type serviceRow struct {
 	startTLS string // the command
-	command  string // the login command without SASL
+	password string // the way to sign in without SASL
 	enabled  func(directory.Entry) bool
 }
 
 func rowOf(s settings.Service) serviceRow {
 	switch s {
 	case settings.POP3:
-		return serviceRow{"STLS", "USER", func(e directory.Entry) bool { return e.PopEnabled }}
+		return serviceRow{"STLS", "USER command", func(e directory.Entry) bool { return e.PopEnabled }}
 	case settings.IMAP4:
-		return serviceRow{"STARTTLS", "LOGIN", func(e directory.Entry) bool { return e.ImapEnabled }}
+		return serviceRow{"STARTTLS", "LOGIN command", func(e directory.Entry) bool { return e.ImapEnabled }}
+	case settings.Console:
+		// Who may do what there, and whether anything, is the roles' to say.
+		return serviceRow{"HTTPS", "console sign-in", func(directory.Entry) bool { return true }}
 	}
 	return serviceRow{"STARTTLS", "password", func(directory.Entry) bool { return false }}
 }

@@ -91,7 +91,7 @@ func (c Conn) open() bool {
 func Methods(s settings.Service, class sasl.Class) []string {
 	var names []string
 	if class == sasl.Password {
-		names = append(names, rowOf(s).command+" command")
+		names = append(names, rowOf(s).password)
 	}
 	for _, m := range sasl.Mechanisms {
 		if m.Class == class {

@@ -65,17 +65,6 @@ const (
 	SuggestCmdlets   Suggest = "cmdlets"
 )
 
-// Role is a right that a caller holds and a cmdlet needs.
-type Role string
-
-// The roles.
-const (
-	OrganizationAdministrator Role = "Organization Administrator" // everything
-	ServerAdministrator       Role = "Server Administrator"       // configuration of a server
-	RecipientAdministrator    Role = "Recipient Administrator"    // mailboxes
-	ViewOnlyAdministrator     Role = "View-Only Administrator"    // whatever changes nothing
-)
-
 // View is how a cmdlet's objects are shown when nothing else is asked for.
 type View string
 
@@ -102,6 +91,8 @@ type Cmdlet struct {
 	Role       Role        `json:"role"` // the least role that may run it
 	// Local: the caller must also be a local administrator of the server.
 	Local bool `json:"local,omitempty"`
+	// Own: it changes only what is the caller's own, so every role may run it.
+	Own bool `json:"own,omitempty"`
 	// Changes: it changes something, so it has -WhatIf and -Confirm and is
 	// written to the audit record.
 	Changes bool `json:"changes,omitempty"`

@@ -155,6 +155,77 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."}},
 		},
 		{
+			Name: "Get-Administrator", Aliases: []string{"Get-ExchangeAdministrator"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAdministrator,
+			Columns:  []string{"Identity", "Role", "Scope", "LocalAdministrator"},
+			Synopsis: "Shows who holds which role.",
+			Help:     "LocalAdministrator says whether the identity is a local administrator of this server, too.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Help: "An operating-system user as unix:NAME, or a mailbox; * and ? stand for any characters. All when left out."},
+				roleParameter(false, "Only this role."),
+			}, here()...),
+			Examples: []Example{{"Get-Administrator -Role 'Server Administrator'", "Who may change the configuration of which servers."}},
+		},
+		{
+			Name: "Add-Administrator", Aliases: []string{"Add-ExchangeAdministrator"}, Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: addAdministrator,
+			Synopsis: "Gives a role to an operating-system user or to a mailbox.",
+			Help:     "It acts with the next request. To change a server's configuration a Server Administrator must also be a local administrator there.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Mandatory: true, Suggest: SuggestMailboxes, Help: "An operating-system user as unix:NAME, or a mailbox."},
+				roleParameter(true, "The role."),
+				{Name: "Scope", Type: TypeList, TypeName: "list of servers", Default: "all servers", Help: "The servers of a Server Administrator; the list replaces the one before."},
+			}, here()...),
+			Examples: []Example{
+				{"Add-Administrator alice@example.org -Role 'Recipient Administrator'", "alice manages mailboxes."},
+				{"Add-Administrator unix:bob -Role 'Server Administrator' -Scope mail.example.org", "bob configures one server, when he is a local administrator there."},
+			},
+		},
+		{
+			Name: "Remove-Administrator", Aliases: []string{"Remove-ExchangeAdministrator"}, Role: OrganizationAdministrator, Changes: true, Asks: true, View: ViewList, Run: removeAdministrator,
+			Synopsis: "Takes a role away.",
+			Help:     "It acts with the next request: sessions and API tokens that rest on the role end. The last Organization Administrator stays.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Mandatory: true, Help: "Who holds the role, as Get-Administrator shows it."},
+				roleParameter(false, "The role; every role of the identity when left out."),
+			}, here()...),
+			Examples: []Example{{"Remove-Administrator alice@example.org -Confirm:$false", "Every role, without the question."}},
+		},
+		{
+			Name: "Get-LocalGroupMember", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLocalGroupMember,
+			Columns:  []string{"Name", "ObjectClass", "PrincipalSource"},
+			Synopsis: "Shows the local administrators of this server.",
+			Parameters: append([]Parameter{
+				groupParameter(),
+				{Name: "Member", Type: TypeText, Position: 2, Help: "Only members of this name; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Get-LocalGroupMember Administrators", ""}},
+		},
+		{
+			Name: "Add-LocalGroupMember", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: addLocalGroupMember,
+			Synopsis: "Makes a mailbox a local administrator of this server.",
+			Help:     "A Server Administrator needs it to change this server's configuration over the network. Users of the operating system are members of its group instead.",
+			Parameters: append([]Parameter{
+				groupParameter(),
+				{Name: "Member", Type: TypeText, Position: 2, Mandatory: true, Suggest: SuggestMailboxes, Help: "The mailbox: a sign-in name or address."},
+			}, here()...),
+			Examples: []Example{{"Add-LocalGroupMember Administrators alice@example.org", ""}},
+		},
+		{
+			Name: "Remove-LocalGroupMember", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: removeLocalGroupMember,
+			Synopsis: "Takes a mailbox from the local administrators of this server.",
+			Parameters: append([]Parameter{
+				groupParameter(),
+				{Name: "Member", Type: TypeText, Position: 2, Mandatory: true, Help: "The mailbox, as Get-LocalGroupMember shows it."},
+			}, here()...),
+			Examples: []Example{{"Remove-LocalGroupMember Administrators alice@example.org", ""}},
+		},
+		{
+			Name: "New-ConsoleLink", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: newConsoleLink,
+			Synopsis:   "Makes a link that signs the caller in at the console, once, within 10 minutes.",
+			Help:       "It works on the server itself only, over the management socket; \"postern console\" prints the link alone.",
+			Parameters: here(),
+			Examples:   []Example{{"New-ConsoleLink", ""}},
+		},
+		{
 			Name: "Test-Login", Role: ViewOnlyAdministrator, View: ViewTable, Run: testLogin,
 			Columns:  []string{"Step", "Result", "Detail"},
 			Synopsis: "Explains which rule decides whether a user may log in, over a protocol and a kind of connection. No password is needed.",
@@ -217,6 +288,18 @@ func here() []Parameter {
 
 func identity0(help string, mandatory bool) Parameter {
 	return Parameter{Name: "Identity", Aliases: []string{"Name"}, Type: TypeText, Position: 1, Mandatory: mandatory, Pipeline: true, Suggest: SuggestMailboxes, Help: help}
+}
+
+func roleParameter(mandatory bool, help string) Parameter {
+	p := Parameter{Name: "Role", Type: TypeText, Mandatory: mandatory, Help: help}
+	for _, r := range Roles {
+		p.Values = append(p.Values, string(r))
+	}
+	return p
+}
+
+func groupParameter() Parameter {
+	return Parameter{Name: "Group", Type: TypeText, Position: 1, Default: localGroup, Values: []string{localGroup}, Help: "The group; there is one."}
 }
 
 func serviceName(mandatory bool) Parameter {

@@ -242,34 +242,6 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestRights: nobody may run anything without a role, and every row declares one.
-func TestRights(t *testing.T) {
-	f, _, _ := managetest.Serve(t)
-	all := []manage.Role{manage.OrganizationAdministrator, manage.ServerAdministrator, manage.RecipientAdministrator, manage.ViewOnlyAdministrator}
-	for _, c := range manage.Cmdlets() {
-		if !slices.Contains(all, c.Role) {
-			t.Errorf("%s declares the role %q", c.Name, c.Role)
-		}
-		if !c.Changes && c.Role != manage.ViewOnlyAdministrator || c.Changes && c.Role == manage.ViewOnlyAdministrator {
-			t.Errorf("%s: role %q", c.Name, c.Role)
-		}
-		for _, role := range append(all, "") {
-			for _, local := range []bool{true, false} {
-				may := role == manage.OrganizationAdministrator || role == c.Role || role != "" && c.Role == manage.ViewOnlyAdministrator
-				may = may && (local || !c.Local)
-				_, err := f.Run(context.Background(), manage.Caller{Name: "test", Roles: []manage.Role{role}, Local: local}, c.Name, []byte(`{"NoSuchParameter":1}`))
-				if refused := mail.KindOf(err) == mail.KindNoPermission; refused == may {
-					t.Errorf("%s as %q, local %v: %v", c.Name, role, local, err)
-				}
-			}
-		}
-	}
-	_, err := f.Run(context.Background(), manage.Caller{Name: "eve", Missing: "eve is not a local administrator"}, "Get-Mailbox", nil)
-	if mail.TextOf(err) != "eve is not a local administrator" {
-		t.Error(err)
-	}
-}
-
 // A mailbox whose sign-in cannot be made leaves no account behind.
 func TestNewMailboxUndone(t *testing.T) {
 	f, client, _ := managetest.Serve(t)

@@ -1,20 +1,80 @@
 package manage
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/postern-mail/postern/mail"
 )
 
-// Caller is who runs a cmdlet.
+// Role is a right that a caller holds and a cmdlet needs.
+type Role string
+
+// The roles.
+const (
+	OrganizationAdministrator Role = "Organization Administrator" // everything
+	ServerAdministrator       Role = "Server Administrator"       // configuration of the named servers, or of all
+	RecipientAdministrator    Role = "Recipient Administrator"    // mailboxes
+	ViewOnlyAdministrator     Role = "View-Only Administrator"    // whatever changes nothing
+)
+
+// Roles lists the roles, the strongest first.
+var Roles = []Role{OrganizationAdministrator, ServerAdministrator, RecipientAdministrator, ViewOnlyAdministrator}
+
+// ParseRole reads a role's name in any case, with or without blanks and hyphens;
+// OrgAdmin, ServerAdmin, RecipientAdmin and ViewOnlyAdmin are Exchange's names.
+// KindBadArgument.
+func ParseRole(name string) (Role, error) {
+	plain := func(s string) string {
+		return strings.NewReplacer(" ", "", "-", "").Replace(strings.ToLower(s))
+	}
+	given := plain(name)
+	for _, r := range Roles {
+		full := plain(string(r))
+		short := strings.Replace(full, "administrator", "admin", 1)
+		if given == full || given == short || r == OrganizationAdministrator && given == "orgadmin" {
+			return r, nil
+		}
+	}
+	return "", mail.Errorf(mail.KindBadArgument, "there is no role %q; the roles are %s", name, roleList(Roles))
+}
+
+func roleList(roles []Role) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, string(r))
+	}
+	return strings.Join(names, ", ")
+}
+
+// Way is how a caller proved who it is.
+type Way string
+
+// The ways.
+const (
+	WaySocket  Way = "socket"  // the peer's credentials on the management socket
+	WaySession Way = "session" // a sign-in at the console
+	WayToken   Way = "token"   // an API token
+)
+
+// Caller is who runs a cmdlet, with what holds at the moment of the call.
 type Caller struct {
-	Name  string // for the audit: an operating-system user, later a signed-in administrator
-	From  string // "socket", later a network address
+	// Name is the identity: unix:NAME for an operating-system user, else the
+	// sign-in name of a mailbox.
+	Name string
+	From string // "socket", or a network address
+	Way  Way
+	// Token is the name of the API token, for WayToken.
+	Token string
+	// Roles are held on this server.
 	Roles []Role
+	// Elsewhere names the servers that the caller is Server Administrator of when
+	// this one is not among them.
+	Elsewhere []string
 	// Local: the caller is a local administrator of this server.
 	Local bool
-	// Missing says, for a caller without rights, which right is missing and how to
-	// get it.
+	// Missing says, for a caller that is not known, why.
 	Missing string
 }
 
@@ -29,24 +89,44 @@ func (s *Server) May(caller Caller, name string) error {
 }
 
 // permit tells whether a caller may run a cmdlet: nobody may unless a role says
-// so.
-func permit(caller Caller, cmdlet *Cmdlet) error {
-	if !holds(caller.Roles, cmdlet.Role) {
-		if caller.Missing != "" {
-			return mail.Errorf(mail.KindNoPermission, "%s", caller.Missing)
+// so. The error says what is missing, the role, the local administrator or both,
+// and its hint how to get it.
+func (s *Server) permit(caller Caller, cmdlet *Cmdlet) error {
+	noRole, notLocal := !holds(caller.Roles, cmdlet.Role), cmdlet.Local && !caller.Local
+	if !noRole && !notLocal {
+		return nil
+	}
+	if caller.Missing != "" {
+		return mail.Errorf(mail.KindNoPermission, "%s", caller.Missing)
+	}
+	var needs, lacks, hints []string
+	if noRole {
+		needs = append(needs, "the role "+string(cmdlet.Role))
+		lack := caller.Name + " does not hold the role"
+		if cmdlet.Role == ServerAdministrator && len(caller.Elsewhere) > 0 {
+			lack = caller.Name + " holds the role for " + strings.Join(caller.Elsewhere, ", ") + " only"
 		}
-		return mail.Errorf(mail.KindNoPermission, "%s needs the role %s, which %s does not hold", cmdlet.Name, cmdlet.Role, caller.Name)
+		if caller.Way == WayToken {
+			lack = fmt.Sprintf("the API token %q of %s does not hold the role, or %s no longer does", caller.Token, caller.Name, caller.Name)
+			hints = append(hints, "New-ApiToken makes a token with other rights.")
+		} else {
+			hints = append(hints, fmt.Sprintf("An Organization Administrator gives it: Add-Administrator -Identity %s -Role '%s'.", caller.Name, cmdlet.Role))
+		}
+		lacks = append(lacks, lack)
 	}
-	if cmdlet.Local && !caller.Local {
-		return mail.Errorf(mail.KindNoPermission, "%s needs a local administrator of this server, which %s is not", cmdlet.Name, caller.Name)
+	if notLocal {
+		needs = append(needs, "a local administrator of this server")
+		lacks = append(lacks, caller.Name+" is not a local administrator of "+s.Settings.Server())
+		hints = append(hints, s.localHint(caller.Name))
 	}
-	return nil
+	return hinted(mail.Errorf(mail.KindNoPermission, "%s needs %s: %s", cmdlet.Name, strings.Join(needs, " and "), strings.Join(lacks, ", and ")),
+		strings.Join(hints, " "))
 }
 
 // holds tells whether one of the roles is, or includes, the needed one:
 // Organization Administrator includes all, and every role includes View-Only.
 func holds(roles []Role, needed Role) bool {
-	if needed == "" {
+	if !slices.Contains(Roles, needed) {
 		return false
 	}
 	return slices.Contains(roles, needed) || slices.Contains(roles, OrganizationAdministrator) ||

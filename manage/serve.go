@@ -73,7 +73,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if b, ok := conn.(*boundedConn); ok {
 				conn = b.Conn
 			}
-			return context.WithValue(ctx, callerKey{}, s.callerOf(conn))
+			if p, ok := s.peerOfConn(conn); ok {
+				ctx = context.WithValue(ctx, peerKey{}, p)
+			}
+			return ctx
 		},
 	}
 	done := make(chan struct{})
@@ -131,7 +134,7 @@ func (c *boundedConn) Close() error {
 	return c.Conn.Close()
 }
 
-type callerKey struct{}
+type peerKey struct{}
 
 // Handler serves the API over HTTP with JSON: POST /cmdlet/{name} runs one cmdlet
 // with the parameters in its body, GET /cmdlets describes them all, GET
@@ -161,7 +164,12 @@ func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
 	defer cancel()
-	result, err := s.Run(ctx, callerIn(ctx), r.PathValue("name"), body)
+	caller, err := s.socketCaller(ctx)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	result, err := s.Run(ctx, caller, r.PathValue("name"), body)
 	if err != nil {
 		refuse(w, err)
 		return
@@ -181,7 +189,11 @@ func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
 			names = append(names, c.Name)
 		}
 	case SuggestMailboxes:
-		if err := permit(callerIn(r.Context()), s.Cmdlet("Get-Mailbox")); err != nil {
+		caller, err := s.socketCaller(r.Context())
+		if err == nil {
+			err = s.permit(caller, s.Cmdlet("Get-Mailbox"))
+		}
+		if err != nil {
 			refuse(w, err)
 			return
 		}
@@ -200,14 +212,14 @@ func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, names)
 }
 
-// callerIn gives the caller of a request; one whose connection is not known holds
-// no role.
-func callerIn(ctx context.Context) Caller {
-	c, ok := ctx.Value(callerKey{}).(Caller)
+// socketCaller gives the caller of a request, with what it may do now; one whose
+// connection is not known holds no role.
+func (s *Server) socketCaller(ctx context.Context) (Caller, error) {
+	p, ok := ctx.Value(peerKey{}).(peer)
 	if !ok {
-		return Caller{Name: "unknown", Missing: "the caller is not known"}
+		return unknownCaller("socket", "the server cannot tell which operating-system user is calling"), nil
 	}
-	return c
+	return s.peerCaller(ctx, p)
 }
 
 func refuse(w http.ResponseWriter, err error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +53,9 @@ type ServiceStatus struct {
 	State       State
 	Connections int      // open now
 	Listening   []string // addresses that accept connections now
-	Problem     string   // why it does not run or not as configured, "" when all is well
+	// SSL are those of Listening that speak TLS from the first byte.
+	SSL     []netip.AddrPort
+	Problem string // why it does not run or not as configured, "" when all is well
 }
 
 // Services starts and stops services. Its methods obey their context and give
@@ -129,6 +132,12 @@ type Parts struct {
 	// Explain tells which rule decides about a log-in, step by step.
 	Explain func(ctx context.Context, l Login) ([]Step, error)
 	Log     *slog.Logger
+	// Records keeps administrators, local administrators and API tokens.
+	Records Records
+	// Authenticate checks name and password of a sign-in at the console, which is
+	// always encrypted, and gives whose they are. Errors: KindAuthenticationFailed,
+	// KindDisabled only after a right password, KindUnavailable.
+	Authenticate func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error)
 	// Administrators is the operating-system group whose members are local
 	// administrators, beside root and the server's own user; "" is none.
 	Administrators string
@@ -139,7 +148,9 @@ type Parts struct {
 // Server runs cmdlets. Its methods may be called from any goroutine.
 type Server struct {
 	Parts
-	cmdlets []*Cmdlet
+	cmdlets  []*Cmdlet
+	sessions sessions
+	guesses  guesses
 }
 
 // New makes a server of its parts.
@@ -150,7 +161,10 @@ func New(parts Parts) *Server {
 	if parts.Now == nil {
 		parts.Now = time.Now
 	}
-	return &Server{Parts: parts, cmdlets: Cmdlets()}
+	return &Server{
+		Parts: parts, cmdlets: Cmdlets(),
+		sessions: sessions{rows: map[secretSum]*session{}, links: map[secretSum]link{}},
+	}
 }
 
 // Cmdlet finds a cmdlet by its name or alias in any case, or nil.
@@ -177,7 +191,7 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 		return nil, hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), "Get-Command lists the cmdlets.")
 	}
 	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
-	err := permit(caller, cmdlet)
+	err := s.permit(caller, cmdlet)
 	if err == nil {
 		c.arguments, err = readArguments(cmdlet, arguments)
 	}

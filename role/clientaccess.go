@@ -11,17 +11,13 @@ import (
 	"github.com/postern-mail/postern/settings"
 )
 
-// clientAccessRole is the role that serves mail clients: certificates,
-// authentication, POP3 and IMAP4.
+// clientAccessRole is the role that serves mail clients: POP3 and IMAP4.
 type clientAccessRole struct {
-	auth        *auth.Authenticator
 	pop3, imap4 *service
 }
 
 // openClientAccess makes what the role is made of; nothing is served yet.
 func (s *Server) openClientAccess(context.Context) error {
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
-
 	pop := &pop3.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.POP3)}
 	s.pop3 = s.protocol(settings.POP3, pop3.ALPN, pop.Serve, pop3.Refuse)
 	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4)}

@@ -1,11 +1,17 @@
 package role
 
 import (
+	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -35,6 +41,17 @@ func (s *Server) openConsole() error {
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(settings.Console)) },
 	}
 	return nil
+}
+
+// authenticate checks who signs in at the console: manage.Parts.Authenticate.
+func (s *Server) authenticate(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error) {
+	// The console has no binding without TLS.
+	c := auth.Conn{Service: settings.Console, LoginType: mail.SecureLogin, TLS: new(tls.ConnectionState), Remote: remote}
+	id, err := s.auth.Password(ctx, c, name, password)
+	if err != nil {
+		return nil, err
+	}
+	return &id.Entry, nil
 }
 
 // webHandler puts together what is served over HTTPS.

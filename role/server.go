@@ -46,6 +46,7 @@ type Server struct {
 	consoleService
 
 	certificates *certificates
+	auth         *auth.Authenticator
 
 	settings *settings.Live
 	manage   *manage.Server
@@ -81,6 +82,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if s.certificates, err = openCertificates(s.config, s.log); err != nil {
 		return nil, err
 	}
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
 			return nil, err
@@ -90,6 +92,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: &s.certificates.shown, Explain: s.explain,
 		Log: log, Administrators: config.Administrators,
+		Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
 	return s, s.openConsole()

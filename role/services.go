@@ -171,7 +171,7 @@ func (s services) Status(name settings.Service) manage.ServiceStatus {
 	svc.mu.Lock()
 	out := manage.ServiceStatus{State: svc.state, Problem: svc.problem}
 	svc.mu.Unlock()
-	out.Connections, out.Listening = len(svc.Conns()), svc.listening()
+	out.Connections, out.Listening, out.SSL = len(svc.Conns()), svc.listening(), svc.Addrs().SSL
 	return out
 }
 

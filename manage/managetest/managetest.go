@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
 )
 
 // ServerName is the name of the server that New makes.
@@ -36,6 +38,7 @@ type Fake struct {
 	Services  *Services
 	Certs     *Certificates
 	Audit     *Audit
+	Records   *Records
 }
 
 // Serve serves New's server on a management socket until the test ends, and gives a
@@ -75,6 +78,7 @@ func New() (*Fake, error) {
 		Services:  &Services{states: map[settings.Service]manage.State{}},
 		Certs:     &Certificates{Present: []string{ServerName}},
 		Audit:     &Audit{},
+		Records:   &Records{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
@@ -91,7 +95,7 @@ func New() (*Fake, error) {
 	}
 	f.Server = manage.New(manage.Parts{
 		Settings: live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Log: log, Audit: f.Audit, Now: func() time.Time { return Now },
+		Explain: f.explain, Log: log, Audit: f.Audit, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
 	})
 	return f, nil
 }
@@ -107,6 +111,61 @@ func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, erro
 		box.Result, box.Detail = "Fail", "There is no such mailbox."
 	}
 	return []manage.Step{policy, box}, nil
+}
+
+// authenticate knows the passwords that were set.
+func (f *Fake) authenticate(ctx context.Context, name, password string, _ netip.AddrPort) (*directory.Entry, error) {
+	e, err := f.Directory.CheckPassword(ctx, name, password)
+	if err == nil && !e.Enabled {
+		return nil, mail.Errorf(mail.KindDisabled, "This account is switched off.")
+	}
+	return e, err
+}
+
+// Records keeps small things in memory.
+type Records struct {
+	mu   sync.Mutex
+	rows map[[2]string]store.Record
+	Err  error // given instead of anything when it is not nil
+}
+
+// Records implements manage.Records.
+func (r *Records) Records(_ context.Context, kind, prefix string) ([]store.Record, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []store.Record
+	for _, row := range r.rows {
+		if row.Kind == kind && strings.HasPrefix(row.Key, prefix) {
+			list = append(list, row)
+		}
+	}
+	slices.SortFunc(list, func(a, b store.Record) int { return cmp.Compare(a.Key, b.Key) })
+	return list, r.Err
+}
+
+// PutRecords implements manage.Records.
+func (r *Records) PutRecords(_ context.Context, records []store.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Err != nil {
+		return r.Err
+	}
+	for _, n := range records {
+		if r.rows[[2]string{n.Kind, n.Key}].Revision != n.Revision {
+			return mail.Errorf(mail.KindConflict, "")
+		}
+	}
+	if r.rows == nil {
+		r.rows = map[[2]string]store.Record{}
+	}
+	for _, n := range records {
+		key := [2]string{n.Kind, n.Key}
+		n.Revision++
+		if r.rows[key] = n; n.Value == nil {
+			delete(r.rows, key)
+		}
+	}
+	return nil
 }
 
 // Audit keeps audit records.
@@ -205,6 +264,7 @@ func (s *Services) Status(which settings.Service) manage.ServiceStatus {
 			status.Listening = append(status.Listening, a.String())
 		}
 	}
+	status.SSL = settings.SSLBindings.Of(s.live.Current(which))
 	return status
 }
 

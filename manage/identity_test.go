@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestLocalAdministrator(t *testing.T) {
+func TestLocalUser(t *testing.T) {
 	group, err := user.LookupGroupId("0")
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +26,7 @@ func TestLocalAdministrator(t *testing.T) {
 		{own + 4242, "no-such-group", []string{"0"}, false},
 	} {
 		s := &Server{Parts: Parts{Administrators: c.group}}
-		if got := s.localAdministrator(peer{uid: c.uid}, c.groups); got != c.want {
+		if got := s.localUser(peer{uid: c.uid}, c.groups); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

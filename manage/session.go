@@ -1,0 +1,239 @@
+package manage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Bounds of sessions and one-time links.
+const (
+	maxSession         = 12 * time.Hour // from sign-in
+	maxSessions        = 4096
+	sessionsOfIdentity = 20 // the longest idle one ends for a new one
+	linkLife           = 10 * time.Minute
+	maxLinks           = 256
+	linksOfIdentity    = 5 // the oldest one ends for a new one
+)
+
+// secretSum is what is kept of a secret that we made: it has 256 random bits, so
+// nothing slower than SHA-256 is needed.
+type secretSum [sha256.Size]byte
+
+func sumOf(secret string) secretSum { return sha256.Sum256([]byte(secret)) }
+
+// newSecret makes a secret of 256 random bits, in base64url.
+func newSecret() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// session is one sign-in at the console.
+type session struct {
+	identity string
+	from     string
+	proof    proof
+	began    time.Time
+	used     time.Time
+}
+
+// proof is what a mailbox looked like when its password was proved: another
+// account of the same name, or another password, ends what was built on it. The
+// zero proof is that of an operating-system user.
+type proof struct {
+	account mail.AccountID
+	changed time.Time
+}
+
+// sessions are the sign-ins and links that live now. They are kept in memory
+// only: after a restart everybody signs in again.
+type sessions struct {
+	mu    sync.Mutex
+	rows  map[secretSum]*session
+	links map[secretSum]link
+}
+
+// link lets one identity sign in once.
+type link struct {
+	identity string
+	until    time.Time
+}
+
+// errNoSession answers every token that is not, or no longer, one.
+func errNoSession() error {
+	return mail.Errorf(mail.KindAuthenticationFailed, "You are not signed in, or your session has ended: sign in again.")
+}
+
+// SignIn checks a name and password and begins a session at the console for an
+// administrator. remote is the client's address. The token is a secret: put it in
+// a cookie that only this server gets, and make a new one at each sign-in.
+//
+// Errors: KindAuthenticationFailed for whatever is wrong with name and password;
+// only after they were right KindDisabled, and KindNoPermission for somebody who
+// holds no role; KindLimit after too many failures from remote's network, with
+// the time to wait in its text; KindUnavailable. It may take some seconds.
+func (s *Server) SignIn(ctx context.Context, name string, password Secret, remote netip.AddrPort) (token string, err error) {
+	done, err := s.guesses.begin("sign-in", remote.Addr(), s.Now())
+	if err != nil {
+		return "", err
+	}
+	e, err := s.Authenticate(ctx, name, string(password), remote)
+	done(err == nil || mail.KindOf(err) != mail.KindAuthenticationFailed)
+	if err != nil {
+		if mail.KindOf(err) == mail.KindAuthenticationFailed {
+			err = &mail.Error{Kind: mail.KindAuthenticationFailed, Text: "The name or the password is wrong.", Cause: err}
+		}
+		return "", err
+	}
+	if err := reserved(e.Name); err != nil {
+		return "", err
+	}
+	return s.begin(ctx, e.Name, proof{e.Account, e.PasswordChanged}, remote)
+}
+
+// RedeemLink begins a session with a one-time link of New-ConsoleLink; the link
+// is used up. Errors as of SignIn.
+func (s *Server) RedeemLink(ctx context.Context, secret string, remote netip.AddrPort) (token string, err error) {
+	now := s.Now()
+	done, err := s.guesses.begin("link", remote.Addr(), now)
+	if err != nil {
+		return "", err
+	}
+	s.sessions.mu.Lock()
+	l, ok := s.sessions.links[sumOf(secret)]
+	delete(s.sessions.links, sumOf(secret))
+	s.sessions.mu.Unlock()
+	ok = ok && now.Before(l.until)
+	done(ok)
+	if !ok {
+		s.Log.WarnContext(ctx, "sign-in link refused", "remote", remote)
+		return "", hinted(mail.Errorf(mail.KindAuthenticationFailed, "This link was used already, or is too old."), "On the server, run: postern console.")
+	}
+	return s.begin(ctx, l.identity, proof{}, remote)
+}
+
+// begin makes a session for a proved identity that holds a role.
+func (s *Server) begin(ctx context.Context, identity string, p proof, remote netip.AddrPort) (string, error) {
+	from := remote.Addr().Unmap().String()
+	c, err := s.CallerOf(ctx, identity, from, WaySession)
+	if err != nil {
+		return "", err
+	}
+	if len(c.Roles) == 0 {
+		s.Log.InfoContext(ctx, "console sign-in refused: no role", "who", identity, "remote", from)
+		return "", hinted(mail.Errorf(mail.KindNoPermission, "%s holds no administrator's role", identity),
+			"An Organization Administrator gives one: Add-Administrator -Identity "+identity+" -Role 'View-Only Administrator'.")
+	}
+	token, now := newSecret(), s.Now()
+	v := &s.sessions
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var oldest secretSum
+	count := 0
+	for sum, row := range v.rows {
+		if s.over(row, now) {
+			delete(v.rows, sum)
+			continue
+		}
+		if row.identity == identity {
+			if count++; count == 1 || row.used.Before(v.rows[oldest].used) {
+				oldest = sum
+			}
+		}
+	}
+	if count >= sessionsOfIdentity {
+		delete(v.rows, oldest)
+	}
+	if len(v.rows) >= maxSessions {
+		return "", mail.Errorf(mail.KindLimit, "Too many administrators are signed in.")
+	}
+	v.rows[sumOf(token)] = &session{identity: identity, from: from, proof: p, began: now, used: now}
+	s.Log.InfoContext(ctx, "console sign-in", "who", identity, "remote", from)
+	return token, nil
+}
+
+// over tells whether a session's time is up.
+func (s *Server) over(row *session, now time.Time) bool {
+	idle := settings.SessionTimeout.Of(s.Settings.Current(settings.Console))
+	return now.Sub(row.used) >= idle || now.Sub(row.began) >= maxSession
+}
+
+// SessionCaller gives the caller of a session, with what it may do now, and counts
+// as use of the session. KindAuthenticationFailed when the session is over: its
+// time is up, the mailbox is disabled, gone or has another password, or the last
+// role was taken away.
+func (s *Server) SessionCaller(ctx context.Context, token string) (Caller, error) {
+	return s.sessionCaller(ctx, token, true)
+}
+
+// WatchSession is SessionCaller for what a page asks without its reader's doing:
+// it does not keep the session alive.
+func (s *Server) WatchSession(ctx context.Context, token string) (Caller, error) {
+	return s.sessionCaller(ctx, token, false)
+}
+
+func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Caller, error) {
+	v, sum, now := &s.sessions, sumOf(token), s.Now()
+	v.mu.Lock()
+	row, ok := v.rows[sum]
+	if ok && s.over(row, now) {
+		delete(v.rows, sum)
+		ok = false
+	}
+	var found session
+	if ok {
+		if use {
+			row.used = now
+		}
+		found = *row
+	}
+	v.mu.Unlock()
+	if !ok {
+		return Caller{}, errNoSession()
+	}
+	holds, err := s.stillHolds(ctx, found.identity, found.proof)
+	if err != nil {
+		return Caller{}, err
+	}
+	c, err := s.CallerOf(ctx, found.identity, found.from, WaySession)
+	if err != nil {
+		return Caller{}, err
+	}
+	if !holds || len(c.Roles) == 0 {
+		s.SignOut(token)
+		s.Log.InfoContext(ctx, "console session ended: its right is gone", "who", found.identity)
+		return Caller{}, errNoSession()
+	}
+	return c, nil
+}
+
+// stillHolds tells whether a mailbox is what it was when p was made.
+func (s *Server) stillHolds(ctx context.Context, identity string, p proof) (bool, error) {
+	if strings.HasPrefix(identity, unixPrefix) {
+		return true, nil
+	}
+	e, err := s.Directory.Lookup(ctx, identity)
+	if err != nil {
+		if mail.KindOf(err) == mail.KindNotFound {
+			return false, nil
+		}
+		return false, err
+	}
+	return e.Enabled && e.Name == identity && e.Account == p.account && (p.changed.IsZero() || e.PasswordChanged.Equal(p.changed)), nil
+}
+
+// SignOut ends a session; one that is over is no error.
+func (s *Server) SignOut(token string) {
+	s.sessions.mu.Lock()
+	defer s.sessions.mu.Unlock()
+	delete(s.sessions.rows, sumOf(token))
+}
