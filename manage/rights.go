@@ -85,7 +85,7 @@ func (s *Server) May(caller Caller, name string) error {
 	if cmdlet == nil {
 		return mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name)
 	}
-	return permit(caller, cmdlet)
+	return s.permit(caller, cmdlet)
 }
 
 // permit tells whether a caller may run a cmdlet: nobody may unless a role says
