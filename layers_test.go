@@ -34,6 +34,7 @@ listener
 imap
 pop3
 lmtp
+audit
 manage
 manage/managetest
 shell

@@ -190,7 +190,7 @@ func (c *Call) Note(text string) { c.result.Notes = appendNew(c.result.Notes, te
 
 // Change says that the call makes old into new, for -WhatIf and the audit.
 func (c *Call) Change(target, name string, old, new any) {
-	c.result.Changes = append(c.result.Changes, Change{target, name, old, new})
+	c.result.Changes = append(c.result.Changes, Change{Target: target, Name: name, Old: old, New: new})
 }
 
 func appendNew(list []string, text string) []string {

@@ -121,14 +121,6 @@ func readValue(d *json.Decoder, depth int) (any, error) {
 	return token, nil
 }
 
-// Change is one difference that a cmdlet made, or would make.
-type Change struct {
-	Target string `json:"target"` // what was changed: a service, a mailbox
-	Name   string `json:"name"`   // the property
-	Old    any    `json:"old"`
-	New    any    `json:"new"`
-}
-
 // Result is what a cmdlet gives.
 type Result struct {
 	Objects []Object `json:"objects"`

@@ -3,7 +3,6 @@ package manage
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -102,27 +101,7 @@ type Step struct {
 	Detail string // why, in a sentence
 }
 
-// Record is one audit record.
-type Record struct {
-	Time       time.Time         `json:"time"`
-	Who        string            `json:"who"`
-	From       string            `json:"from"`
-	Roles      []Role            `json:"roles"`
-	Server     string            `json:"server"`
-	Cmdlet     string            `json:"cmdlet"`
-	Parameters map[string]string `json:"parameters"` // secrets are [redacted]
-	Changes    []Change          `json:"changes"`
-	Outcome    string            `json:"outcome"` // "OK" or the kind of the error
-	Error      string            `json:"error,omitempty"`
-}
-
-// Audit keeps audit records. An error is shown to the caller as a warning, and
-// logged.
-type Audit interface {
-	Record(ctx context.Context, r Record) error
-}
-
-// Parts are what a management server is made of. All but Audit and Now are needed.
+// Parts are what a management server is made of. All but Now are needed.
 type Parts struct {
 	Settings     *settings.Live
 	Directory    directory.Writable
@@ -141,7 +120,7 @@ type Parts struct {
 	// Administrators is the operating-system group whose members are local
 	// administrators, beside root and the server's own user; "" is none.
 	Administrators string
-	Audit          Audit            // nil: audit records go to Log
+	Audit          Audit
 	Now            func() time.Time // nil: time.Now
 }
 
@@ -155,9 +134,6 @@ type Server struct {
 
 // New makes a server of its parts.
 func New(parts Parts) *Server {
-	if parts.Audit == nil {
-		parts.Audit = LogAudit{parts.Log}
-	}
 	if parts.Now == nil {
 		parts.Now = time.Now
 	}
@@ -252,60 +228,6 @@ func (c *Call) question() string {
 		}
 	}
 	return fmt.Sprintf("%s: %s. Are you sure?", c.Cmdlet.Name, strings.Join(targets, ", "))
-}
-
-// audit writes the record of a call that changed something, or was to.
-func (s *Server) audit(ctx context.Context, c *Call, err error) {
-	r := Record{
-		Time: s.Now().UTC(), Who: c.Caller.Name, From: c.Caller.From, Roles: c.Caller.Roles, Server: s.Settings.Server(),
-		Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes, Outcome: "OK",
-	}
-	for name, value := range c.arguments {
-		r.Parameters[name] = argumentText(value)
-	}
-	if err != nil {
-		r.Outcome, r.Error = mail.KindOf(err).String(), mail.TextOf(err)
-	}
-	// The change is made; a caller who hung up meanwhile is recorded all the same.
-	if err := s.Audit.Record(context.WithoutCancel(ctx), r); err != nil {
-		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "error", err)
-		c.Warn("The audit record could not be written: " + mail.TextOf(err))
-	}
-}
-
-// argumentText gives an argument for the audit record, bounded.
-func argumentText(value any) string {
-	var text string
-	switch v := value.(type) {
-	case Secret:
-		return v.String()
-	case json.RawMessage:
-		text = string(v)
-	case []byte: // a file, which may hold a key
-		text = fmt.Sprintf("%d bytes, SHA-256 %x", len(v), sha256.Sum256(v))
-	case settings.ListEdit:
-		text = fmt.Sprintf("%v", v.Set)
-		if !v.Whole {
-			text = fmt.Sprintf("Add=%v Remove=%v", v.Add, v.Remove)
-		}
-	default:
-		text = fmt.Sprint(v)
-	}
-	if len(text) > 1000 {
-		text = strings.ToValidUTF8(text[:1000], "") + "…"
-	}
-	return text
-}
-
-// LogAudit writes audit records to a log.
-type LogAudit struct{ Log *slog.Logger }
-
-// Record implements Audit.
-func (a LogAudit) Record(ctx context.Context, r Record) error {
-	a.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.Time("at", r.Time), slog.String("who", r.Who), slog.String("from", r.From),
-		slog.String("server", r.Server), slog.String("cmdlet", r.Cmdlet), slog.Any("parameters", r.Parameters),
-		slog.Any("changes", r.Changes), slog.String("outcome", r.Outcome), slog.String("error", r.Error))
-	return nil
 }
 
 // readArguments reads a JSON object of parameters, each by its type.

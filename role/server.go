@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
@@ -49,6 +50,7 @@ type Server struct {
 	auth         *auth.Authenticator
 
 	settings *settings.Live
+	audit    *audit.Log
 	manage   *manage.Server
 
 	stop   context.CancelFunc
@@ -79,6 +81,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if s.settings, err = settings.Open(ctx, config.Name, keeper{s.store}, log); err != nil {
 		return nil, err
 	}
+	if err := s.openAudit(ctx); err != nil {
+		return nil, err
+	}
 	if s.certificates, err = openCertificates(s.config, s.log); err != nil {
 		return nil, err
 	}
@@ -91,7 +96,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: &s.certificates.shown, Explain: s.explain,
-		Log: log, Administrators: config.Administrators,
+		Log: log, Administrators: config.Administrators, Audit: s.audit,
 		Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
@@ -162,6 +167,11 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.stop()
 	}
 	s.work.Wait()
+	if s.audit != nil {
+		if err := s.audit.Close(); err != nil {
+			s.log.Error("the audit log was not closed cleanly", "error", err)
+		}
+	}
 	if s.store == nil {
 		return nil
 	}

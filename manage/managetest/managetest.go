@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
@@ -173,6 +174,7 @@ type Audit struct {
 	mu      sync.Mutex
 	records []manage.Record
 	Err     error // given instead of keeping
+	Fault   *audit.Fault
 }
 
 // Record implements manage.Audit.
@@ -192,6 +194,34 @@ func (a *Audit) Records() []manage.Record {
 	defer a.mu.Unlock()
 	return slices.Clone(a.records)
 }
+
+// Head implements manage.Audit.
+func (a *Audit) Head() audit.Head {
+	return audit.Head{Sequence: uint64(len(a.Records())), Hash: strings.Repeat("f", 64)}
+}
+
+// Search implements manage.Audit.
+func (a *Audit) Search(_ context.Context, q audit.Query) (found []audit.Entry, more bool, err error) {
+	for i, r := range slices.Backward(a.Records()) {
+		e := audit.Entry{Sequence: uint64(i + 1), Record: r}
+		switch {
+		case !q.Wants(&e):
+		case len(found) == q.Limit:
+			return found, true, nil
+		default:
+			found = append(found, e)
+		}
+	}
+	return found, false, nil
+}
+
+// Verify implements manage.Audit: it finds Fault.
+func (a *Audit) Verify(context.Context, audit.Head) (audit.Verdict, error) {
+	return audit.Verdict{Records: uint64(len(a.Records())), Files: 1, Last: a.Head(), Fault: a.Fault}, nil
+}
+
+// Follow implements manage.Audit: nothing comes.
+func (a *Audit) Follow(int) (<-chan audit.Entry, func()) { return nil, func() {} }
 
 // Mail is a store of accounts without mail.
 type Mail struct {
