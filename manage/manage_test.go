@@ -311,7 +311,7 @@ func TestTransport(t *testing.T) {
 		{"POST", "/cmdlet/Get-PopSettings", `{"Server":{}}`, 400, "text of one line"},
 		{"POST", "/cmdlet/Get-Mailbox", `{"Identity":"a\r\nb"}`, 400, "one line"},
 		{"POST", "/cmdlet/Get-Mailbox", `{"Identity":"` + strings.Repeat("x", 5000) + `"}`, 400, "4096"},
-		{"POST", "/cmdlet/Get-Mailbox", `{"Identity":"` + strings.Repeat("x", 3<<20) + `"}`, 413, "1048576"},
+		{"POST", "/cmdlet/Get-Mailbox", `{"Identity":"` + strings.Repeat("x", 3<<20) + `"}`, 413, "3145728"},
 		{"POST", "/cmdlet/Set-PopSettings", strings.Repeat("[", 100000), 400, "JSON"},
 		{"POST", "/cmdlet/Set-PopSettings", `{"SSLBindings":` + strings.Repeat(`{"Add":`, 9000) + `1` + strings.Repeat("}", 9000) + `}`, 400, ""},
 		{"GET", "/cmdlet/Get-PopSettings", "", 404, ""},
