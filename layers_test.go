@@ -31,6 +31,7 @@ directory/embedded
 auth
 statistics
 listener
+certificate
 imap
 pop3
 lmtp

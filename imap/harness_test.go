@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
@@ -85,7 +86,7 @@ var testCertificate = sync.OnceValues(func() (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	defer os.RemoveAll(dir)
-	return listener.SelfSigned([]string{"localhost"}, dir)
+	return certificate.SelfSigned([]string{"localhost"}, dir)
 })
 
 // testClock is what the store takes for now.

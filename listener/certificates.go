@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -89,7 +88,7 @@ func (s *certificates) find(name string) []*tls.Certificate {
 }
 
 // pick chooses for a handshake: by the name that the client asks for, by the
-// service's own name, or the first; among several the first that has not expired
+// service's own name, or the first; among several the first that is valid now
 // and that the client can use.
 func (c *Certificates) pick(hello *tls.ClientHelloInfo, preferred string) (*tls.Certificate, error) {
 	s := c.current.Load()
@@ -103,13 +102,37 @@ func (c *Certificates) pick(hello *tls.ClientHelloInfo, preferred string) (*tls.
 			if !supported(hello, pair) {
 				continue
 			}
-			if now.Before(pair.Leaf.NotAfter) {
+			if valid(pair, now) {
 				return pair, nil
 			}
 			fallback = cmp.Or(fallback, pair)
 		}
 	}
 	return cmp.Or(fallback, s.all[0]), nil
+}
+
+func valid(pair *tls.Certificate, now time.Time) bool {
+	return now.Before(pair.Leaf.NotAfter) && !now.Before(pair.Leaf.NotBefore)
+}
+
+// For gives the certificate that a client is shown which names no host itself, by a
+// service whose own name is name; nil when there is none at all.
+func (c *Certificates) For(name string) *x509.Certificate {
+	s := c.current.Load()
+	if s == nil || len(s.all) == 0 {
+		return nil
+	}
+	now := time.Now()
+	var fallback *tls.Certificate
+	for _, candidates := range [][]*tls.Certificate{s.find(name), s.all} {
+		for _, pair := range candidates {
+			if valid(pair, now) {
+				return pair.Leaf
+			}
+			fallback = cmp.Or(fallback, pair)
+		}
+	}
+	return fallback.Leaf
 }
 
 // supported tells whether the client can use the certificate's kind of key. Its
@@ -174,29 +197,4 @@ func (c *Certificates) Usable(name string) error {
 		}
 	}
 	return err
-}
-
-// LoadPair reads a certificate chain and its private key from PEM files.
-func LoadPair(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := os.ReadFile(certFile)
-	if err != nil {
-		return tls.Certificate{}, unreadable(certFile, err)
-	}
-	key, err := os.ReadFile(keyFile)
-	if err != nil {
-		return tls.Certificate{}, unreadable(keyFile, err)
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return tls.Certificate{}, &mail.Error{Kind: mail.KindBadArgument, Text: certFile + " and " + keyFile + " are not a certificate and its key.", Cause: err}
-	}
-	return pair, nil
-}
-
-func unreadable(file string, err error) error {
-	kind := mail.KindUnavailable
-	if errors.Is(err, os.ErrNotExist) {
-		kind = mail.KindNotFound
-	}
-	return &mail.Error{Kind: kind, Text: file + " cannot be read.", Cause: err}
 }

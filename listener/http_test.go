@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
 	"net/netip"
@@ -14,14 +13,7 @@ import (
 // TestHTTP serves requests over TLS, tells whose they are, and takes leave when the
 // service stops.
 func TestHTTP(t *testing.T) {
-	pair, err := SelfSigned([]string{"localhost", "127.0.0.1"}, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var certs Certificates
-	if err := certs.Set(pair); err != nil {
-		t.Fatal(err)
-	}
+	certs, roots := newCertificates(t, "localhost")
 	h := HandleHTTP(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := ConnOf(r.Context()); c == nil || c.TLS() == nil || !c.Remote().IsValid() {
 			t.Error("the request does not know its connection")
@@ -29,14 +21,12 @@ func TestHTTP(t *testing.T) {
 		io.WriteString(w, r.URL.Path)
 	})})
 	defer h.Close()
-	s := &Service{Name: "Console", Handle: h.Handle, NoLogin: true, Certificates: &certs, ALPN: "http/1.1"}
+	s := &Service{Name: "Console", Handle: h.Handle, NoLogin: true, Certificates: certs, ALPN: "http/1.1"}
 	for range 2 { // it can be started again
 		if err := s.Start(Bindings{SSL: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}); err != nil {
 			t.Fatal(err)
 		}
-		pool := x509.NewCertPool()
-		pool.AddCert(pair.Leaf)
-		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
 		for range 3 {
 			answer, err := client.Get("https://" + s.Addrs().SSL[0].String() + "/x")
 			if err != nil {

@@ -12,8 +12,6 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -187,39 +185,6 @@ func TestCertificateChoice(t *testing.T) {
 	a.PrivateKey = w.PrivateKey
 	if err := certs.Set(a); mail.KindOf(err) != mail.KindBadArgument {
 		t.Error("a foreign key was taken", err)
-	}
-}
-
-func TestSelfSigned(t *testing.T) {
-	dir := t.TempDir()
-	first, err := SelfSigned([]string{"mail.test", "127.0.0.1"}, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := SelfSigned([]string{"other.test"}, dir)
-	if err != nil || string(first.Certificate[0]) != string(again.Certificate[0]) {
-		t.Error("it was made anew", err)
-	}
-	for _, name := range []string{CertificateFile, KeyFile} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Error(name, err)
-		}
-	}
-	var certs Certificates
-	if err := certs.Set(first); err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(certs.Leaves()[0])
-	_, addr := startSSL(t, options{values: values(t), certs: &certs})
-	for _, name := range []string{"mail.test", "127.0.0.1"} {
-		if _, err := handshake(t, addr, &tls.Config{RootCAs: pool, ServerName: name}); err != nil {
-			t.Error(name, err)
-		}
-	}
-	os.Remove(filepath.Join(dir, KeyFile))
-	if _, err := SelfSigned([]string{"mail.test"}, dir); mail.KindOf(err) != mail.KindNotFound {
-		t.Error("half a pair", err)
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
@@ -285,7 +286,7 @@ func odd(r *rand.Rand, n int) string {
 // forgotten, and what was sent behind the command ends the connection.
 func TestSocketAndTLS(t *testing.T) {
 	f := newFixture(t, 64<<10)
-	pair, err := listener.SelfSigned([]string{"localhost"}, t.TempDir())
+	pair, err := certificate.SelfSigned([]string{"localhost"}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -108,6 +109,8 @@ type Parts struct {
 	Mail         Mail
 	Services     Services
 	Certificates Certificates
+	// Pairs keeps the certificates; nil for a server that keeps none.
+	Pairs *certificate.Store
 	// Explain tells which rule decides about a log-in, step by step.
 	Explain func(ctx context.Context, l Login) ([]Step, error)
 	Log     *slog.Logger

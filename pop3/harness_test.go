@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/listener"
@@ -65,8 +66,8 @@ var (
 	pairRoot *x509.CertPool
 )
 
-// certificate makes one for all tests.
-func certificate(t testing.TB) {
+// makePair makes a certificate for all tests.
+func makePair(t testing.TB) {
 	if pairRoot != nil {
 		return
 	}
@@ -75,7 +76,7 @@ func certificate(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if pair, err = listener.SelfSigned([]string{"localhost"}, dir); err != nil {
+	if pair, err = certificate.SelfSigned([]string{"localhost"}, dir); err != nil {
 		t.Fatal(err)
 	}
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
@@ -89,7 +90,7 @@ func certificate(t testing.TB) {
 // newFixture serves POP3 for alice, with messages in her INBOX, and bob, without.
 func newFixture(t testing.TB, messages ...string) *fixture {
 	t.Helper()
-	certificate(t)
+	makePair(t)
 	ctx := context.Background()
 	f := &fixture{t: t, broken: &broken{Engine: memory.New()}, account: map[string]mail.AccountID{}}
 	var err error

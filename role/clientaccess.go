@@ -34,7 +34,7 @@ func (s *Server) protocol(name settings.Service, alpn string, handle func(contex
 	return &service{
 		Service: &listener.Service{
 			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
-			Certificates: &s.certificates.shown, ALPN: alpn, Log: s.log,
+			Certificates: s.certificates.Shown(), ALPN: alpn, Log: s.log,
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(name)) },
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/lmtp"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -42,7 +43,8 @@ func (s *Server) openMailbox(ctx context.Context) error {
 	delivery := &lmtp.Server{Store: s.store, Directory: s.directory, Hostname: s.config.Name}
 	s.lmtp = &service{
 		Service: &listener.Service{
-			Name: "LMTP", Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log,
+			Name: string(settings.LMTP), Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log,
+			Settings: s.current(settings.LMTP), Certificates: s.certificates.Shown(),
 		},
 		bindings: func() listener.Bindings { return bindings },
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/listener"
@@ -46,7 +47,7 @@ type Server struct {
 	clientAccessRole
 	consoleService
 
-	certificates *certificates
+	certificates *certificate.Store
 	auth         *auth.Authenticator
 
 	settings *settings.Live
@@ -75,6 +76,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 			opened.Close()
 		}
 	}(s)
+	if err := s.openCertificates(); err != nil {
+		return nil, err
+	}
 	if err := s.openMailbox(ctx); err != nil {
 		return nil, err
 	}
@@ -82,9 +86,6 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, err
 	}
 	if err := s.openAudit(ctx); err != nil {
-		return nil, err
-	}
-	if s.certificates, err = openCertificates(s.config, s.log); err != nil {
 		return nil, err
 	}
 	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
@@ -95,7 +96,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	}
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: &s.certificates.shown, Explain: s.explain,
+		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain,
 		Log: log, Administrators: config.Administrators, Audit: s.audit,
 		Records: s.store, Authenticate: s.authenticate,
 	})
@@ -117,7 +118,8 @@ func (s *Server) Start(ctx context.Context) error {
 			s.log.Error("the management socket has ended", "error", err)
 		}
 	})
-	s.work.Go(func() { s.certificates.watch(run) })
+	s.work.Go(func() { s.certificates.Watch(run) })
+	s.work.Go(func() { s.watchNames(run) })
 	for _, name := range settings.Services {
 		svc := s.service(name)
 		if svc == nil {
@@ -135,7 +137,7 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // Reload reads again what lies in files: the certificates.
-func (s *Server) Reload() error { return s.certificates.load() }
+func (s *Server) Reload() error { return s.certificates.Load() }
 
 // Close stops serving, lets sessions end within ctx's time in Drain, and closes
 // the store.
@@ -194,7 +196,7 @@ func (s *Server) Manage() *manage.Server { return s.manage }
 func (s *Server) Socket() string { return s.config.Socket }
 
 // Certificate is the path of the self-signed certificate.
-func (s *Server) Certificate() string { return s.certificates.selfSigned() }
+func (s *Server) Certificate() string { return s.certificates.SelfSigned() }
 
 // Addrs tells where a service listens; empty when it does not run.
 func (s *Server) Addrs(name settings.Service) listener.Bindings {
