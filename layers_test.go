@@ -20,6 +20,7 @@ message
 sasl
 demo
 settings
+probe
 imap/wire
 directory
 store

@@ -238,6 +238,32 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."}},
 		},
 		{
+			Name: "Test-PopConnectivity", Role: ViewOnlyAdministrator, View: ViewTable, Run: testConnectivity(settings.POP3),
+			Columns:  []string{"Scenario", "Result", "Latency", "Error"},
+			Synopsis: "Goes the way of a mail program over POP3: connects, signs in, finds and fetches a message that it put there, and removes it.",
+			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds and Error; a failure makes the exit code 1. " +
+				"Another host, or a port that is none of this server's, needs a Server Administrator who is a local administrator of this server. " +
+				"A password is only sent where nobody can read it: with SCRAM, under TLS, or within this host.",
+			Parameters: append(connectivityParameters("STLS"), here()...),
+			Examples: []Example{
+				{"Test-PopConnectivity -MailboxCredential alice -Password", "The whole way, with TLS; the password is asked for."},
+				{"Test-PopConnectivity -LightMode -ConnectionType Ssl -TrustAnySSLCertificate", "Only whether it answers, for monitoring."},
+			},
+		},
+		{
+			Name: "Test-ImapConnectivity", Role: ViewOnlyAdministrator, View: ViewTable, Run: testConnectivity(settings.IMAP4),
+			Columns:  []string{"Scenario", "Result", "Latency", "Error"},
+			Synopsis: "Goes the way of a mail program over IMAP4: connects, signs in, finds and fetches a message that it put there, and removes it.",
+			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds and Error; a failure makes the exit code 1. " +
+				"Another host, or a port that is none of this server's, needs a Server Administrator who is a local administrator of this server. " +
+				"A password is only sent where nobody can read it: with SCRAM, under TLS, or within this host.",
+			Parameters: append(connectivityParameters("STARTTLS"), here()...),
+			Examples: []Example{
+				{"Test-ImapConnectivity -MailboxCredential alice -Password", "The whole way, with TLS; the password is asked for."},
+				{"Test-ImapConnectivity -LightMode -ConnectionType Ssl -TrustAnySSLCertificate", "Only whether it answers, for monitoring."},
+			},
+		},
+		{
 			Name: "Get-Command", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCommand,
 			Columns:  []string{"Name", "Synopsis"},
 			Synopsis: "Lists the cmdlets.",
@@ -309,6 +335,21 @@ func serviceName(mandatory bool) Parameter {
 		p.Values = append(p.Values, string(s))
 	}
 	return p
+}
+
+// connectivityParameters are what the connectivity tests have in common.
+func connectivityParameters(start string) []Parameter {
+	return []Parameter{
+		{Name: "ClientAccessServer", Type: TypeText, Position: 1, Default: "this server", Help: "The host to connect to."},
+		{Name: "MailboxCredential", Aliases: []string{"Identity"}, Type: TypeText, Suggest: SuggestMailboxes, Help: "The mailbox to sign in to; -Password goes with it."},
+		{Name: "Password", Type: TypeSecret, Help: "Its password; without a value it is asked for, or read from standard input in a script."},
+		{Name: "ConnectionType", Type: TypeText, Default: "Tls", Values: []string{string(Plaintext), string(TLS), string(SSL)},
+			Help: "Plaintext is unencrypted, Tls begins with " + start + ", Ssl is encrypted from the first byte."},
+		{Name: "PortClientAccessServer", Type: TypeNumber, Help: "The port, when it is not the service's own or usual one."},
+		{Name: "TrustAnySSLCertificate", Type: TypeSwitch, Help: "Does not check the certificate."},
+		{Name: "LightMode", Type: TypeSwitch, Help: "Connects, begins TLS and reads the capabilities; does not sign in."},
+		{Name: "Timeout", Type: TypeNumber, Default: "30", Help: "Seconds for all steps together, at most 90."},
+	}
 }
 
 // mailboxParameters are what New-Mailbox and Set-Mailbox have in common.

@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"strings"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/settings"
@@ -20,14 +19,8 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 	}
 	connection := Plaintext
 	if c.Given("ConnectionType") {
-		connection = ""
-		for _, k := range []Connection{Plaintext, TLS, SSL} {
-			if strings.EqualFold(string(k), c.Text("ConnectionType")) {
-				connection = k
-			}
-		}
-		if connection == "" {
-			return nil, wrong("ConnectionType", "ConnectionType is Plaintext, Tls or Ssl, not %q", c.Text("ConnectionType"))
+		if connection, err = c.connection(); err != nil {
+			return nil, err
 		}
 	}
 	steps, err := c.Explain(ctx, Login{Identity: name, Service: s, Connection: connection})

@@ -95,6 +95,16 @@ type Login struct {
 	Connection Connection
 }
 
+// Access is the way that mail programs take to this server.
+type Access interface {
+	// Address gives an address of a service that a program on this host can connect
+	// to; KindUnavailable when the service does not listen for such connections.
+	Address(s settings.Service, k Connection) (netip.AddrPort, error)
+	// Deliver puts a message into the INBOX of a mailbox on this server;
+	// KindNotFound when it is on none here.
+	Deliver(ctx context.Context, name string, message []byte) error
+}
+
 // Step is one rule on a log-in's way.
 type Step struct {
 	Step   string // which rule: "LoginType", "Mailbox", "PopEnabled", …
@@ -111,6 +121,8 @@ type Parts struct {
 	Certificates Certificates
 	// Pairs keeps the certificates; nil for a server that keeps none.
 	Pairs *certificate.Store
+	// Access is what the connectivity tests begin with.
+	Access Access
 	// Explain tells which rule decides about a log-in, step by step.
 	Explain func(ctx context.Context, l Login) ([]Step, error)
 	Log     *slog.Logger

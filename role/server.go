@@ -96,7 +96,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	}
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain,
+		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit,
 		Records: s.store, Authenticate: s.authenticate,
 	})

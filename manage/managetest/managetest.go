@@ -40,6 +40,7 @@ type Fake struct {
 	Certs     *Certificates
 	Audit     *Audit
 	Records   *Records
+	Access    *Access
 }
 
 // Serve serves New's server on a management socket until the test ends, and gives a
@@ -80,6 +81,7 @@ func New() (*Fake, error) {
 		Certs:     &Certificates{Present: []string{ServerName}},
 		Audit:     &Audit{},
 		Records:   &Records{},
+		Access:    &Access{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
@@ -96,7 +98,7 @@ func New() (*Fake, error) {
 	}
 	f.Server = manage.New(manage.Parts{
 		Settings: live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Log: log, Audit: f.Audit, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
+		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
 	})
 	return f, nil
 }
@@ -167,6 +169,22 @@ func (r *Records) PutRecords(_ context.Context, records []store.Record) error {
 		}
 	}
 	return nil
+}
+
+// Access is a server that listens at one address.
+type Access struct{ Addr netip.AddrPort }
+
+// Address implements manage.Access.
+func (a *Access) Address(s settings.Service, _ manage.Connection) (netip.AddrPort, error) {
+	if !a.Addr.IsValid() {
+		return a.Addr, mail.Errorf(mail.KindUnavailable, "%s does not listen", s)
+	}
+	return a.Addr, nil
+}
+
+// Deliver implements manage.Access; there is no mail.
+func (a *Access) Deliver(context.Context, string, []byte) error {
+	return mail.Errorf(mail.KindNotFound, "no mailbox")
 }
 
 // Audit keeps audit records.
