@@ -75,6 +75,9 @@ func argumentText(value any) string {
 		if !v.Whole {
 			text = fmt.Sprintf("Add=%v Remove=%v", v.Add, v.Remove)
 		}
+	case map[string]json.RawMessage:
+		plain, _ := json.Marshal(v) // it was read from JSON
+		text = string(plain)
 	default:
 		text = fmt.Sprint(v)
 	}

@@ -35,6 +35,9 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		return nil, err
 	}
 	change := func(e *directory.Entry) error {
+		if err := c.expected(ctx, e.Name, casObject(*e)); err != nil {
+			return err
+		}
 		if c.Given("PopEnabled") {
 			e.PopEnabled = c.Bool("PopEnabled")
 		}

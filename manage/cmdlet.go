@@ -22,6 +22,7 @@ const (
 	TypeList   Type = "list"      // settings.ListEdit
 	TypeSecret Type = "secret"    // Secret
 	TypeFile   Type = "file"      // []byte: a file's content, at most MaxFile bytes
+	TypeObject Type = "object"    // map[string]json.RawMessage: a JSON object, or a text that is one
 	TypeValue  Type = "value"     // json.RawMessage: a setting's row reads it
 	TypeValues Type = "valuelist" // the same for a row that is a list
 )
@@ -53,6 +54,8 @@ type Parameter struct {
 	Suggest  Suggest  `json:"suggest,omitempty"`
 	Default  string   `json:"default,omitempty"` // in words
 	Help     string   `json:"help"`
+
+	schema map[string]any // of a setting (JSON Schema 2020-12); else it follows from Type
 }
 
 // Suggest names a source of values that only the running server knows.

@@ -15,7 +15,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Set-PopSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.POP3),
 			Synopsis:   "Changes settings of the POP3 service; they act at once.",
-			Parameters: append(settingParameters(settings.POP3, "Settings"), here()...),
+			Parameters: append(append(settingParameters(settings.POP3, "Settings"), expectedParameter()), here()...),
 			Examples: []Example{
 				{"Set-PopSettings -LoginType SecureLogin", "No log-in before TLS."},
 				{"Set-PopSettings -LoginType 1 -WhatIf", "What would be changed, without changing it."},
@@ -31,7 +31,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Set-ImapSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.IMAP4),
 			Synopsis:   "Changes settings of the IMAP4 service; they act at once.",
-			Parameters: append(settingParameters(settings.IMAP4, "Settings"), here()...),
+			Parameters: append(append(settingParameters(settings.IMAP4, "Settings"), expectedParameter()), here()...),
 			Examples: []Example{
 				{"Set-ImapSettings -LoginType PlainTextAuthentication", "A readable password needs TLS, SCRAM does not."},
 				{"Set-ImapSettings -AuthenticatedConnectionTimeout 01:00:00 -MaxConnectionsPerUser 20", "Two settings at once: both or none."},
@@ -47,7 +47,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Set-LmtpSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.LMTP),
 			Synopsis:   "Changes settings of LMTP; they act at once.",
-			Parameters: append(settingParameters(settings.LMTP, "Settings"), here()...),
+			Parameters: append(append(settingParameters(settings.LMTP, "Settings"), expectedParameter()), here()...),
 			Examples:   []Example{{"Set-LmtpSettings -MaxConnections 100", ""}},
 		},
 		{
@@ -59,7 +59,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Set-ConsoleSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setSettings(settings.Console),
 			Synopsis:   "Changes settings of the console and of the management API over HTTPS; they act at once.",
-			Parameters: append(settingParameters(settings.Console, "Settings"), here()...),
+			Parameters: append(append(settingParameters(settings.Console, "Settings"), expectedParameter()), here()...),
 			Examples:   []Example{{"Set-ConsoleSettings -SSLBindings 0.0.0.0:8443", "The console can be reached from other hosts."}},
 		},
 		{
@@ -122,7 +122,7 @@ func Cmdlets() []*Cmdlet {
 			Parameters: append([]Parameter{
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
-			}, append(mailboxParameters(), here()...)...),
+			}, append(append(mailboxParameters(), expectedParameter()), here()...)...),
 			Examples: []Example{
 				{"Set-Mailbox alice -EmailAddresses @{Add='a.example@example.org'}", "One more address."},
 				{"Set-Mailbox alice -Enabled $false", "No sign-in and no delivery; the mail stays."},
@@ -151,6 +151,7 @@ func Cmdlets() []*Cmdlet {
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "PopEnabled", Type: TypeBool, Help: "Whether it may use POP3."},
 				{Name: "ImapEnabled", Type: TypeBool, Help: "Whether it may use IMAP4."},
+				expectedParameter(),
 			}, here()...),
 			Examples: []Example{{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."}},
 		},
@@ -217,6 +218,38 @@ func Cmdlets() []*Cmdlet {
 				{Name: "Member", Type: TypeText, Position: 2, Mandatory: true, Help: "The mailbox, as Get-LocalGroupMember shows it."},
 			}, here()...),
 			Examples: []Example{{"Remove-LocalGroupMember Administrators alice@example.org", ""}},
+		},
+		{
+			Name: "Get-ApiToken", Role: ViewOnlyAdministrator, View: ViewTable, Run: getAPIToken,
+			Columns:  []string{"Name", "Owner", "Role", "Expires", "LastUsed"},
+			Synopsis: "Shows the caller's API tokens; to an Organization Administrator all.",
+			Help:     "A token's secret is shown only when it is made. LastUsed is right to the hour.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Type: TypeText, Position: 1, Help: "Only tokens of this name; * and ? stand for any characters."},
+				{Name: "Owner", Type: TypeText, Help: "Only tokens of this owner; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Get-ApiToken | Format-List", ""}},
+		},
+		{
+			Name: "New-ApiToken", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: newAPIToken,
+			Synopsis: "Makes an API token for the caller, with which a script calls the management API over HTTPS, and shows it once.",
+			Help:     "A token does what its role allows and its owner may do at that moment, both. It does not sign in at the console.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Type: TypeText, Position: 1, Mandatory: true, Help: "What the token is for."},
+				roleParameter(true, "The role of the token: one that the caller holds, or a part of it."),
+				{Name: "Scope", Type: TypeList, TypeName: "list of servers", Default: "all servers", Help: "For a Server Administrator: the servers."},
+				{Name: "Expires", Type: TypeText, TypeName: "time span or date", Default: "90.00:00:00", Help: "When it ends: a time span such as 30.00:00:00, or a date such as 2027-01-31, which is the last day. At most 366 days."},
+			}, here()...),
+			Examples: []Example{{"New-ApiToken monitoring -Role 'View-Only Administrator'", "A token that only looks."}},
+		},
+		{
+			Name: "Remove-ApiToken", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: removeAPIToken,
+			Synopsis: "Ends an API token at once: one of the caller's, or for an Organization Administrator anybody's.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Type: TypeText, Position: 1, Mandatory: true, Help: "The token."},
+				{Name: "Owner", Type: TypeText, Default: "the caller", Help: "Whose token it is, as Get-ApiToken shows it."},
+			}, here()...),
+			Examples: []Example{{"Remove-ApiToken monitoring", ""}},
 		},
 		{
 			Name: "New-ConsoleLink", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: newConsoleLink,
@@ -367,7 +400,7 @@ func mailboxParameters() []Parameter {
 func settingParameters(s settings.Service, noun string) []Parameter {
 	var list []Parameter
 	for _, r := range settings.Of(s, noun) {
-		p := Parameter{Name: r.Name, Type: TypeValue, TypeName: r.Type, Values: r.Completions(), Help: r.Help, Default: defaultText(r, s)}
+		p := Parameter{Name: r.Name, Type: TypeValue, TypeName: r.Type, Values: r.Completions(), Help: r.Help, Default: defaultText(r, s), schema: r.Schema(s)}
 		if limits := r.Limits(s); limits != "" {
 			p.Help += " Accepted: " + limits + "."
 		}

@@ -163,8 +163,14 @@ func (c *Call) texts() error {
 // without an account never exists.
 func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	name, err := directory.PrepareName(c.Text("Name"))
+	if err == nil {
+		err = reserved(name)
+	}
 	if err != nil {
 		return nil, about("Name", err)
+	}
+	if err := c.guardAdministrator(ctx, name); err != nil {
+		return nil, err
 	}
 	e := directory.Entry{Name: name, DisplayName: c.Text("DisplayName"), Enabled: true, PopEnabled: true, ImapEnabled: true, Created: c.Now()}
 	if c.Given("Enabled") {
@@ -230,13 +236,27 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := c.texts(); err != nil {
 		return nil, err
 	}
+	if c.Given("Password") || c.Given("Enabled") {
+		if err := c.guardAdministrator(ctx, e.Name); err != nil {
+			return nil, err
+		}
+	}
+	if c.Given("Enabled") && !c.Bool("Enabled") {
+		if err := c.keepsAdministrator(ctx, e.Name); err != nil {
+			return nil, err
+		}
+	}
 	usage, err := c.Mail.Usage(ctx, e.Account)
 	if err != nil {
 		return nil, err
 	}
 	old := mailboxObject(*e, usage)
 	c.result.Units = mailboxUnits()
+	stored := usage
 	change := func(e *directory.Entry) error {
+		if err := c.expected(ctx, e.Name, mailboxObject(*e, stored)); err != nil {
+			return err
+		}
 		if c.Given("EmailAddresses") {
 			list, err := c.aliases(e.Aliases)
 			if err != nil {
@@ -333,6 +353,12 @@ func equal(a, b any) bool {
 func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	e, err := c.entry(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.guardAdministrator(ctx, e.Name); err != nil {
+		return nil, err
+	}
+	if err := c.keepsAdministrator(ctx, e.Name); err != nil {
 		return nil, err
 	}
 	usage, err := c.Mail.Usage(ctx, e.Account)

@@ -136,19 +136,35 @@ func (c *boundedConn) Close() error {
 
 type peerKey struct{}
 
-// Handler serves the API over HTTP with JSON: POST /cmdlet/{name} runs one cmdlet
-// with the parameters in its body, GET /cmdlets describes them all, GET
-// /suggest/{source} gives values for completion. The caller comes from the
-// connection.
+// Handler serves the API over HTTP with JSON on the management socket. The caller
+// comes from the connection.
 func (s *Server) Handler() http.Handler {
+	return s.identified(s.socketRequest, s.routes(""))
+}
+
+// routes are the requests of the API: POST /cmdlet/{name} runs one cmdlet with the
+// parameters in its body, GET /cmdlets describes them all, GET /suggest/{source}
+// gives values for completion, GET /openapi.json describes the API for programs.
+func (s *Server) routes(prefix string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /cmdlet/{name}", s.runHTTP)
-	mux.HandleFunc("GET /cmdlets", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cmdlets) })
-	mux.HandleFunc("GET /suggest/{source}", s.suggestHTTP)
+	mux.HandleFunc("POST "+prefix+"/cmdlet/{name}", s.runHTTP)
+	mux.HandleFunc("GET "+prefix+"/cmdlets", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cmdlets) })
+	mux.HandleFunc("GET "+prefix+"/suggest/{source}", s.suggestHTTP)
+	mux.HandleFunc("GET "+prefix+"/openapi.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, OpenAPI(prefix)) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, mail.Errorf(mail.KindNotFound, "the management API has POST /cmdlet/{name}, GET /cmdlets and GET /suggest/{source}"))
+		refuse(w, mail.Errorf(mail.KindNotFound, "the management API has POST %s/cmdlet/{name}, GET %[1]s/cmdlets, GET %[1]s/suggest/{source} and GET %[1]s/openapi.json", prefix))
 	})
 	return mux
+}
+
+// socketRequest gives the caller of a request on the management socket, with what
+// it may do now; one whose connection is not known holds no role.
+func (s *Server) socketRequest(r *http.Request) (Caller, error) {
+	p, ok := r.Context().Value(peerKey{}).(peer)
+	if !ok {
+		return unknownCaller("socket", "the server cannot tell which operating-system user is calling"), nil
+	}
+	return s.peerCaller(r.Context(), p)
 }
 
 func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
@@ -164,12 +180,7 @@ func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
 	defer cancel()
-	caller, err := s.socketCaller(ctx)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	result, err := s.Run(ctx, caller, r.PathValue("name"), body)
+	result, err := s.Run(ctx, callerIn(ctx), r.PathValue("name"), body)
 	if err != nil {
 		refuse(w, err)
 		return
@@ -189,11 +200,7 @@ func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
 			names = append(names, c.Name)
 		}
 	case SuggestMailboxes:
-		caller, err := s.socketCaller(r.Context())
-		if err == nil {
-			err = s.permit(caller, s.Cmdlet("Get-Mailbox"))
-		}
-		if err != nil {
+		if err := s.May(callerIn(r.Context()), "Get-Mailbox"); err != nil {
 			refuse(w, err)
 			return
 		}
@@ -212,18 +219,13 @@ func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, names)
 }
 
-// socketCaller gives the caller of a request, with what it may do now; one whose
-// connection is not known holds no role.
-func (s *Server) socketCaller(ctx context.Context) (Caller, error) {
-	p, ok := ctx.Value(peerKey{}).(peer)
-	if !ok {
-		return unknownCaller("socket", "the server cannot tell which operating-system user is calling"), nil
-	}
-	return s.peerCaller(ctx, p)
-}
-
+// refuse answers with an error.
 func refuse(w http.ResponseWriter, err error) {
-	answer(w, mail.KindOf(err).Answer().HTTP, map[string]Fault{"error": FaultOf(err)})
+	status := mail.KindOf(err).Answer().HTTP
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="Postern"`) // RFC 6750, 3
+	}
+	answer(w, status, map[string]Fault{"error": FaultOf(err)})
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -304,8 +304,11 @@ func (p *Parameter) read(raw json.RawMessage) (any, error) {
 		}
 		return edit, nil
 	}
-	if p.Type == TypeFile {
+	switch p.Type {
+	case TypeFile:
 		return p.readFile(raw)
+	case TypeObject:
+		return p.readObject(raw)
 	}
 	var v any
 	d := json.NewDecoder(bytes.NewReader(raw))

@@ -17,12 +17,10 @@ type work = func(ctx context.Context, c *Call) (do func(context.Context) error, 
 func getSettings(s settings.Service) work {
 	return func(_ context.Context, c *Call) (func(context.Context) error, error) {
 		values := c.Settings.Current(s)
-		o := Object{{"Server", c.Settings.Server()}, {"Service", string(s)}}
+		c.Add(append(Object{{"Server", c.Settings.Server()}, {"Service", string(s)}}, settingsObject(s, values)...))
 		for _, r := range settings.Of(s, "Settings") {
-			o = append(o, Property{r.Name, r.Show(values)})
 			c.Warn(r.Warning(values))
 		}
-		c.Add(o)
 		for _, w := range c.Settings.Warnings() {
 			if strings.HasPrefix(w, string(s)+":") {
 				c.Warn(w)
@@ -35,14 +33,28 @@ func getSettings(s settings.Service) work {
 	}
 }
 
+// settingsObject gives the settings of a service, in the table's order.
+func settingsObject(s settings.Service, values *settings.Values) Object {
+	var o Object
+	for _, r := range settings.Of(s, "Settings") {
+		o = append(o, Property{r.Name, r.Show(values)})
+	}
+	return o
+}
+
 // setSettings changes the settings that were given, all or none.
 func setSettings(s settings.Service) work {
-	return func(_ context.Context, c *Call) (func(context.Context) error, error) {
+	return func(ctx context.Context, c *Call) (func(context.Context) error, error) {
 		edits := c.edits(s, "Settings")
 		if len(edits) == 0 {
 			return nil, hinted(mail.Errorf(mail.KindBadArgument, "%s needs a setting to change", c.Cmdlet.Name), "Get-Help "+c.Cmdlet.Name+" lists them.")
 		}
-		return c.changeSettings(s, edits, c.acceptable)
+		return c.changeSettings(s, edits, func(old, new *settings.Values) error {
+			if err := c.expected(ctx, string(s), settingsObject(s, old)); err != nil {
+				return err
+			}
+			return c.acceptable(old, new)
+		})
 	}
 }
 

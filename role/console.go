@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -57,5 +58,6 @@ func (s *Server) authenticate(ctx context.Context, name, password string, remote
 // webHandler puts together what is served over HTTPS.
 func (s *Server) webHandler() http.Handler {
 	mux := http.NewServeMux()
-	return mux
+	mux.Handle(manage.APIPrefix+"/", s.manage.API())
+	return s.manage.KnownHosts(mux)
 }
