@@ -1,11 +1,20 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/mail"
@@ -37,27 +46,192 @@ type Audit interface {
 
 // audit writes the record of a call that changed something, or was to.
 func (s *Server) audit(ctx context.Context, c *Call, err error) {
-	r := Record{
-		Time: s.Now().UTC(), Who: c.Caller.Name, From: c.Caller.From, Way: string(c.Caller.Way), Token: c.Caller.Token, Local: c.Caller.Local, Server: s.Settings.Server(),
-		Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes, Outcome: audit.OK,
+	r := Record{Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes}
+	for name, value := range c.arguments {
+		r.Parameters[name] = argumentText(value)
 	}
 	for _, role := range c.Caller.Roles {
 		if err != nil || holds([]Role{role}, c.Cmdlet.Role) {
 			r.Roles = append(r.Roles, string(role))
 		}
 	}
-	for name, value := range c.arguments {
-		r.Parameters[name] = argumentText(value)
-	}
-	if err != nil {
-		r.Outcome, r.Error = mail.KindOf(err).String(), mail.TextOf(err)
-	}
-	// The change is made; a caller who hung up meanwhile is recorded all the same.
-	if err := s.Audit.Record(context.WithoutCancel(ctx), r); err != nil {
-		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "from", r.From, "parameters", r.Parameters,
-			"changes", r.Changes, "outcome", r.Outcome, "error", err)
+	if err := s.record(ctx, c.Caller, r, err); err != nil {
 		c.Warn("The audit record could not be written: " + mail.TextOf(err))
 	}
+}
+
+// recordAction records what is no cmdlet, one of audit's actions: a sign-in, a
+// sign-out, the use of a token. failure is why it was refused, nil when it was
+// not. parameters have no secrets.
+func (s *Server) recordAction(ctx context.Context, caller Caller, action string, parameters map[string]string, failure error) {
+	r := Record{Cmdlet: action, Parameters: parameters}
+	for _, role := range caller.Roles {
+		r.Roles = append(r.Roles, string(role))
+	}
+	s.record(ctx, caller, r, failure) // the log says when it is lost
+}
+
+// record completes a record and has it kept. It is made also for a caller who hung
+// up meanwhile. Refusals for want of a right or password are counted instead when
+// there are too many of them: whoever may change nothing may not fill the disk
+// either.
+func (s *Server) record(ctx context.Context, caller Caller, r Record, failure error) error {
+	r.Time, r.Server = s.Now().UTC(), s.Settings.Server()
+	r.Who, r.From, r.Way, r.Token, r.Local = caller.Name, caller.From, string(caller.Way), caller.Token, caller.Local
+	r.Outcome = audit.OK
+	if failure != nil {
+		kind := mail.KindOf(failure)
+		r.Outcome, r.Error = kind.String(), mail.TextOf(failure)
+		if (kind == mail.KindNoPermission || kind == mail.KindAuthenticationFailed || kind == mail.KindLimit) && !s.refusals.admit(r.Time) {
+			return nil
+		}
+	}
+	r.Omitted = s.refusals.take()
+	err := s.Audit.Record(context.WithoutCancel(ctx), r)
+	if err != nil {
+		s.refusals.putBack(r.Omitted)
+		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "from", r.From, "parameters", r.Parameters,
+			"changes", r.Changes, "outcome", r.Outcome, "error", err)
+	}
+	return err
+}
+
+// Bounds on refusals that are recorded: so many at once, and so many a second.
+const (
+	refusalsAtOnce    = 120
+	refusalsPerMoment = 1
+)
+
+// refusals bounds how many refused attempts are recorded.
+type refusals struct {
+	mu      sync.Mutex
+	limit   *rate.Limiter // made at the first
+	omitted int           // since the last record
+}
+
+// admit tells whether a refusal is recorded; one that is not is counted.
+func (r *refusals) admit(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.limit == nil {
+		r.limit = rate.NewLimiter(refusalsPerMoment, refusalsAtOnce)
+	}
+	if r.limit.AllowN(now, 1) {
+		return true
+	}
+	r.omitted++
+	return false
+}
+
+// take gives how many were counted, for the next record.
+func (r *refusals) take() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.omitted
+	r.omitted = 0
+	return n
+}
+
+func (r *refusals) putBack(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.omitted += n
+}
+
+// getAuditLog shows one object a record, the newest first.
+func getAuditLog(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	q := audit.Query{Start: c.Time("StartDate"), End: c.Time("EndDate"), Limit: int(min(c.Number("ResultSize"), math.MaxInt32)), Before: uint64(c.Number("Before"))}
+	if !c.Given("ResultSize") {
+		q.Limit = 1000
+	}
+	if !q.Start.IsZero() && !q.End.IsZero() && !q.Start.Before(q.End) {
+		return nil, wrong("EndDate", "EndDate is after StartDate")
+	}
+	who, cmdlet, target, outcome := c.Text("Identity"), c.Text("Cmdlet"), c.Text("Target"), c.Text("Outcome")
+	q.Matches = func(e *audit.Entry) bool {
+		return matches(who, e.Who) && matches(cmdlet, e.Cmdlet) && matches(outcome, e.Outcome) &&
+			(target == "" || slices.ContainsFunc(e.Changes, func(change Change) bool { return matches(target, change.Target) }))
+	}
+	found, more, err := c.Audit.Search(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		c.Add(auditObject(&found[i]))
+	}
+	if more {
+		c.Note(fmt.Sprintf("There are older records: -Before %d shows them, -ResultSize shows more at once.", found[len(found)-1].Sequence))
+	}
+	return nil, nil
+}
+
+func auditObject(e *audit.Entry) Object {
+	changes, targets, words := []Object{}, []string{}, []string{}
+	for _, change := range e.Changes {
+		changes = append(changes, Object{{"Target", change.Target}, {"Name", change.Name}, {"Old", change.Old}, {"New", change.New}})
+		if !slices.Contains(targets, change.Target) {
+			targets = append(targets, change.Target)
+		}
+		words = append(words, fmt.Sprintf("%s: %s → %s", change.Name, valueText(change.Old), valueText(change.New)))
+	}
+	parameters := Object{}
+	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
+		parameters = append(parameters, Property{name, e.Parameters[name]})
+	}
+	summary := strings.Join(words, "; ")
+	if summary == "" {
+		summary = cmp.Or(e.Error, e.Note)
+	}
+	return Object{
+		{"Sequence", int64(e.Sequence)}, {"Time", moment(e.Time)}, {"Who", e.Who}, {"From", e.From}, {"Way", e.Way}, {"Token", e.Token},
+		{"Roles", addresses(e.Roles)}, {"Local", e.Local}, {"Server", e.Server}, {"Cmdlet", e.Cmdlet}, {"Target", targets},
+		{"Summary", summary}, {"Parameters", parameters}, {"Changes", changes},
+		{"Outcome", e.Outcome}, {"Error", e.Error}, {"Omitted", int64(e.Omitted)}, {"Note", e.Note}, {"Hash", e.Hash},
+	}
+}
+
+// valueText gives a changed value in words, bounded.
+func valueText(v any) string {
+	text, isText := v.(string)
+	if v == nil {
+		return "nothing"
+	}
+	if !isText {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Sprint(v)
+		}
+		text = string(raw)
+	}
+	if r := []rune(text); len(r) > 80 {
+		text = string(r[:80]) + "…"
+	}
+	return text
+}
+
+// testAuditLog proves the chain of the log.
+func testAuditLog(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	after := audit.Head{Sequence: uint64(c.Number("Sequence")), Hash: strings.ToLower(c.Text("Hash"))}
+	switch sum, err := hex.DecodeString(after.Hash); {
+	case c.Given("Sequence") != c.Given("Hash"):
+		return nil, wrong("Hash", "Sequence and Hash go together: they are what an earlier Test-AuditLog has shown")
+	case c.Given("Hash") && (err != nil || len(sum) != sha256.Size):
+		return nil, wrong("Hash", "Hash is 64 hexadecimal digits")
+	}
+	v, err := c.Audit.Verify(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	o := Object{{"Result", "Pass"}, {"Records", int64(v.Records)}, {"Files", int64(v.Files)}, {"Sequence", int64(v.Last.Sequence)}, {"Hash", v.Last.Hash}, {"Problem", ""}, {"File", ""}, {"Line", int64(0)}}
+	if v.Fault != nil {
+		c.result.ExitCode = 1
+		o = Object{{"Result", "Fail"}, {"Records", int64(v.Records)}, {"Files", int64(v.Files)}, {"Sequence", int64(v.Fault.Sequence)}, {"Hash", ""}, {"Problem", v.Fault.Problem}, {"File", v.Fault.File}, {"Line", int64(v.Fault.Line)}}
+		c.Warn(fmt.Sprintf("The audit log is not as it was written, from record %d on.", v.Fault.Sequence))
+	} else if v.Records > 0 {
+		c.Note("Keep Sequence and Hash somewhere else: Test-AuditLog -Sequence … -Hash … proves later that the log still holds what it holds now.")
+	}
+	c.Add(o)
+	return nil, nil
 }
 
 // argumentText gives an argument for the audit record, bounded.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/settings"
 )
@@ -23,6 +24,7 @@ const (
 	TypeSecret Type = "secret"    // Secret
 	TypeFile   Type = "file"      // []byte: a file's content, at most MaxFile bytes
 	TypeObject Type = "object"    // map[string]json.RawMessage: a JSON object, or a text that is one
+	TypeTime   Type = "time"      // time.Time: Call.Time
 	TypeValue  Type = "value"     // json.RawMessage: a setting's row reads it
 	TypeValues Type = "valuelist" // the same for a row that is a list
 )
@@ -178,6 +180,18 @@ func (c *Call) List(name string) settings.ListEdit {
 
 // Secret gives a parameter of TypeSecret, "" when it was not given.
 func (c *Call) Secret(name string) Secret { s, _ := c.arguments[name].(Secret); return s }
+
+// Time gives a parameter of TypeTime, the zero time when it was not given.
+func (c *Call) Time(name string) time.Time {
+	w, ok := c.arguments[name].(when)
+	if !ok {
+		return time.Time{}
+	}
+	if w.at.IsZero() {
+		return c.Now().UTC().Add(-w.ago)
+	}
+	return w.at
+}
 
 // File gives the content of a parameter of TypeFile, nil when it was not given.
 func (c *Call) File(name string) []byte { b, _ := c.arguments[name].([]byte); return b }

@@ -297,6 +297,37 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-AuditLog", Aliases: []string{"Search-AdminAuditLog"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAuditLog,
+			Columns:  []string{"Sequence", "Time", "Who", "Cmdlet", "Target", "Outcome", "Summary"},
+			Synopsis: "Shows who changed what, the newest first; refused attempts too.",
+			Parameters: append([]Parameter{
+				{Name: "StartDate", Type: TypeTime, Help: "Only records from then on." + timeHelp},
+				{Name: "EndDate", Type: TypeTime, Help: "Only records before then; written as StartDate is."},
+				{Name: "Identity", Aliases: []string{"UserIds"}, Type: TypeText, Position: 1, Help: "Only what this administrator did; * and ? stand for any characters."},
+				{Name: "Cmdlet", Aliases: []string{"Cmdlets"}, Type: TypeText, Suggest: SuggestCmdlets, Help: "Only this cmdlet, or SignIn, SignOut or TokenUse; * and ? stand for any characters."},
+				{Name: "Target", Aliases: []string{"ObjectIds"}, Type: TypeText, Help: "Only changes of this service, mailbox or other thing; * and ? stand for any characters."},
+				{Name: "Outcome", Type: TypeText, Values: []string{"OK", "NoPermission"}, Help: "Only what ended so: OK, or the kind of the error; * and ? stand for any characters."},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many records are shown at most; never more than 10000."},
+				{Name: "Before", Type: TypeNumber, Help: "Only records with a lower sequence number: the next page."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-AuditLog -StartDate 1.00:00:00 -Target POP3", "Who changed POP3 in the last day."},
+				{"Get-AuditLog alice* -Outcome NoPermission", "What alice tried and may not do."},
+				{"Get-AuditLog -ResultSize 1 | Format-List", "Everything about the last change."},
+			},
+		},
+		{
+			Name: "Test-AuditLog", Role: ViewOnlyAdministrator, View: ViewList, Run: testAuditLog,
+			Synopsis: "Proves that the audit log is as it was written, or names the first record that was changed, removed, inserted or moved.",
+			Help: "The exit code is 1 when it is not. Who can write the files and the store alike can forge both: note Sequence and Hash elsewhere now and then, " +
+				"and prove later that the log still holds them. Files before a noted record may be put away.",
+			Parameters: append([]Parameter{
+				{Name: "Sequence", Type: TypeNumber, Help: "A record that was noted: it must be there, and only what follows it is proven."},
+				{Name: "Hash", Type: TypeText, Help: "The hash that was noted with it."},
+			}, here()...),
+			Examples: []Example{{"Test-AuditLog", ""}},
+		},
+		{
 			Name: "Get-Command", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCommand,
 			Columns:  []string{"Name", "Synopsis"},
 			Synopsis: "Lists the cmdlets.",

@@ -145,6 +145,7 @@ type Server struct {
 	cmdlets  []*Cmdlet
 	sessions sessions
 	guesses  guesses
+	refusals refusals
 }
 
 // New makes a server of its parts.
@@ -183,8 +184,10 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 	}
 	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	err := s.permit(caller, cmdlet)
+	given, fault := readArguments(cmdlet, arguments)
+	c.arguments = given // also of a call that is refused: the audit record has them
 	if err == nil {
-		c.arguments, err = readArguments(cmdlet, arguments)
+		err = fault
 	}
 	var do func(context.Context) error
 	if err == nil {
@@ -329,6 +332,11 @@ func (p *Parameter) read(raw json.RawMessage) (any, error) {
 			return Secret(text), nil
 		}
 		return text, nil
+	case TypeTime:
+		if w, ok := parseWhen(text); isText && ok {
+			return w, nil
+		}
+		return nil, wrong(p.Name, "%s is a time such as 2026-11-23, '2026-11-23 14:30' or 2026-11-23T14:30:00+01:00, or how long ago as a time span such as 01:00:00", p.Name)
 	case TypeBool, TypeSwitch:
 		if b, ok := v.(bool); ok {
 			return b, nil
