@@ -21,6 +21,7 @@ sasl
 demo
 settings
 probe
+protolog
 imap/wire
 directory
 store

@@ -93,7 +93,7 @@ func quoted(raw json.RawMessage) string {
 }
 
 // bounds are a service's default and range of a number or a time span.
-type bounds[T int | time.Duration] struct{ Default, Min, Max T }
+type bounds[T int | int64 | time.Duration] struct{ Default, Min, Max T }
 
 // count completes a row whose values are whole numbers.
 func count(r Row, in map[Service]bounds[int]) Setting[int] {
@@ -122,6 +122,42 @@ func count(r Row, in map[Service]bounds[int]) Setting[int] {
 		return int(n), nil
 	}
 	return Setting[int]{row}
+}
+
+// size completes a row whose values are bytes.
+func size(r Row, in bounds[int64]) Setting[int64] {
+	row := &r
+	row.Type = "size"
+	row.standard = func(Service, string) any { return in.Default }
+	row.show = func(v any) any { return int(v.(int64)) }
+	row.limits = func(Service) string { return FormatSize(in.Min) + " to " + FormatSize(in.Max) }
+	row.schema = func(Service) map[string]any {
+		return map[string]any{"type": "integer", "minimum": in.Min, "maximum": in.Max, "default": in.Default}
+	}
+	row.read = func(_ Service, _ any, raw json.RawMessage) (any, error) {
+		text, ok := scalar(raw)
+		n := int64(0)
+		if ok {
+			n, ok = ParseNumber(text)
+		}
+		if !ok || n < in.Min || n > in.Max {
+			return nil, row.refuse("is a size from %s to %s, not %s", FormatSize(in.Min), FormatSize(in.Max), quoted(raw))
+		}
+		return n, nil
+	}
+	return Setting[int64]{row}
+}
+
+// FormatSize gives bytes in the largest unit that leaves them whole: 64KB.
+func FormatSize(n int64) string {
+	unit := ""
+	for _, u := range []string{"KB", "MB", "GB", "TB"} {
+		if n == 0 || n%1024 != 0 {
+			break
+		}
+		n, unit = n/1024, u
+	}
+	return strconv.FormatInt(n, 10) + unit
 }
 
 // ParseNumber reads a whole number with an optional KB, MB, GB or TB (powers of

@@ -63,10 +63,11 @@ const (
 	Authentication Page = "Authentication"
 	Connection     Page = "Connection"
 	Retrieval      Page = "Retrieval Settings"
+	ProtocolLog    Page = "Protocol Log"
 )
 
 // Pages lists the property pages in their order.
-var Pages = []Page{General, Binding, Authentication, Connection, Retrieval}
+var Pages = []Page{General, Binding, Authentication, Connection, Retrieval, ProtocolLog}
 
 // Choice is one value of a setting that has a fixed set of them.
 type Choice struct {

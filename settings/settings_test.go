@@ -51,6 +51,13 @@ var outOfRange = map[string][]string{
 	"CalendarItemRetrievalOption":       {`4`, `"Url"`, `"Custom"`},
 	"OwaServerUrl":                      {`"mail.example.org"`, `"ftp://mail.example.org"`, `"https://"`, `"https://u:p@h/"`},
 	"EnableExactRFC822Size":             {`"maybe"`},
+	"ProtocolLogEnabled":                {`"on"`, `2`},
+	"LogFileLocation":                   {`"log"`, `"./log"`, `"/a\u0000b"`, `"/a\nb"`, `[]`, `"/` + strings.Repeat("x", 1024) + `"`},
+	"LogFileRollOverSettings":           {`0`, `5`, `"Yearly"`},
+	"LogPerFileSizeQuota":               {`0`, `-1`, `"1KB"`, `"2GB"`, `"unlimited"`, `"many"`, `[]`},
+	"ProtocolLogFormat":                 {`2`, `"Xml"`},
+	"ProtocolLogMaxAge":                 {`"00:59:59"`, `"3651.00:00:00"`, `30`, `"30d"`},
+	"ProtocolLogMaxDirectorySize":       {`0`, `"1MB"`, `"2TB"`, `"unlimited"`},
 }
 
 func TestEveryRow(t *testing.T) {
@@ -84,10 +91,11 @@ func TestEveryRow(t *testing.T) {
 			for _, c := range r.Choices {
 				for _, text := range []string{strings.ToLower(c.Name), fmt.Sprint(c.Number)} {
 					text, _ := json.Marshal(text)
-					w, err := v.Edit(Edit{r.Name, text}, Edit{"OwaServerUrl", json.RawMessage(`"https://h/"`)})
-					if r == StartupType.Row {
-						w, err = v.Edit(Edit{r.Name, text})
+					edits := []Edit{{r.Name, text}}
+					if r == CalendarItemRetrievalOption.Row {
+						edits = append(edits, Edit{"OwaServerUrl", json.RawMessage(`"https://h/"`)})
 					}
+					w, err := v.Edit(edits...)
 					if err != nil || r.Show(w) != c.Name {
 						t.Errorf("%s %s: %s gives %v, %v", s, r.Name, text, w, err)
 					}

@@ -29,12 +29,21 @@ var Table = []*Row{
 	CalendarItemRetrievalOption.Row,
 	OwaServerUrl.Row,
 	EnableExactRFC822Size.Row,
+
+	ProtocolLogEnabled.Row,
+	LogFileLocation.Row,
+	LogFileRollOverSettings.Row,
+	LogPerFileSizeQuota.Row,
+	ProtocolLogFormat.Row,
+	ProtocolLogMaxAge.Row,
+	ProtocolLogMaxDirectorySize.Row,
 }
 
 // Checks lists what must hold between settings of one service.
 var Checks = []func(*Values) error{
 	customNeedsURL,
 	bindingsAreDistinct,
+	quotaFits,
 }
 
 // customNeedsURL: there is nothing to point calendar items to otherwise.
