@@ -43,11 +43,13 @@ func (s *session) answer(r *request, err error) {
 			}
 		}
 		s.enc.Tagged(s.tag, wire.OK, r.code, text)
+		r.answered(wire.OK, r.code)
 		return
 	}
 	text := mail.TextOf(err)
 	if wire.IsSyntax(err) {
 		s.enc.Tagged(s.tag, wire.BAD, "", sentence(text))
+		r.answered(wire.BAD, "")
 		s.fault()
 		return
 	}
@@ -62,11 +64,13 @@ func (s *session) answer(r *request, err error) {
 		// The line, its nesting or its elements are too many: a command that was
 		// not understood.
 		s.enc.Tagged(s.tag, wire.BAD, code, text)
+		r.answered(wire.BAD, code)
 		s.fault()
 		return
 	}
 	s.faults = 0
 	s.enc.Tagged(s.tag, wire.NO, code, text)
+	r.answered(wire.NO, code)
 }
 
 // sentence makes the fault that the grammar found one.

@@ -1,5 +1,7 @@
 package imap
 
+import "github.com/postern-mail/postern/protolog"
+
 // state is a set of the states of RFC 3501, 3.
 type state uint8
 
@@ -21,9 +23,13 @@ type command struct {
 	// tagged answer (RFC 3501, 7.4.1). Never for the UID form.
 	holds bool
 	login bool // it is a way to log in
+	// quiet: its arguments are not logged as they stand; it says itself what is.
+	quiet bool
 	// run reads all arguments, checks the decoder's Err, and only then acts. It
 	// writes untagged responses; the session writes the tagged one.
 	run func(s *session, r *request) error
+
+	uidName string // "UID FETCH"
 }
 
 // request is the command under way.
@@ -40,6 +46,10 @@ type request struct {
 	// the mailbox is another one now.
 	bare bool
 	done bool // the tagged answer was written
+
+	// For the protocol log.
+	outcome protolog.Outcome
+	logged  string // instead of the arguments
 }
 
 // table lists the commands.
@@ -47,11 +57,11 @@ var table = []command{
 	{name: "CAPABILITY", states: anyState, run: (*session).capability},
 	{name: "NOOP", states: anyState, run: (*session).noop},
 	{name: "LOGOUT", states: anyState, run: (*session).logout},
-	{name: "ID", states: anyState, run: (*session).id},
+	{name: "ID", states: anyState, quiet: true, run: (*session).id},
 
 	{name: "STARTTLS", states: notAuthenticated, run: (*session).startTLS},
-	{name: "AUTHENTICATE", states: notAuthenticated, login: true, run: (*session).authenticate},
-	{name: "LOGIN", states: notAuthenticated, login: true, run: (*session).login},
+	{name: "AUTHENTICATE", states: notAuthenticated, login: true, quiet: true, run: (*session).authenticate},
+	{name: "LOGIN", states: notAuthenticated, login: true, quiet: true, run: (*session).login},
 
 	{name: "ENABLE", states: loggedIn, run: (*session).enable},
 	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},
@@ -83,6 +93,7 @@ var table = []command{
 var commands = func() map[string]*command {
 	m := make(map[string]*command, len(table))
 	for i := range table {
+		table[i].uidName = "UID " + table[i].name
 		m[table[i].name] = &table[i]
 	}
 	return m

@@ -43,9 +43,9 @@ func (s *session) logout(r *request) error {
 //
 //	id             = "ID" SP id-params-list
 //	id-params-list = "(" [string SP nstring *(SP string SP nstring)] ")" / nil
-func (s *session) id(*request) error {
+func (s *session) id(r *request) error {
 	d := s.dec
-	var client string
+	var client, version string
 	d.SP()
 	if d.Peek() == '(' {
 		fields := 0
@@ -57,8 +57,11 @@ func (s *session) id(*request) error {
 			if fields > maxIDFields || len(field) > maxIDField || len(value) > maxIDValue {
 				d.Fail(mail.Errorf(mail.KindLimit, "The identification is too long."))
 			}
-			if strings.EqualFold(field, "name") {
+			switch {
+			case strings.EqualFold(field, "name"):
 				client = value
+			case strings.EqualFold(field, "version"):
+				version = value
 			}
 		})
 	} else if !d.TryWord("NIL") {
@@ -68,7 +71,8 @@ func (s *session) id(*request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	if s.conn.SetClient(client); client != "" {
+	r.logged = clientName(client, version)
+	if s.conn.SetClient(client, version); client != "" {
 		s.conn.Log().Debug("client identified itself", "client", client)
 	}
 	s.enc.Untagged().Const(`ID ("name" "Postern")`).CRLF()

@@ -5,6 +5,8 @@ import (
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
+	"github.com/postern-mail/postern/sasl"
 )
 
 // startTLS is STARTTLS (RFC 3501, 6.2.1; RFC 8314). Whatever was said before it is
@@ -27,12 +29,15 @@ func (s *session) startTLS(r *request) error {
 	}
 	if err := s.conn.StartTLS(s.ctx, r.tag+" OK Begin TLS negotiation now.\r\n", s.dec.Buffered()); err != nil {
 		s.over = true
+		r.outcome.Detail = "TLS failed"
 		return nil
 	}
+	r.answered(wire.OK, "")
+	r.outcome.Detail = s.conn.TLSDetail()
 	s.dec.Reset(input{s})
 	s.enc.Reset(s.conn)
 	s.tag, s.faults = nil, 0
-	s.conn.SetClient("") // said before TLS, by whomever
+	s.conn.SetClient("", "") // said before TLS, by whomever
 	return nil
 }
 
@@ -42,6 +47,7 @@ func (s *session) startTLS(r *request) error {
 //	login = "LOGIN" SP userid SP password
 func (s *session) login(r *request) error {
 	d := s.dec
+	r.logged = protolog.Masked
 	if err := s.server.Auth.RefusePassword(s.ctx, s.authConn()); err != nil {
 		d.Fail(err)
 		return d.Err()
@@ -73,6 +79,9 @@ func (s *session) authenticate(r *request) error {
 	name := string(d.Word())
 	if err := d.Err(); err != nil {
 		return err
+	}
+	if m, known := sasl.Find(name); known {
+		r.logged = m.Name
 	}
 	x, err := s.server.Auth.Begin(s.ctx, s.authConn(), name)
 	if err != nil {
@@ -130,6 +139,8 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 		return err
 	}
 	s.account = account
+	s.conn.SetMechanism(id.Mechanism)
+	s.conn.SetState("Authenticated", "")
 	s.applyLimits()
 	r.code = "CAPABILITY " + s.capabilityList()
 	r.text = "Logged in."

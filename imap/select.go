@@ -45,6 +45,7 @@ func (s *session) open(r *request, readOnly bool) error {
 		s.condstore = true
 	}
 	s.mailbox = m
+	s.conn.SetState("Selected", name)
 	s.writeSelected()
 	if sync != nil && sync.uidValidity == m.Record().UIDValidity {
 		if err := s.writeResync(sync); err != nil {
@@ -216,6 +217,7 @@ func (s *session) enableQresync() {
 func (s *session) leaveMailbox() {
 	if s.mailbox != nil {
 		s.mailbox.Close()
+		s.conn.SetState("Authenticated", "")
 	}
 	s.mailbox, s.saved = nil, nil
 	s.held, s.vanished = 0, false

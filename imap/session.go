@@ -64,6 +64,8 @@ func newSession(ctx context.Context, server *Server, conn *listener.Conn) *sessi
 		s.enc.Continue("Ready.")
 		return s.enc.Flush()
 	})
+	s.dec.Tap(s.heard)
+	s.conn.SetState("Not authenticated", "")
 	s.applyLimits()
 	return s
 }
@@ -137,18 +139,23 @@ func (s *session) next() bool {
 		return false
 	}
 	began := time.Now()
+	s.beginLog()
 	s.applyLimits()
 	s.request = request{}
 	r := &s.request
+	known := s.account != nil
 	row, err := s.readName(r)
 	if err == nil && row == nil {
 		return false // not an IMAP client
 	}
 	if err == nil {
+		s.conn.Doing(r.fullName(row))
 		err = row.run(s, r)
+		s.conn.Doing(nil)
 	}
 	if s.dec.Fatal() {
 		s.leave(s.dec.Err())
+		s.endLog(r, row, known)
 		return false
 	}
 	if !r.done {
@@ -164,6 +171,7 @@ func (s *session) next() bool {
 			s.leave(errMailboxDeleted)
 		}
 	}
+	s.endLog(r, row, known)
 	s.conn.Command(r.name, began, err == nil)
 	return s.enc.Err() == nil
 }
@@ -193,6 +201,9 @@ func (s *session) readName(r *request) (*command, error) {
 		return nil, err
 	}
 	row := commands[string(name)]
+	if row != nil {
+		r.name, r.uid = row.name, uid
+	}
 	switch {
 	case row == nil, uid && !row.uid:
 		d.Bad("This command is not known here.")
@@ -202,7 +213,6 @@ func (s *session) readName(r *request) (*command, error) {
 	if err := d.Err(); err != nil {
 		return nil, err
 	}
-	r.name, r.uid = row.name, uid
 	return row, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
 )
 
 // admit lets a connection in, or tells the client why not and gives nil. When
@@ -159,7 +160,7 @@ func network(a netip.AddrPort) netip.Addr {
 // SetUser says who has logged in, name for people who look at the sessions. It
 // ends the time before login and counts the account's connections: KindLimit,
 // with nothing changed, when there are MaxConnectionsPerUser already. The count
-// goes with the connection.
+// goes with the connection. It is for the handler's goroutine, as ClearUser is.
 func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	s := c.service
 	most := s.limits().perUser
@@ -181,6 +182,7 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	c.account, c.user = account, name
 	s.unplace(c)
 	s.mu.Unlock()
+	c.protocol.User(name)
 	c.deadlines.loggedIn()
 	return nil
 }
@@ -195,6 +197,8 @@ func (c *Conn) ClearUser() {
 		c.place = s.waiting.PushBack(c)
 	}
 	s.mu.Unlock()
+	c.protocol.User("")
+	c.SetMechanism("")
 	c.deadlines.loggedOut(s.limits())
 }
 
@@ -222,6 +226,7 @@ func (s *Service) Conns() []*Conn {
 func (s *Service) turnAway(c *Conn, why error) {
 	s.refused.Add(1)
 	c.Log().Warn("connection refused", "error", why)
+	c.protocol.Event("RefuseSession", protolog.Outcome{Detail: "Reason=" + mail.TextOf(why)}, 0, 0, 0)
 	if s.telling.Add(1) > maxRefusals || s.Refuse == nil {
 		s.telling.Add(-1)
 		c.abort(why)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
 )
 
 // Why Read or Write ended and Cause tells; each text may be said to the client.
@@ -53,7 +54,9 @@ type Conn struct {
 
 	in, out atomic.Int64
 	eof     atomic.Bool // the client has closed
-	client  atomic.Pointer[string]
+	client  atomic.Pointer[client]
+	command atomic.Pointer[string] // under way
+	status  status
 
 	// Changed by the handler's goroutine in StartTLS, when nobody reads or writes.
 	stream net.Conn
@@ -66,6 +69,9 @@ type Conn struct {
 	account mail.AccountID
 	user    string
 
+	protocol  protolog.Session // the handler's
+	readErr   error            // the last of Read, for the protocol log
+	writeErr  error            // of Write
 	deadlines deadlines
 	ahead     ahead
 }
@@ -83,6 +89,7 @@ func (s *Service) newConn(nc net.Conn, implicit bool) *Conn {
 		draining: make(chan struct{}),
 		ended:    make(chan struct{}),
 	}
+	c.protocol = s.ProtocolLog.Session(c)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.deadlines.begin(s.limits(), c.accepted, s.NoLogin)
 	return c
@@ -135,15 +142,18 @@ func (c *Conn) Context() context.Context { return c.ctx }
 // the next moment that suits; a Read in phase Idle returns ErrDraining by itself.
 func (c *Conn) Draining() <-chan struct{} { return c.draining }
 
-// SetClient keeps what the client calls itself (ID, RFC 2971), whatever it may
-// hold; "" forgets it.
-func (c *Conn) SetClient(name string) { c.client.Store(&name) }
+// client is what a client says of itself.
+type client struct{ name, version string }
+
+// SetClient keeps what the client calls itself (ID, RFC 2971) and its version,
+// whatever they may hold; "" forgets them.
+func (c *Conn) SetClient(name, version string) { c.client.Store(&client{name, version}) }
 
 // Client is what the client calls itself, "" when it did not say. It is the
 // client's own text.
 func (c *Conn) Client() string {
-	if name := c.client.Load(); name != nil {
-		return *name
+	if client := c.client.Load(); client != nil {
+		return client.name
 	}
 	return ""
 }
@@ -155,6 +165,14 @@ func (c *Conn) Bytes() (in, out int64) { return c.in.Load(), c.out.Load() }
 // Errors are io.EOF, ErrTimeout, ErrDraining (only in phase Idle), ErrEvicted,
 // ErrEnded, or what the network says.
 func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if err != nil {
+		c.readErr = err
+	}
+	return n, err
+}
+
+func (c *Conn) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -200,7 +218,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 			if isTimeout(err) {
 				err = ErrTimeout
 			}
-			return done, c.reason(err)
+			c.writeErr = c.reason(err)
+			return done, c.writeErr
 		}
 		if done == len(p) {
 			return done, nil

@@ -40,6 +40,9 @@ func NewLines(c *Conn) *Lines { return &Lines{conn: c} }
 // Buffered is how many bytes were received and not yet read.
 func (l *Lines) Buffered() int { return l.end - l.start }
 
+// Unsent is how many bytes were written and wait for Flush.
+func (l *Lines) Unsent() int { return len(l.out) }
+
 // Next says that a command is read next: Phase Idle, or Command when it has begun
 // already behind the last one.
 func (l *Lines) Next() {

@@ -34,6 +34,7 @@ type deadlines struct {
 	mu        sync.Mutex
 	phase     Phase
 	fresh     bool      // the phase has not begun to wait
+	since     time.Time // when it began to
 	wanted    time.Time // when the phase ends
 	total     time.Time // when the time before login ends; zero after login
 	armedRead time.Time // what the network connection has
@@ -80,11 +81,11 @@ func (d *deadlines) start(c *Conn) {
 		return
 	}
 	d.fresh = false
-	d.wanted = time.Now()
+	d.since = time.Now()
 	if d.phase == Idle {
-		d.wanted = d.wanted.Add(c.service.limits().authenticated)
+		d.wanted = d.since.Add(c.service.limits().authenticated)
 	} else {
-		d.wanted = d.wanted.Add(CommandTimeout)
+		d.wanted = d.since.Add(CommandTimeout)
 	}
 }
 

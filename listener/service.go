@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -46,6 +47,8 @@ type Service struct {
 	SocketMode uint32
 	// Observer is told of connections and commands; nil is nobody.
 	Observer Observer
+	// ProtocolLog is where sessions are logged; nil is nowhere.
+	ProtocolLog *protolog.Log
 	// Log is slog.Default when nil.
 	Log *slog.Logger
 
@@ -236,12 +239,15 @@ func (s *Service) serve(c *Conn) {
 		s.Observer.Opened(c)
 		defer s.Observer.Closed(c)
 	}
+	defer c.logEnd()
 	if c.implicit {
 		if err := c.handshake(c.ctx); err != nil {
 			c.Log().Info("TLS handshake failed", "error", err)
+			c.logBegin(err)
 			return
 		}
 	}
+	c.logBegin(nil)
 	s.Handle(c.ctx, c)
 }
 

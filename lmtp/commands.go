@@ -60,6 +60,7 @@ func (x *session) lhlo(_ context.Context, args string) {
 	}
 	x.reset()
 	x.client = args
+	x.conn.SetClient(args, "")
 	extensions := []string{
 		x.Hostname, "PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
 		fmt.Sprintf("SIZE %d", x.limit()),
@@ -104,9 +105,12 @@ func (x *session) startTLS(ctx context.Context, _ string) {
 	x.reset()
 	x.client = ""
 	if x.lines.Flush() != nil || x.conn.StartTLS(ctx, "220 2.0.0 Begin TLS\r\n", x.lines.Buffered()) != nil {
-		x.over = true
+		x.over, x.failed, x.detail = true, true, "TLS failed"
 		return
 	}
+	x.replies.count(220)
+	x.detail = x.conn.TLSDetail()
+	x.conn.SetClient("", "")
 	x.lines = listener.NewLines(x.conn)
 }
 

@@ -57,6 +57,11 @@ type session struct {
 	over   bool
 	failed bool // the command under way had an answer that it failed
 
+	// Of the command under way, for the protocol log.
+	faulty  bool // it was not understood
+	replies replies
+	detail  string
+
 	// The transaction, from MAIL to its end.
 	envelope *envelope
 }
@@ -71,7 +76,9 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 		line, err := x.lines.Line(maxLine)
 		switch {
 		case errors.Is(err, listener.ErrLineTooLong):
+			x.beginLog(0)
 			x.fault(500, "5.5.2", "The line is too long")
+			x.endLog(nil, "")
 			continue
 		case err != nil:
 			x.leave(err)
@@ -88,11 +95,13 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 // command does one command line.
 func (x *session) command(ctx context.Context, line string) {
 	began := time.Now()
+	x.beginLog(len(line) + len("\r\n"))
 	verb, args, _ := strings.Cut(line, " ")
 	c := find(verb)
 	name := ""
 	if c != nil {
 		name = c.name
+		x.conn.Doing(&c.name)
 	}
 	x.failed = false
 	switch {
@@ -109,6 +118,8 @@ func (x *session) command(ctx context.Context, line string) {
 	default:
 		c.do(x, ctx, strings.TrimSpace(args))
 	}
+	x.conn.Doing(nil)
+	x.endLog(c, args)
 	x.conn.Command(name, began, !x.failed)
 }
 
@@ -135,6 +146,7 @@ func (x *session) leave(err error) {
 // reply writes one line; esc is an enhanced status code (RFC 2034) or "".
 func (x *session) reply(code int, esc, text string) {
 	x.failed = x.failed || code >= 400
+	x.replies.count(code)
 	if esc != "" {
 		esc += " "
 	}
@@ -144,6 +156,7 @@ func (x *session) reply(code int, esc, text string) {
 // fault answers what the client did wrong, and ends the session when that is
 // often.
 func (x *session) fault(code int, esc, text string) {
+	x.faulty = true
 	x.reply(code, esc, text)
 	if x.faults++; x.faults >= maxFaults {
 		x.reply(421, "4.7.0", "Too many faults")

@@ -20,26 +20,28 @@ type command struct {
 	states state
 	args   arguments
 	do     func(x *session, ctx context.Context, args string)
+	// quiet: its arguments are not logged as they stand; it says itself what is.
+	quiet bool
 }
 
 // commands is the table of all commands.
 var commands = [...]command{
-	{"CAPA", authorization | transaction, none, (*session).capa},
-	{"USER", authorization, some, (*session).userName},
-	{"PASS", authorization, maybe, (*session).pass},
-	{"AUTH", authorization, maybe, (*session).auth},
-	{"STLS", authorization, none, (*session).stls},
-	{"UTF8", authorization, none, (*session).utf8Mode},
-	{"LANG", authorization | transaction, maybe, (*session).lang},
-	{"STAT", transaction, none, (*session).stat},
-	{"LIST", transaction, maybe, (*session).list},
-	{"UIDL", transaction, maybe, (*session).uidl},
-	{"RETR", transaction, some, (*session).retr},
-	{"TOP", transaction, some, (*session).top},
-	{"DELE", transaction, some, (*session).dele},
-	{"RSET", transaction, none, (*session).rset},
-	{"NOOP", transaction, none, (*session).noop},
-	{"QUIT", authorization | transaction, none, (*session).quit},
+	{"CAPA", authorization | transaction, none, (*session).capa, false},
+	{"USER", authorization, some, (*session).userName, true},
+	{"PASS", authorization, maybe, (*session).pass, true},
+	{"AUTH", authorization, maybe, (*session).auth, true},
+	{"STLS", authorization, none, (*session).stls, false},
+	{"UTF8", authorization, none, (*session).utf8Mode, false},
+	{"LANG", authorization | transaction, maybe, (*session).lang, false},
+	{"STAT", transaction, none, (*session).stat, false},
+	{"LIST", transaction, maybe, (*session).list, false},
+	{"UIDL", transaction, maybe, (*session).uidl, false},
+	{"RETR", transaction, some, (*session).retr, false},
+	{"TOP", transaction, some, (*session).top, false},
+	{"DELE", transaction, some, (*session).dele, false},
+	{"RSET", transaction, none, (*session).rset, false},
+	{"NOOP", transaction, none, (*session).noop, false},
+	{"QUIT", authorization | transaction, none, (*session).quit, false},
 }
 
 // find gives the row of a keyword in any case, or nil.

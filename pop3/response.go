@@ -14,13 +14,14 @@ func (x *session) ok(text string) { x.respond(appendText([]byte("+OK "), text)) 
 
 // fail writes a negative response with the response code of the error's kind.
 func (x *session) fail(err error) {
-	x.failed = true
+	x.failed, x.code = true, mail.KindOf(err).Answer().POP3
 	x.respond(negative(err))
 }
 
 // fault answers what the client did wrong, and ends the session when that is
 // often.
 func (x *session) fault(text string) {
+	x.faulty = true
 	if x.faults++; x.faults >= maxFaults {
 		text += "; too many faults"
 		x.over = true

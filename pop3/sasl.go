@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 )
 
 // auth = "AUTH" [ SP mechanism [ SP ( base64 / "=" ) ] ] (RFC 5034, 4)
@@ -24,6 +25,9 @@ func (x *session) auth(ctx context.Context, args string) {
 		return
 	}
 	mechanism, initial, given := strings.Cut(args, " ")
+	if m, known := sasl.Find(mechanism); known {
+		x.logged = m.Name
+	}
 	exchange, err := x.Auth.Begin(ctx, x.who(), mechanism)
 	if err != nil {
 		x.failedLogin(err)

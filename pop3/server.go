@@ -61,6 +61,12 @@ type session struct {
 	faults int
 	logins int // that failed; a new TLS session does not make them undone
 
+	// Of the command under way, for the protocol log.
+	faulty bool   // it was not understood
+	code   string // the response code
+	detail string
+	logged string // instead of the arguments
+
 	user string // from USER; "" before
 	utf8 bool   // RFC 6856, 2.1
 	drop *maildrop
@@ -69,13 +75,16 @@ type session struct {
 // Serve speaks POP3 on c until the session is over.
 func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	x := &session{Server: s, conn: c, lines: listener.NewLines(c), state: authorization}
+	c.SetState("Authorization", "")
 	defer x.closeDrop(ctx)
 	x.ok(settings.Banner.Of(s.Settings()))
 	for !x.over {
 		line, err := x.read()
 		switch {
 		case errors.Is(err, listener.ErrLineTooLong):
+			x.beginLog(0)
 			x.fault("The command is too long")
+			x.endLog(nil, "", false)
 		case errors.Is(err, listener.ErrTimeout):
 			return // without a response (RFC 1939, 3)
 		case err != nil:
@@ -123,13 +132,16 @@ func (x *session) command(ctx context.Context, line string) {
 	}
 	x.heard = true
 	began := time.Now()
+	x.beginLog(len(line) + len("\r\n"))
 	keyword, args, has := strings.Cut(line, " ")
 	c := find(keyword)
 	name := ""
 	if c != nil {
 		name = c.name
+		x.conn.Doing(&c.name)
 	}
 	x.failed = false
+	known := x.state == transaction
 	switch {
 	case strings.ContainsFunc(line, control):
 		x.fault("The command has control characters")
@@ -146,6 +158,8 @@ func (x *session) command(ctx context.Context, line string) {
 	default:
 		c.do(x, ctx, args)
 	}
+	x.conn.Doing(nil)
+	x.endLog(c, args, known)
 	x.conn.Command(name, began, !x.failed)
 }
 

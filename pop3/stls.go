@@ -18,9 +18,10 @@ func (x *session) stls(ctx context.Context, _ string) {
 		return
 	}
 	if x.lines.Flush() != nil || x.conn.StartTLS(ctx, "+OK Begin TLS negotiation\r\n", x.lines.Buffered()) != nil {
-		x.over = true
+		x.over, x.failed, x.detail = true, true, "TLS failed"
 		return
 	}
+	x.detail = x.conn.TLSDetail()
 	x.lines = listener.NewLines(x.conn)
 	x.user, x.utf8 = "", false
 }

@@ -5,13 +5,14 @@ import (
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
 )
 
 // userName = "USER" SP name (RFC 1939, 7). Where the policy wants TLS for a
 // password it is refused here, before the password is on its way; else every name
 // is accepted, known or not.
 func (x *session) userName(ctx context.Context, name string) {
-	x.user = ""
+	x.user, x.logged = "", protolog.Masked
 	if err := x.Auth.RefusePassword(ctx, x.who()); err != nil {
 		x.failedLogin(err)
 		return
@@ -24,7 +25,7 @@ func (x *session) userName(ctx context.Context, name string) {
 // password, further blanks too.
 func (x *session) pass(ctx context.Context, password string) {
 	name := x.user
-	x.user = ""
+	x.user, x.logged = "", protolog.Masked
 	c := x.who()
 	if err := x.Auth.PasswordAllowed(c).Err(); err == nil && name == "" {
 		x.fault("Say USER first")
@@ -44,6 +45,8 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 		return
 	}
 	x.state = transaction
+	x.conn.SetMechanism(id.Mechanism)
+	x.conn.SetState("Transaction", "")
 	x.numbers("+OK ", int64(x.drop.left), x.drop.bytes)
 }
 

@@ -93,7 +93,7 @@ func parseCSV(line string) (r Record, err error) {
 
 // recordOf reads the cells of a line.
 func recordOf(cells [12]string) (r Record, err error) {
-	if r.Time, err = time.Parse(timeForm, cells[0]); err != nil {
+	if r.Time, err = time.Parse(timeForm, cells[0]); err != nil || r.Time.IsZero() {
 		return r, errForeign
 	}
 	seq, err := strconv.ParseUint(cells[2], 10, 32)

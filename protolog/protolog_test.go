@@ -146,6 +146,9 @@ func TestForm(t *testing.T) {
 	if err != nil || len(records) != 2 || records[0].Command != "NOOP" || records[1].Command != "STORE" {
 		t.Errorf("%v %v", records, err)
 	}
+	for _, f := range files(folder, "IMAP4") { // their times are the real clock's
+		os.Chtimes(filepath.Join(folder, f.name), monday.Add(time.Second), monday.Add(time.Second))
+	}
 	records, err = l.Read(context.Background(), Filter{Since: monday.Add(time.Millisecond), Until: monday.Add(2 * time.Millisecond)}, 100)
 	if err != nil || len(records) != 2 {
 		t.Errorf("%v %v", records, err)

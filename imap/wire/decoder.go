@@ -22,6 +22,7 @@ import (
 // cannot contain one, so nothing becomes ambiguous.
 type Decoder struct {
 	// Set by the session.
+	tap    func(line []byte) // may be nil
 	r      io.Reader
 	cont   func() error
 	limits Limits
@@ -59,6 +60,11 @@ func NewDecoder(r io.Reader, cont func() error) *Decoder {
 	d.drop()
 	return d
 }
+
+// Tap has f called with each line of a command, without its CRLF, before anything of
+// it is consumed. Literals are not in it, nor lines outside of the grammar (Line,
+// SASLLine), nor what Skip throws away. The slice is valid within the call.
+func (d *Decoder) Tap(f func(line []byte)) { d.tap = f }
 
 // SetLimits changes the bounds, from the next element on.
 func (d *Decoder) SetLimits(l Limits) { d.limits = l }
@@ -173,6 +179,9 @@ func (d *Decoder) load() bool {
 	}
 	if !d.loadLine(d.limits.Line - d.line) {
 		return false
+	}
+	if d.tap != nil {
+		d.tap(d.buf[d.start:d.end])
 	}
 	d.line += d.next - d.start
 	return true

@@ -1,0 +1,130 @@
+package listener
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
+)
+
+// Status is what is known of a connection, for administrators who look at it. Its
+// texts may be the client's own.
+type Status struct {
+	Mechanism string // how the user has logged in: "SCRAM-SHA-256", "LOGIN"; "" before
+	State     string // the protocol's word for it: "Selected"; "" when it has none
+	Mailbox   string // the selected one, "" for none
+	// Client and Version are what the client calls itself, "" when it did not say.
+	Client, Version string
+	// Command is the one under way, "" while the next is awaited.
+	Command string
+	// Idle is since when the next command, or the end of IMAP's IDLE, is awaited; zero
+	// while one is read or done.
+	Idle time.Time
+}
+
+// status is what the session says of itself.
+type status struct {
+	mu                        sync.Mutex
+	mechanism, state, mailbox string
+}
+
+// SetState says in which state the session is, and which mailbox is selected.
+func (c *Conn) SetState(state, mailbox string) {
+	c.status.mu.Lock()
+	c.status.state, c.status.mailbox = state, mailbox
+	c.status.mu.Unlock()
+}
+
+// SetMechanism says how the user of SetUser has logged in.
+func (c *Conn) SetMechanism(name string) {
+	c.status.mu.Lock()
+	c.status.mechanism = name
+	c.status.mu.Unlock()
+}
+
+// Doing says which command is under way: a row's name, that stays as it is; nil for
+// none. It is cheap.
+func (c *Conn) Doing(command *string) { c.command.Store(command) }
+
+// Status tells what the session is about.
+func (c *Conn) Status() Status {
+	c.status.mu.Lock()
+	st := Status{Mechanism: c.status.mechanism, State: c.status.state, Mailbox: c.status.mailbox}
+	c.status.mu.Unlock()
+	if client := c.client.Load(); client != nil {
+		st.Client, st.Version = client.name, client.version
+	}
+	if name := c.command.Load(); name != nil {
+		st.Command = *name
+	}
+	d := &c.deadlines
+	d.mu.Lock()
+	if d.phase == Idle && !d.fresh {
+		st.Idle = d.since
+	}
+	d.mu.Unlock()
+	return st
+}
+
+// Name is the session's name in logs and cmdlets: "IMAP4-123".
+func (c *Conn) Name() string { return protolog.SessionID(c.service.Name, c.id) }
+
+// ProtocolLog is the connection's part of its service's protocol log; for the
+// handler's goroutine.
+func (c *Conn) ProtocolLog() *protolog.Session { return &c.protocol }
+
+// logBegin writes the beginning of a session to the protocol log; failed is why the
+// TLS handshake failed.
+func (c *Conn) logBegin(failed error) {
+	var o protolog.Outcome
+	switch {
+	case failed != nil:
+		o.Detail = "TLS failed: " + causeOf(failed)
+	case c.TLS() != nil:
+		o.Detail = c.TLSDetail()
+	}
+	in, out := c.Bytes()
+	c.protocol.Event("OpenSession", o, time.Since(c.accepted), in, out)
+}
+
+// logEnd writes its end, with the reason when it was not the client's or the
+// protocol's.
+func (c *Conn) logEnd() {
+	var o protolog.Outcome
+	var known *mail.Error
+	switch cut := cmp.Or(c.deadlines.cutBy(), c.writeErr, c.readErr); {
+	case cut == nil:
+	case errors.As(cut, &known):
+		o.Detail = "Reason=" + mail.TextOf(known)
+	default:
+		o.Detail = "Reason=The client closed the connection."
+	}
+	in, out := c.Bytes()
+	c.protocol.Event("CloseSession", o, time.Since(c.accepted), in, out)
+}
+
+// TLSDetail describes the connection's TLS for the protocol log, "" without.
+func (c *Conn) TLSDetail() string {
+	state := c.TLS()
+	if state == nil {
+		return ""
+	}
+	detail := "TLS=" + tls.VersionName(state.Version) + ";Cipher=" + tls.CipherSuiteName(state.CipherSuite)
+	if state.DidResume {
+		detail += ";Resumed"
+	}
+	return detail
+}
+
+// causeOf gives the reason behind an error, for the log.
+func causeOf(err error) string {
+	var e *mail.Error
+	if errors.As(err, &e) && e.Cause != nil {
+		return e.Cause.Error()
+	}
+	return mail.TextOf(err)
+}
