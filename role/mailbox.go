@@ -45,6 +45,7 @@ func (s *Server) openMailbox(ctx context.Context) error {
 		Service: &listener.Service{
 			Name: string(settings.LMTP), Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log,
 			Settings: s.current(settings.LMTP), Certificates: s.certificates.Shown(),
+			ProtocolLog: s.protocolLogs[settings.LMTP],
 		},
 		bindings: func() listener.Bindings { return bindings },
 	}

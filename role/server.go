@@ -50,6 +50,8 @@ type Server struct {
 	certificates *certificate.Store
 	auth         *auth.Authenticator
 
+	protocolLogs protocolLogs
+
 	settings *settings.Live
 	audit    *audit.Log
 	manage   *manage.Server
@@ -79,6 +81,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openCertificates(); err != nil {
 		return nil, err
 	}
+	s.openProtocolLogs()
 	if err := s.openMailbox(ctx); err != nil {
 		return nil, err
 	}
@@ -101,6 +104,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
+	s.beginProtocolLogs()
 	return s, s.openConsole()
 }
 
@@ -169,6 +173,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.stop()
 	}
 	s.work.Wait()
+	s.protocolLogs.close(s.log)
 	if s.audit != nil {
 		if err := s.audit.Close(); err != nil {
 			s.log.Error("the audit log was not closed cleanly", "error", err)
