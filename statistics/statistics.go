@@ -4,138 +4,133 @@
 package statistics
 
 import (
-	"net/netip"
+	"log/slog"
+	"sync"
 	"time"
 
-	"github.com/postern-mail/postern/auth"
-	"github.com/postern-mail/postern/mail"
-	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
-// Metric is something of which there is a series.
-type Metric string
+// saveEvery is how often what is new is written to the file.
+const saveEvery = 5 * time.Minute
 
-// The metrics. All but Connections count what happened within a point's step;
-// Connections is the most that were open at the end of a minute of it.
-const (
-	SignIns     Metric = "SignIns"     // logins that were let in
-	Refusals    Metric = "Refusals"    // logins that were refused
-	Connections Metric = "Connections" // open connections
-	Deliveries  Metric = "Deliveries"  // messages put into mailboxes by LMTP
-	BytesIn     Metric = "BytesIn"     // bytes from clients, inside TLS
-	BytesOut    Metric = "BytesOut"    // bytes to clients, inside TLS
-)
-
-// Metrics lists them in the order in which they are shown.
-var Metrics = []Metric{SignIns, Refusals, Connections, Deliveries, BytesIn, BytesOut}
-
-// How long, and how finely, a History remembers.
-const (
-	MinutesKept = 48 * time.Hour      // series by the minute
-	HoursKept   = 30 * 24 * time.Hour // series by the hour
-	SignInsKept = 8 * 24 * time.Hour  // sign-ins
-	// Slot is how finely the times of sign-ins are known, beside each row's First
-	// and Last.
-	Slot = 6 * time.Hour
-	// MaxPoints is the most that Series gives.
-	MaxPoints = 3000
-)
-
-// Point is one value of a series.
-type Point struct {
-	Time  time.Time // when its step begins, UTC
-	Value float64
-	// Known is false for a gap: the server did not run in any part of the step.
-	Known bool
+// Options are the parts of a History; all may be left out.
+type Options struct {
+	// Path is the file that keeps it all over a restart; "" keeps it in memory.
+	Path string
+	// Read gives a service's numbers of now; ok is false for one that there is not.
+	Read func(s settings.Service) (r Reading, ok bool)
+	Now  func() time.Time // nil: time.Now
+	Log  *slog.Logger     // nil: tells nobody
 }
 
-// SignIn is what sign-ins have in common, and how many there were.
-type SignIn struct {
-	// User is the sign-in name, or the alias that was used, prepared. For a refused
-	// sign-in it is what the client sent, made printable and cut, and may be
-	// nobody's name. "" is none, or with Others set: anybody.
-	User      string
-	Service   settings.Service
-	Mechanism string     // as of auth.Identity
-	Class     sasl.Class // of the mechanism
-	TLS       bool
-	// Network is the client's address: a whole IPv4 address or the /64 of an IPv6
-	// one. The zero value is a Unix socket, or with Others set: anywhere.
-	Network netip.Prefix
-	// Client is what the client called itself (ID, RFC 2971), made printable and
-	// cut; "" when it did not.
-	Client  string
-	Outcome string // "OK" or the name of the error's mail.Kind
-	// Others: a bound was reached, and this row counts the rest together.
-	Others bool
-
-	Count       int64
-	First, Last time.Time // within what was asked for; First as finely as Slot
+// Reading is what a service says of itself.
+type Reading struct {
+	Connections       int   // open now
+	BytesIn, BytesOut int64 // since the server started
 }
 
-// OK is the Outcome of a sign-in that was let in.
-const OK = "OK"
+// History keeps it all. Its methods may be called from any goroutine; a nil
+// History keeps nothing. Close it.
+type History struct {
+	path string
+	read func(settings.Service) (Reading, bool)
+	now  func() time.Time
+	log  *slog.Logger
 
-// Address gives Network for people: "10.0.0.5", "2001:db8::/64", "local", or
-// "others".
-func (s SignIn) Address() string {
-	switch {
-	case s.Others && !s.Network.IsValid():
-		return "others"
-	case !s.Network.IsValid():
-		return "local"
-	case s.Network.Addr().Is4():
-		return s.Network.Addr().String()
+	stop chan struct{}
+	done chan struct{}
+
+	saving sync.Mutex // held while the file is written
+
+	mu      sync.Mutex
+	changed bool // since the file was written
+	signIns signIns
+	series  series
+}
+
+// Open makes a History of what its file holds. A file that cannot be read is
+// logged, and replaced in time: numbers are not worth a server that does not start.
+func Open(o Options) *History {
+	h := &History{path: o.Path, read: o.Read, now: o.Now, log: o.Log, stop: make(chan struct{}), done: make(chan struct{})}
+	if h.now == nil {
+		h.now = time.Now
 	}
-	return s.Network.String()
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.read == nil {
+		h.read = func(settings.Service) (Reading, bool) { return Reading{}, false }
+	}
+	now := h.now()
+	h.signIns = newSignIns(slotOf(now))
+	h.series = newSeries(minuteOf(now))
+	if err := h.load(); err != nil {
+		h.log.Warn("the statistics cannot be read; they begin anew", "path", h.path, "error", err)
+	}
+	go h.run()
+	return h
 }
 
-// Filter chooses sign-ins; a zero field chooses all.
-type Filter struct {
-	User    string // in the prepared form
-	Service settings.Service
-	OnlyOK  bool
+// Close writes what is new to the file. Call it once, when the services have
+// stopped.
+func (h *History) Close() error {
+	if h == nil {
+		return nil
+	}
+	close(h.stop)
+	<-h.done
+	h.tick()
+	rest := h.readings()
+	h.mu.Lock()
+	h.series.take(rest)
+	h.series.advance(h.series.minute+1, nil) // what the minute under way has so far
+	h.changed = true
+	h.mu.Unlock()
+	return h.save()
 }
 
-// Impact is what a change of LoginType would have refused.
-type Impact struct {
-	Since   time.Time // what was looked at
-	SignIns int64     // would have been refused
-	Users   int       // of so many users, those that Others hides not counted
-	Others  int64     // of SignIns: those whose user is not known any more
-	// Affected says who, the most sign-ins first, one a user, client and address.
-	Affected []Affected
+// run ends each minute, and saves.
+func (h *History) run() {
+	defer close(h.done)
+	saved := h.now()
+	for {
+		now := h.now()
+		next := now.Truncate(time.Minute).Add(time.Minute)
+		timer := time.NewTimer(next.Sub(now))
+		select {
+		case <-h.stop:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		h.tick()
+		if h.now().Sub(saved) >= saveEvery {
+			if err := h.save(); err != nil {
+				h.log.Warn("the statistics cannot be written", "path", h.path, "error", err)
+			}
+			saved = h.now()
+		}
+	}
 }
 
-// Affected is one user's client at one address.
-type Affected struct {
-	User, Client, Address string
-	Count                 int64
-	Last                  time.Time
+func (h *History) readings() map[settings.Service]Reading {
+	readings := map[settings.Service]Reading{}
+	for _, s := range settings.Services {
+		if r, ok := h.read(s); ok {
+			readings[s] = r
+		}
+	}
+	return readings
 }
 
-// Series gives a metric of a service, "" for all services together, from the step
-// that holds from up to but without to, oldest first. step is rounded up to whole
-// minutes, to whole hours when from is longer ago than MinutesKept, and as far as
-// needed to give at most MaxPoints. Steps begin at whole multiples of step since
-// the Unix epoch.
-func (h *History) Series(m Metric, s settings.Service, from, to time.Time, step time.Duration) []Point {
-	return nil
+// tick takes the readings and goes on to the time of now.
+func (h *History) tick() {
+	readings, now := h.readings(), h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.series.advance(minuteOf(now), readings) {
+		h.changed = true
+	}
+	h.signIns.advance(slotOf(now))
 }
-
-// SignIns gives what is known since then, in steps of Slot, by user, service and
-// time, latest first.
-func (h *History) SignIns(since time.Time, f Filter) []SignIn { return nil }
-
-// Refused tells which sign-ins of the last window, at most SignInsKept, the login
-// policy would have refused under t. Only sign-ins that were let in count.
-func (h *History) Refused(s settings.Service, t mail.LoginType, window time.Duration) Impact {
-	return Impact{}
-}
-
-// Observe is auth.Options.Observe.
-func (h *History) Observe(a auth.Attempt) {}
-
-// History keeps it all. Its methods may be called from any goroutine.
-type History struct{}
