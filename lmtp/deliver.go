@@ -38,6 +38,8 @@ func (x *session) traceLines() string {
 type delivery struct {
 	account *store.Account
 	mailbox string
+	began   time.Time
+	took    time.Duration
 	err     error
 }
 
@@ -48,6 +50,7 @@ func (x *session) finish(ctx context.Context) {
 	defer x.reset()
 	if e.body.err != nil {
 		for _, r := range e.recipients {
+			x.observe(Delivery{Began: x.now(), Err: e.body.err})
 			x.answer(angle(r.address)+" ", e.body.err)
 		}
 		return
@@ -71,6 +74,9 @@ func (x *session) finish(ctx context.Context) {
 		all[i] = places[p]
 	}
 	deliver(ctx, todo, arrival)
+	for _, d := range todo {
+		x.observe(Delivery{Bytes: arrival.Size(), Began: d.began, Took: d.took, Err: d.err})
+	}
 
 	for i, d := range all {
 		address := e.recipients[i].address
@@ -82,6 +88,13 @@ func (x *session) finish(ctx context.Context) {
 		x.reply(250, "2.0.0", angle(address)+" delivered")
 	}
 	x.conn.Log().Info("message delivered", "from", e.from, "recipients", len(all), "bytes", arrival.Size())
+}
+
+func (x *session) observe(d Delivery) {
+	if x.Observe != nil {
+		d.Conn = x.conn
+		x.Observe(d)
+	}
 }
 
 // deliver appends to all mailboxes, some at a time so that they share syncs.
@@ -109,7 +122,9 @@ func deliver(ctx context.Context, todo []*delivery, arrival store.Arrival) {
 // deliver never panics: the message has other recipients, who are served by other
 // goroutines, and the client must hear that this one did not get it.
 func (d *delivery) deliver(ctx context.Context, arrival store.Arrival) {
+	d.began = time.Now()
 	defer func() {
+		d.took = time.Since(d.began)
 		if p := recover(); p != nil {
 			d.err = mail.Wrap(mail.KindServerBug, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}

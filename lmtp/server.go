@@ -37,8 +37,20 @@ type Server struct {
 	Directory directory.Directory
 	// Hostname is the name in the greeting and in Received.
 	Hostname string
+	// Observe is told of each message that was, or was not, put into a mailbox, from
+	// the session's goroutine; nil is nobody.
+	Observe func(Delivery)
 	// Now is time.Now when nil.
 	Now func() time.Time
+}
+
+// Delivery is one message for one mailbox.
+type Delivery struct {
+	Conn  *listener.Conn
+	Bytes int64 // of the message as it is kept; 0 when it never came whole
+	Began time.Time
+	Took  time.Duration // until it was on disk
+	Err   error         // nil: it is in the mailbox
 }
 
 // Refuse is the listener.Service.Refuse of LMTP.

@@ -328,6 +328,24 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Test-AuditLog", ""}},
 		},
 		{
+			Name: "Get-LogonStatistics", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLogonStatistics,
+			Columns:  []string{"UserName", "LastLogonTime", "LogonCount", "FailureCount", "Service", "Mechanism", "Tls", "ClientAddress", "ClientName"},
+			Synopsis: "Shows who signed in of late, when, how often and how.",
+			Help: "The last 8 days are known, in steps of 6 hours. Service, mechanism, TLS, address and client are those of the latest sign-in; -Detailed shows one line for each way. " +
+				"Names of refused sign-ins are what the client sent and may be nobody's.",
+			Parameters: append([]Parameter{
+				identity0("A sign-in name or address; * and ? stand for any characters. Everybody when left out.", false),
+				{Name: "Service", Type: TypeText, Values: []string{string(settings.POP3), string(settings.IMAP4), string(settings.Console)}, Help: "Only this service."},
+				{Name: "StartDate", Type: TypeTime, Default: "8 days ago", Help: "Only sign-ins since then." + timeHelp},
+				{Name: "Detailed", Type: TypeSwitch, Help: "One object for each service, mechanism, address, client and outcome."},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many are shown at most, or unlimited."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-LogonStatistics | Where-Object Tls -eq $false", "Whose latest sign-in was without TLS."},
+				{"Get-LogonStatistics alice -Detailed", "Every client of alice."},
+			},
+		},
+		{
 			Name: "Get-Command", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCommand,
 			Columns:  []string{"Name", "Synopsis"},
 			Synopsis: "Lists the cmdlets.",

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
 )
 
 // Mail is what cmdlets need of the mail store. Its methods obey their context and
@@ -132,6 +133,8 @@ type Parts struct {
 	// always encrypted, and gives whose they are. Errors: KindAuthenticationFailed,
 	// KindDisabled only after a right password, KindUnavailable.
 	Authenticate func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error)
+	// Statistics is who signed in how; nil: nothing is kept.
+	Statistics *statistics.History
 	// Administrators is the operating-system group whose members are local
 	// administrators, beside root and the server's own user; "" is none.
 	Administrators string

@@ -88,6 +88,7 @@ func (c *Call) changeSettings(s settings.Service, edits []settings.Edit, check f
 		c.Warn(r.Warning(new))
 		c.Note(r.Note(new))
 	}
+	c.impact(old, new)
 	if len(old.Diff(new)) == 0 {
 		c.Note("Nothing is different from what was set already.")
 	}

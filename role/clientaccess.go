@@ -35,7 +35,7 @@ func (s *Server) protocol(name settings.Service, alpn string, handle func(contex
 		Service: &listener.Service{
 			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
 			Certificates: s.certificates.Shown(), ALPN: alpn, Log: s.log,
-			ProtocolLog: s.protocolLogs[name],
+			ProtocolLog: s.protocolLogs[name], Observer: s.observer(name),
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(name)) },
 	}

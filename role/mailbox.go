@@ -40,10 +40,10 @@ func (s *Server) openMailbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	delivery := &lmtp.Server{Store: s.store, Directory: s.directory, Hostname: s.config.Name}
+	delivery := &lmtp.Server{Store: s.store, Directory: s.directory, Hostname: s.config.Name, Observe: s.delivered}
 	s.lmtp = &service{
 		Service: &listener.Service{
-			Name: string(settings.LMTP), Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log,
+			Name: string(settings.LMTP), Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log, Observer: s.observer(settings.LMTP),
 			Settings: s.current(settings.LMTP), Certificates: s.certificates.Shown(),
 			ProtocolLog: s.protocolLogs[settings.LMTP],
 		},

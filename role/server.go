@@ -46,6 +46,7 @@ type Server struct {
 	mailboxRole
 	clientAccessRole
 	consoleService
+	observation
 
 	certificates *certificate.Store
 	auth         *auth.Authenticator
@@ -78,6 +79,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 			opened.Close()
 		}
 	}(s)
+	s.openObservation()
 	if err := s.openCertificates(); err != nil {
 		return nil, err
 	}
@@ -91,7 +93,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log})
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
 			return nil, err
@@ -101,7 +103,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit,
-		Records: s.store, Authenticate: s.authenticate,
+		Statistics: s.statistics, Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
 	s.beginProtocolLogs()
@@ -124,6 +126,7 @@ func (s *Server) Start(ctx context.Context) error {
 	})
 	s.work.Go(func() { s.certificates.Watch(run) })
 	s.work.Go(func() { s.watchNames(run) })
+	s.work.Go(func() { s.statistics.Run(run) })
 	for _, name := range settings.Services {
 		svc := s.service(name)
 		if svc == nil {
@@ -174,6 +177,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	s.work.Wait()
 	s.protocolLogs.close(s.log)
+	if err := s.statistics.Close(); err != nil {
+		s.log.Warn("the statistics cannot be written", "error", err)
+	}
 	if s.audit != nil {
 		if err := s.audit.Close(); err != nil {
 			s.log.Error("the audit log was not closed cleanly", "error", err)

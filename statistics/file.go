@@ -56,10 +56,9 @@ type lineRow struct {
 	Hours      []int64          `json:"hours"`
 }
 
-// save writes the file whole, if something is new.
+// save writes the file whole, if something is new. Run and Close call it, one at a
+// time.
 func (h *History) save() error {
-	h.saving.Lock()
-	defer h.saving.Unlock()
 	h.mu.Lock()
 	if h.path == "" || !h.changed {
 		h.mu.Unlock()

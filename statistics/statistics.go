@@ -4,6 +4,7 @@
 package statistics
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,17 +32,12 @@ type Reading struct {
 }
 
 // History keeps it all. Its methods may be called from any goroutine; a nil
-// History keeps nothing. Close it.
+// History keeps nothing. Run it, and Close it when Run has returned.
 type History struct {
 	path string
 	read func(settings.Service) (Reading, bool)
 	now  func() time.Time
 	log  *slog.Logger
-
-	stop chan struct{}
-	done chan struct{}
-
-	saving sync.Mutex // held while the file is written
 
 	mu      sync.Mutex
 	changed bool // since the file was written
@@ -52,7 +48,7 @@ type History struct {
 // Open makes a History of what its file holds. A file that cannot be read is
 // logged, and replaced in time: numbers are not worth a server that does not start.
 func Open(o Options) *History {
-	h := &History{path: o.Path, read: o.Read, now: o.Now, log: o.Log, stop: make(chan struct{}), done: make(chan struct{})}
+	h := &History{path: o.Path, read: o.Read, now: o.Now, log: o.Log}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -68,18 +64,14 @@ func Open(o Options) *History {
 	if err := h.load(); err != nil {
 		h.log.Warn("the statistics cannot be read; they begin anew", "path", h.path, "error", err)
 	}
-	go h.run()
 	return h
 }
 
-// Close writes what is new to the file. Call it once, when the services have
-// stopped.
+// Close writes what is new to the file, when the services have stopped.
 func (h *History) Close() error {
 	if h == nil {
 		return nil
 	}
-	close(h.stop)
-	<-h.done
 	h.tick()
 	rest := h.readings()
 	h.mu.Lock()
@@ -90,16 +82,18 @@ func (h *History) Close() error {
 	return h.save()
 }
 
-// run ends each minute, and saves.
-func (h *History) run() {
-	defer close(h.done)
+// Run ends each minute of the series, and saves now and then, until ctx ends.
+func (h *History) Run(ctx context.Context) {
+	if h == nil {
+		return
+	}
 	saved := h.now()
 	for {
 		now := h.now()
 		next := now.Truncate(time.Minute).Add(time.Minute)
 		timer := time.NewTimer(next.Sub(now))
 		select {
-		case <-h.stop:
+		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:

@@ -3,12 +3,14 @@ package statistics
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,18 +38,30 @@ func refused(name, remote string) auth.Attempt {
 	}
 }
 
-func closed(t *testing.T, h *History) {
-	t.Helper()
-	if err := h.Close(); err != nil {
-		t.Error(err)
+// open makes a History that runs. stop ends and closes it.
+func open(t *testing.T, o Options) (h *History, stop func()) {
+	h = Open(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Run(ctx)
+	}()
+	return h, func() {
+		t.Helper()
+		cancel()
+		<-done
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
 // TestRefused: what each LoginType would have refused, by user and client.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := Open(Options{})
-		defer closed(t, h)
+		h, stop := open(t, Options{})
+		defer stop()
 		h.Observe(let("old", "PLAIN", sasl.Password, false, "10.0.0.9:1"))
 		time.Sleep(7*24*time.Hour + Slot)
 		for port := range 42 {
@@ -99,8 +113,8 @@ func TestRefused(t *testing.T) {
 // do sign in stay known, and nothing is lost from the sums.
 func TestBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := Open(Options{})
-		defer closed(t, h)
+		h, stop := open(t, Options{})
+		defer stop()
 		h.Observe(let("alice", "PLAIN", sasl.Password, true, "10.0.0.5:1"))
 		const flood = 3 * maxRows
 		for i := range flood {
@@ -166,27 +180,28 @@ func TestManyUsers(t *testing.T) {
 func TestSeries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "statistics", "figures.gz")
-		bytesIn, open := int64(0), 3
+		var bytesIn, conns atomic.Int64
+		conns.Store(3)
 		read := func(s settings.Service) (Reading, bool) {
-			return Reading{Connections: open, BytesIn: bytesIn}, s == settings.POP3 || s == settings.IMAP4
+			return Reading{Connections: int(conns.Load()), BytesIn: bytesIn.Load()}, s == settings.POP3 || s == settings.IMAP4
 		}
-		h := Open(Options{Path: path, Read: read})
+		h, stop := open(t, Options{Path: path, Read: read})
 		time.Sleep(time.Second)
 		began := time.Now().Truncate(time.Hour)
 		for range 90 {
 			h.Observe(let("alice", "PLAIN", sasl.Password, true, "10.0.0.5:1"))
 			h.Delivered(2)
-			bytesIn += 100
+			bytesIn.Add(100)
 			time.Sleep(time.Minute)
 		}
-		open = 1
+		conns.Store(1)
 		time.Sleep(time.Minute + time.Second)
 		h.Observe(let("alice", "PLAIN", sasl.Password, true, "10.0.0.5:1"))
-		closed(t, h)
+		stop()
 		time.Sleep(29 * time.Minute)
-		bytesIn = 7
-		h = Open(Options{Path: path, Read: read})
-		defer func() { closed(t, h) }()
+		bytesIn.Store(7)
+		h, stop = open(t, Options{Path: path, Read: read})
+		defer func() { stop() }()
 		h.Observe(refused("alice", "10.0.0.5:1"))
 		time.Sleep(2 * time.Minute)
 
@@ -259,7 +274,7 @@ func TestSleep(t *testing.T) {
 func TestSaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "figures.gz")
-		h := Open(Options{Path: path})
+		h, stop := open(t, Options{Path: path})
 		h.Observe(let("alice", "PLAIN", sasl.Password, true, "10.0.0.5:1"))
 		time.Sleep(saveEvery - 2*time.Minute)
 		if _, err := os.Stat(path); err == nil {
@@ -269,15 +284,15 @@ func TestSaving(t *testing.T) {
 		if i, err := os.Stat(path); err != nil || i.Mode() != 0o600 {
 			t.Error(i, err)
 		}
-		closed(t, h)
+		stop()
 		if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		h = Open(Options{Path: path})
+		h, stop = open(t, Options{Path: path})
 		h.Observe(let("bob", "PLAIN", sasl.Password, true, "10.0.0.5:1"))
-		closed(t, h)
-		h = Open(Options{Path: path})
-		defer closed(t, h)
+		stop()
+		h, stop = open(t, Options{Path: path})
+		defer func() { stop() }()
 		if n := h.SignIns(time.Time{}, Filter{}); len(n) != 1 || n[0].User != "bob" || n[0].Address() != "10.0.0.5" {
 			t.Error(n)
 		}
@@ -290,6 +305,7 @@ func TestNil(t *testing.T) {
 	h.Observe(auth.Attempt{})
 	h.Identify(from("10.0.0.5:1"), "x")
 	h.Delivered(1)
+	h.Run(t.Context())
 	if h.Series(SignIns, "", time.Time{}, time.Now(), 0) != nil || h.SignIns(time.Time{}, Filter{}) != nil || h.Refused(settings.POP3, mail.SecureLogin, time.Hour).SignIns != 0 || h.Close() != nil {
 		t.Error("something of nothing")
 	}
@@ -333,7 +349,6 @@ func FuzzFile(f *testing.F) {
 
 func BenchmarkObserve(b *testing.B) {
 	h := Open(Options{})
-	defer h.Close()
 	a := let("alice", "PLAIN", sasl.Password, true, "10.0.0.5:1")
 	for b.Loop() {
 		h.Observe(a)

@@ -16,10 +16,13 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/audit"
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -71,7 +74,8 @@ func Serve(t testing.TB) (*Fake, *manage.Client, string) {
 }
 
 // New makes a server with the mailboxes alice and bob, one certificate for
-// ServerName, and all services running.
+// ServerName, all services running, and a few sign-ins: two of alice at POP3 with a
+// password in the clear, one of bob at IMAP4, two refused.
 func New() (*Fake, error) {
 	f := &Fake{
 		Keeper:    &settings.MemoryKeeper{},
@@ -96,8 +100,20 @@ func New() (*Fake, error) {
 		{Name: "alice@example.org", Aliases: []string{"a.example@example.org"}, Account: 1, DisplayName: "Alice Example", Enabled: true, PopEnabled: true, ImapEnabled: true, Created: Now.Add(-48 * time.Hour), PasswordChanged: Now.Add(-48 * time.Hour)},
 		{Name: "bob@example.org", Account: 2, DisplayName: "Bob Example", Enabled: true, ImapEnabled: true, Created: Now.Add(-24 * time.Hour)},
 	}
+	figures := statistics.Open(statistics.Options{Now: func() time.Time { return Now }})
+	for _, a := range []auth.Attempt{
+		{Service: settings.POP3, Mechanism: "USER command", Class: sasl.Password, User: "alice@example.org", Remote: netip.MustParseAddrPort("10.0.0.5:1")},
+		{Service: settings.POP3, Mechanism: "USER command", Class: sasl.Password, User: "alice@example.org", Remote: netip.MustParseAddrPort("10.0.0.5:2")},
+		{Service: settings.IMAP4, Mechanism: "SCRAM-SHA-256", Class: sasl.Challenge, TLS: true, User: "bob@example.org", Remote: netip.MustParseAddrPort("[2001:db8::1]:3")},
+		{Service: settings.IMAP4, Mechanism: "PLAIN", Class: sasl.Password, TLS: true, Name: "a.example@example.org", Err: mail.Errorf(mail.KindAuthenticationFailed, ""), Remote: netip.MustParseAddrPort("10.0.0.66:4")},
+		{Service: settings.IMAP4, Mechanism: "PLAIN", Class: sasl.Password, TLS: true, Name: "nobody\x1b", Err: mail.Errorf(mail.KindAuthenticationFailed, ""), Remote: netip.MustParseAddrPort("10.0.0.66:5")},
+	} {
+		figures.Observe(a)
+	}
+	figures.Identify(netip.MustParseAddrPort("[2001:db8::1]:3"), "Thunderbird")
 	f.Server = manage.New(manage.Parts{
-		Settings: live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
+		Statistics: figures,
+		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
 		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
 	})
 	return f, nil

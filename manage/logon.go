@@ -1,0 +1,197 @@
+package manage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
+)
+
+// impactWindow is how far a change of LoginType looks back, impactShown how many
+// users' clients it names.
+const (
+	impactWindow = 7 * 24 * time.Hour
+	impactShown  = 5
+)
+
+// impact says what a change of LoginType would have refused of late.
+func (c *Call) impact(old, new *settings.Values) {
+	login := settings.LoginType.Of(new)
+	if c.Statistics == nil || settings.LoginType.Of(old) == login {
+		return
+	}
+	i := c.Statistics.Refused(new.Service(), login, impactWindow)
+	if i.SignIns == 0 {
+		if login > settings.LoginType.Of(old) { // a weaker one refuses nobody anyway
+			c.Note(fmt.Sprintf("No sign-in of the last 7 days at %s would have been refused.", new.Service()))
+		}
+		return
+	}
+	var who []string
+	for _, a := range i.Affected[:min(len(i.Affected), impactShown)] {
+		where := a.Address
+		if a.Client != "" {
+			where = a.Client + ", " + where
+		}
+		who = append(who, fmt.Sprintf("%s (%s) %d", a.User, where, a.Count))
+	}
+	if more := len(i.Affected) - len(who); more > 0 {
+		who = append(who, fmt.Sprintf("and %d more", more))
+	}
+	if i.Others > 0 {
+		who = append(who, fmt.Sprintf("others %d", i.Others))
+	}
+	c.Note(fmt.Sprintf("%s of %s in the last 7 days at %s would have been refused: %s.",
+		count(i.SignIns, "sign-in"), count(int64(i.Users), "user"), new.Service(), strings.Join(who, ", ")))
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// getLogonStatistics shows one object a user, or with -Detailed one a way in which
+// the user signed in, or tried to.
+func getLogonStatistics(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	if c.Statistics == nil {
+		return nil, mail.Errorf(mail.KindCannot, "this server keeps no statistics")
+	}
+	var filter statistics.Filter
+	if c.Given("Service") {
+		s, err := settings.ParseService(c.Text("Service"))
+		if err != nil || s == settings.LMTP {
+			return nil, wrong("Service", "Service is POP3, IMAP4 or Console, not %q", c.Text("Service"))
+		}
+		filter.Service = s
+	}
+	wanted, err := c.logonUsers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*logons{}
+	var all []*logons
+	for _, s := range c.Statistics.SignIns(c.Time("StartDate"), filter) {
+		name, ok := wanted(s)
+		if !ok {
+			continue
+		}
+		l := byName[name]
+		if l == nil {
+			l = &logons{name: name}
+			byName[name], all = l, append(all, l)
+		}
+		l.add(s)
+	}
+	slices.SortFunc(all, func(a, b *logons) int {
+		return cmp.Or(b.last.Last.Compare(a.last.Last), b.lastFailure.Compare(a.lastFailure), strings.Compare(a.name, b.name))
+	})
+	var objects []Object
+	for _, l := range all {
+		if !c.Bool("Detailed") {
+			objects = append(objects, l.object())
+			continue
+		}
+		for _, s := range l.rows {
+			objects = append(objects, signInObject(l.name, s))
+		}
+	}
+	if c.Bool("Detailed") {
+		c.result.Columns = []string{"UserName", "Service", "Result", "Count", "LastTime", "Mechanism", "Tls", "ClientAddress", "ClientName"}
+	}
+	most := standardResults
+	if c.Given("ResultSize") {
+		most = int(c.Number("ResultSize"))
+	}
+	if most > 0 && len(objects) > most {
+		objects = objects[:most]
+		c.Warn("There is more than is shown; -ResultSize unlimited shows all.")
+	}
+	for _, o := range objects {
+		c.Add(o)
+	}
+	return nil, nil
+}
+
+// logonUsers gives the function that says whose a sign-in is, by the name of the
+// mailbox where there is one, and whether -Identity means it.
+func (c *Call) logonUsers(ctx context.Context) (func(statistics.SignIn) (string, bool), error) {
+	entries, err := c.Directory.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, e := range entries {
+		for _, alias := range e.Aliases {
+			names[alias] = e.Name
+		}
+	}
+	pattern := c.Text("Identity")
+	if prepared, err := directory.PrepareName(pattern); err == nil {
+		pattern = cmp.Or(names[prepared], prepared)
+	}
+	return func(s statistics.SignIn) (string, bool) {
+		name := cmp.Or(names[s.User], s.User)
+		switch {
+		case name != "":
+		case s.Others:
+			name = "(others)"
+		default:
+			name = "(no name)"
+		}
+		return name, pattern == "" || Like(pattern, name)
+	}, nil
+}
+
+// logons is what is known of one user.
+type logons struct {
+	name            string
+	count, failures int64
+	last            statistics.SignIn // the latest that was let in
+	lastFailure     time.Time
+	rows            []statistics.SignIn
+}
+
+func (l *logons) add(s statistics.SignIn) {
+	l.rows = append(l.rows, s)
+	if s.Outcome != statistics.OK {
+		l.failures += s.Count
+		if s.Last.After(l.lastFailure) {
+			l.lastFailure = s.Last
+		}
+		return
+	}
+	l.count += s.Count
+	if s.Last.After(l.last.Last) {
+		l.last = s
+	}
+}
+
+func (l *logons) object() Object {
+	o := Object{{"UserName", l.name}, {"LastLogonTime", nil}, {"LogonCount", l.count}, {"FailureCount", l.failures}, {"LastFailureTime", nil},
+		{"Service", nil}, {"Mechanism", nil}, {"Tls", nil}, {"ClientAddress", nil}, {"ClientName", nil}}
+	if !l.lastFailure.IsZero() {
+		o[4].Value = moment(l.lastFailure)
+	}
+	if l.count > 0 {
+		o[1].Value = moment(l.last.Last)
+		o[5].Value, o[6].Value, o[7].Value = string(l.last.Service), l.last.Mechanism, l.last.TLS
+		o[8].Value, o[9].Value = l.last.Address(), l.last.Client
+	}
+	return o
+}
+
+func signInObject(name string, s statistics.SignIn) Object {
+	return Object{
+		{"UserName", name}, {"Service", string(s.Service)}, {"Result", s.Outcome}, {"Count", s.Count}, {"LastTime", moment(s.Last)},
+		{"Mechanism", s.Mechanism}, {"Tls", s.TLS}, {"ClientAddress", s.Address()}, {"ClientName", s.Client},
+	}
+}
