@@ -29,13 +29,15 @@ import (
 type commands struct {
 	Socket string `help:"The server's management socket, instead of the settings file's." placeholder:"PATH"`
 
-	Serve   serveCommand   `cmd:"" help:"Run the server."`
-	Demo    demoCommand    `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
-	Shell   shellCommand   `cmd:"" help:"Open the management shell of a running server."`
-	Console consoleCommand `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
-	Version versionCommand `cmd:"" help:"Print the version."`
-	Docs    docsCommand    `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
-	Cmdlet  cmdletCommand  `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
+	Serve      serveCommand      `cmd:"" help:"Run the server."`
+	Demo       demoCommand       `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
+	Shell      shellCommand      `cmd:"" help:"Open the management shell of a running server."`
+	Console    consoleCommand    `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Completion completionCommand `cmd:"" help:"Print the script that teaches bash, zsh or fish to complete this command line."`
+	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" help:"Offer what completes a command line."`
+	Docs       docsCommand       `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
+	Cmdlet     cmdletCommand     `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
 }
 
 const description = `Postern serves mail over POP3 and IMAP4 and is managed with cmdlets.

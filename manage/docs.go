@@ -30,6 +30,9 @@ func WriteDocs(w io.Writer) error {
 			if p.Mandatory {
 				help = "Mandatory. " + help
 			}
+			if p.Pipeline {
+				help += " From a pipe."
+			}
 			fmt.Fprintf(&b, "| `-%s` | %s | %s | %s |\n", p.Name, typeText(p), cell(p.Default), cell(help))
 		}
 	}

@@ -12,18 +12,25 @@ import (
 	"github.com/postern-mail/postern/manage"
 )
 
-// candidate is what Tab offers instead of the word at the cursor.
-type candidate struct{ value, help string }
-
 // complete gives the candidates for the word that text, the line up to the
 // cursor, ends with, and that word. Nothing fits when the line cannot be
 // understood.
-func (s *session) complete(ctx context.Context, text string) (candidates []candidate, partial string) {
+func (s *session) complete(ctx context.Context, text string) (candidates []Candidate, partial string) {
 	segment, behindPipe := lastSegment(text)
 	words, partial := fields(segment)
+	candidates = s.candidates(ctx, words, partial, behindPipe, quote)
+	if len(words) == 0 && !behindPipe && strings.HasPrefix("exit", strings.ToLower(partial)) {
+		candidates = append(candidates, Candidate{"exit", s.Catalogue.say("Leaves the shell.")})
+	}
+	return candidates, partial
+}
+
+// candidates gives what fits for partial behind the other words of a command.
+// written is how a value is written.
+func (s *session) candidates(ctx context.Context, words []string, partial string, behindPipe bool, written func(string) string) (candidates []Candidate) {
 	add := func(value, help string) {
 		if len(value) >= len(partial) && strings.EqualFold(value[:len(partial)], partial) {
-			candidates = append(candidates, candidate{value, help})
+			candidates = append(candidates, Candidate{value, help})
 		}
 	}
 	if len(words) == 0 {
@@ -34,18 +41,14 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 		}
 		table, err := s.table(ctx)
 		if err != nil {
-			return candidates, partial
+			return candidates
 		}
 		for _, c := range table {
 			if !behindPipe || s.pipeable(c, nil) == nil {
 				add(c.Name, c.Synopsis)
 			}
 		}
-		if behindPipe {
-			return candidates, partial
-		}
-		add("exit", s.Catalogue.say("Leaves the shell."))
-		return candidates, partial
+		return candidates
 	}
 	parameters, name := s.parametersOf(ctx, words[0], behindPipe)
 	given := map[string]bool{}
@@ -79,11 +82,11 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 					add("-"+p.Name, p.Help)
 				}
 			}
-			return candidates, partial
+			return candidates
 		}
 		p, err := parameterNamed(name, parameters, key)
 		if err != nil {
-			return nil, partial
+			return nil
 		}
 		values, before = p, partial[:len(partial)-len(rest)]
 	}
@@ -96,7 +99,7 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 				add("-"+p.Name, p.Help)
 			}
 		}
-		return candidates, partial
+		return candidates
 	}
 	offered := values.Values
 	if values.Type == manage.TypeBool || values.Type == manage.TypeSwitch {
@@ -113,9 +116,9 @@ func (s *session) complete(ctx context.Context, text string) (candidates []candi
 		}
 	}
 	for _, v := range offered {
-		add(before+quote(v), "")
+		add(before+written(v), "")
 	}
-	return candidates, partial
+	return candidates
 }
 
 func (s *session) parametersOf(ctx context.Context, name string, behindPipe bool) ([]manage.Parameter, string) {

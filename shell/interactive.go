@@ -79,7 +79,7 @@ func (s *session) completions(ctx context.Context, text string) readline.Complet
 	candidates, partial := s.complete(ctx, text)
 	described := make([]string, 0, 2*len(candidates))
 	for _, c := range candidates {
-		described = append(described, c.value, firstSentence(c.help))
+		described = append(described, c.Value, firstSentence(c.Help))
 	}
 	c := readline.CompleteValuesDescribed(described...).NoSort()
 	c.PREFIX = partial

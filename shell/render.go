@@ -298,9 +298,9 @@ func (s *Screen) table(w io.Writer, r *manage.Result, patterns []string) {
 	}
 }
 
-// rowStyle shows a row that says Fail in red.
+// rowStyle shows a row that says Fail or Failure in red.
 func (s *Screen) rowStyle(names, row []string) style {
-	if j := slices.Index(names, "Result"); j >= 0 && row[j] == "Fail" {
+	if j := slices.Index(names, "Result"); j >= 0 && (row[j] == "Fail" || row[j] == "Failure") {
 		return red
 	}
 	return ""

@@ -249,7 +249,7 @@ func (s *session) askMissing(cmdlet *manage.Cmdlet, bound map[string]any, piped 
 		var err error
 		switch _, named := have.(asked); {
 		case s.AskSecret != nil:
-			secret, err = s.secret(p.Name)
+			secret, err = s.secret(p.Name, cmdlet.Changes)
 		case named && s.ReadSecret != nil:
 			if secret, err = s.ReadSecret(); err != nil {
 				err = mail.Errorf(mail.KindBadArgument, "-%s is read from standard input, and there is no line", p.Name)
@@ -265,11 +265,14 @@ func (s *session) askMissing(cmdlet *manage.Cmdlet, bound map[string]any, piped 
 	return nil
 }
 
-// secret asks twice.
-func (s *session) secret(name string) (string, error) {
+// secret asks, twice for a new secret.
+func (s *session) secret(name string, again bool) (string, error) {
 	first, err := s.AskSecret(s.Catalogue.say("%s: ", name))
 	if err != nil {
 		return "", mail.Wrap(mail.KindCannot, err)
+	}
+	if !again {
+		return first, nil
 	}
 	second, err := s.AskSecret(s.Catalogue.say("%s again: ", name))
 	if err != nil {

@@ -302,7 +302,7 @@ func TestComplete(t *testing.T) {
 		candidates, _ := s.complete(context.Background(), c.line)
 		var got []string
 		for _, c := range candidates {
-			got = append(got, c.value)
+			got = append(got, c.Value)
 		}
 		if len(got) < len(c.want) || !slices.Equal(got[:len(c.want)], c.want) || c.want == nil && got != nil {
 			t.Errorf("%q: %q", c.line, got)
@@ -424,4 +424,19 @@ func FuzzArguments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		parseArguments(strings.Split(text, "\x01"))
 	})
+}
+
+func TestBashWords(t *testing.T) {
+	for line, want := range map[string][]string{
+		"":                           {""},
+		"postern ":                   {"postern", ""},
+		`postern Set-X -A:$fa`:       {"postern", "Set-X", "-A:$fa"},
+		`postern  'a b' "c d"e f\ g`: {"postern", "a b", "c de", "f g"},
+		`postern 'open it`:           {"postern", "open it"},
+		`postern '' \`:               {"postern", "", `\`},
+	} {
+		if got := BashWords(line); !slices.Equal(got, want) {
+			t.Errorf("%q: %q", line, got)
+		}
+	}
 }
