@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,10 @@ import (
 
 // commands are what postern does.
 type commands struct {
-	Socket string `help:"The server's management socket, instead of the settings file's." placeholder:"PATH"`
+	Socket    string `help:"The server's management socket, instead of the settings file's." placeholder:"PATH"`
+	Server    string `help:"A server to manage over HTTPS instead of the socket, such as https://mail.example.org:8443." placeholder:"URL"`
+	TokenFile string `help:"A file with the API token for --server." placeholder:"FILE"`
+	CAFile    string `name:"ca-file" help:"The certificates, in PEM, that the certificate of --server leads to, instead of the operating system's." placeholder:"FILE"`
 
 	Serve      serveCommand      `cmd:"" help:"Run the server."`
 	Demo       demoCommand       `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
@@ -48,7 +52,8 @@ const description = `Postern serves mail over POP3 and IMAP4 and is managed with
   postern console                               manage it, in a browser
   postern Get-Command                           list the cmdlets
   postern Get-Help Set-ImapSettings             explain one
-  postern Set-ImapSettings -LoginType SecureLogin`
+  postern Set-ImapSettings -LoginType SecureLogin
+  postern --server https://mail.example.org:8443 --token-file FILE Get-Service`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,7 +84,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "postern: %v\nRun \"postern --help\" to see what it can do.\n", err)
 		return 2
 	}
-	s := &streams{ctx, stdout, stderr, c.Socket}
+	s := &streams{ctx: ctx, out: stdout, err: stderr, socket: c.Socket}
+	if s.remote, err = c.remote(); err != nil {
+		fmt.Fprintf(stderr, "postern: %s\n", explainError(err))
+		return 2
+	}
 	if err := parsed.Run(s); err != nil {
 		var exit exitCode
 		if errors.As(err, &exit) {
@@ -96,12 +105,58 @@ type streams struct {
 	ctx    context.Context
 	out    io.Writer
 	err    io.Writer
-	socket string // "" when none was named
+	socket string         // "" when none was named
+	remote *manage.Client // the client of --server, nil without
 }
 
-// dial gives a client of the server whose socket was named, else of the one that
-// "postern serve" without arguments is.
+// remote gives the client of --server, nil without.
+func (c *commands) remote() (*manage.Client, error) {
+	if c.Server == "" {
+		if c.TokenFile != "" || c.CAFile != "" {
+			return nil, mail.Errorf(mail.KindBadArgument, "--token-file and --ca-file belong to --server")
+		}
+		return nil, nil
+	}
+	if c.Socket != "" || c.TokenFile == "" {
+		return nil, mail.Errorf(mail.KindBadArgument, "--server needs --token-file, and goes without --socket")
+	}
+	token, err := readSmall(c.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	var roots *x509.CertPool
+	if c.CAFile != "" {
+		text, err := readSmall(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(text) {
+			return nil, mail.Errorf(mail.KindBadArgument, "%s holds no certificate in PEM", c.CAFile)
+		}
+	}
+	return manage.DialHTTPS(c.Server, string(bytes.TrimSpace(token)), roots)
+}
+
+// readSmall reads a file of at most 1 MiB.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, mail.Errorf(mail.KindBadArgument, "%v", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return nil, mail.Errorf(mail.KindBadArgument, "%v", err)
+	}
+	return text, nil
+}
+
+// dial gives a client of the server that was named, else of the one that "postern
+// serve" without arguments is.
 func (s *streams) dial() *manage.Client {
+	if s.remote != nil {
+		return s.remote
+	}
 	if s.socket != "" {
 		return manage.Dial(s.socket)
 	}

@@ -3,12 +3,16 @@ package manage
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,14 +21,16 @@ import (
 
 // Client calls a management server.
 type Client struct {
-	http http.Client
-	path string
+	http  http.Client
+	base  string // URL before the path of a request
+	token string // "" on the socket
+	where string // for people
 }
 
 // Dial gives a client of the management socket at path. It connects with the
 // first call; Close ends its idle connections.
 func Dial(path string) *Client {
-	c := &Client{path: path}
+	c := &Client{base: "http://postern", where: path}
 	c.http.Timeout = runTimeout + readTimeout
 	c.http.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -33,6 +39,28 @@ func Dial(path string) *Client {
 		MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
 	}
 	return c
+}
+
+// DialHTTPS gives a client of the management API at base, such as
+// https://mail.example.org:8443, with an API token. roots are the certificates that
+// the server's must lead to, nil for those of the operating system. It connects
+// with the first call. KindBadArgument when base is not such an address.
+func DialHTTPS(base, token string, roots *x509.CertPool) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, mail.Errorf(mail.KindBadArgument, "%q is not the address of a server, such as https://mail.example.org:8443", base)
+	}
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, mail.Errorf(mail.KindBadArgument, "that is not an API token: New-ApiToken makes one")
+	}
+	c := &Client{base: "https://" + u.Host + APIPrefix, token: token, where: u.Host}
+	c.http.Timeout = runTimeout + readTimeout
+	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // the token goes nowhere else
+	c.http.Transport = &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 10 * time.Second, MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, DisableCompression: true,
+	}
+	return c, nil
 }
 
 // Close ends idle connections.
@@ -81,11 +109,14 @@ func (c *Client) Suggest(ctx context.Context, source Suggest) ([]string, error) 
 const maxAnswer = 64 << 20
 
 func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://postern", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, c.base, bytes.NewReader(body))
 	if err != nil {
 		return mail.Wrap(mail.KindBadArgument, err)
 	}
-	request.URL.Path = path
+	request.URL.Path += path
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		return c.explain(err)
@@ -112,14 +143,18 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, int
 
 // explain says why the server cannot be reached.
 func (c *Client) explain(err error) error {
-	text := "the server at " + c.path + " does not answer"
+	text := "the server at " + c.where + " does not answer"
+	var unknown *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &unknown):
+		text = "the certificate of " + c.where + " is not one that this host trusts for that name"
+	case c.token != "":
 	case errors.Is(err, fs.ErrNotExist):
-		text = "no server is running: there is no management socket " + c.path
+		text = "no server is running: there is no management socket " + c.where
 	case errors.Is(err, syscall.ECONNREFUSED):
-		text = "no server is running: nobody listens on " + c.path
+		text = "no server is running: nobody listens on " + c.where
 	case errors.Is(err, fs.ErrPermission):
-		text = "you may not open the management socket " + c.path + ": it needs a local administrator of this server"
+		text = "you may not open the management socket " + c.where + ": it needs a local administrator of this server"
 	}
 	return &mail.Error{Kind: mail.KindUnavailable, Text: text, Cause: err}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -97,7 +98,7 @@ func (s *Server) SignIn(ctx context.Context, name string, password Secret, remot
 	if err := reserved(e.Name); err != nil {
 		return "", err
 	}
-	return s.begin(ctx, e.Name, proof{e.Account, e.PasswordChanged}, remote)
+	return s.begin(ctx, e.Name, proof{e.Account, e.PasswordChanged}, remote, "password")
 }
 
 // RedeemLink begins a session with a one-time link of New-ConsoleLink; the link
@@ -118,34 +119,43 @@ func (s *Server) RedeemLink(ctx context.Context, secret string, remote netip.Add
 		s.Log.WarnContext(ctx, "sign-in link refused", "remote", remote)
 		return "", hinted(mail.Errorf(mail.KindAuthenticationFailed, "This link was used already, or is too old."), "On the server, run: postern console.")
 	}
-	return s.begin(ctx, l.identity, proof{}, remote)
+	return s.begin(ctx, l.identity, proof{}, remote, "link")
 }
 
-// begin makes a session for a proved identity that holds a role.
-func (s *Server) begin(ctx context.Context, identity string, p proof, remote netip.AddrPort) (string, error) {
+// begin makes a session for a proved identity that holds a role. method says in
+// the audit how it was proved.
+func (s *Server) begin(ctx context.Context, identity string, p proof, remote netip.AddrPort, method string) (string, error) {
 	from := remote.Addr().Unmap().String()
 	c, err := s.CallerOf(ctx, identity, from, WaySession)
 	if err != nil {
 		return "", err
 	}
 	if len(c.Roles) == 0 {
-		s.Log.InfoContext(ctx, "console sign-in refused: no role", "who", identity, "remote", from)
-		return "", hinted(mail.Errorf(mail.KindNoPermission, "%s holds no administrator's role", identity),
+		err = hinted(mail.Errorf(mail.KindNoPermission, "%s holds no administrator's role", identity),
 			"An Organization Administrator gives one: Add-Administrator -Identity "+identity+" -Role 'View-Only Administrator'.")
 	}
-	token, now := newSecret(), s.Now()
-	v := &s.sessions
+	token := ""
+	if err == nil {
+		token, err = s.sessions.add(session{identity: identity, from: from, proof: p}, s.over, s.Now())
+	}
+	s.recordAction(ctx, c, audit.SignIn, map[string]string{"Method": method}, err)
+	return token, err
+}
+
+// add makes a session; over tells whose time is up. When an identity has too many,
+// the longest idle one ends.
+func (v *sessions) add(row session, over func(*session, time.Time) bool, now time.Time) (token string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var oldest secretSum
 	count := 0
-	for sum, row := range v.rows {
-		if s.over(row, now) {
+	for sum, other := range v.rows {
+		if over(other, now) {
 			delete(v.rows, sum)
 			continue
 		}
-		if row.identity == identity {
-			if count++; count == 1 || row.used.Before(v.rows[oldest].used) {
+		if other.identity == row.identity {
+			if count++; count == 1 || other.used.Before(v.rows[oldest].used) {
 				oldest = sum
 			}
 		}
@@ -156,8 +166,9 @@ func (s *Server) begin(ctx context.Context, identity string, p proof, remote net
 	if len(v.rows) >= maxSessions {
 		return "", mail.Errorf(mail.KindLimit, "Too many administrators are signed in.")
 	}
-	v.rows[sumOf(token)] = &session{identity: identity, from: from, proof: p, began: now, used: now}
-	s.Log.InfoContext(ctx, "console sign-in", "who", identity, "remote", from)
+	token = newSecret()
+	row.began, row.used = now, now
+	v.rows[sumOf(token)] = &row
 	return token, nil
 }
 
@@ -200,7 +211,7 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 	if !ok {
 		return Caller{}, errNoSession()
 	}
-	holds, err := s.stillHolds(ctx, found.identity, found.proof)
+	same, err := s.unchanged(ctx, found.identity, found.proof)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -208,16 +219,15 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 	if err != nil {
 		return Caller{}, err
 	}
-	if !holds || len(c.Roles) == 0 {
-		s.SignOut(token)
-		s.Log.InfoContext(ctx, "console session ended: its right is gone", "who", found.identity)
+	if !same || len(c.Roles) == 0 {
+		s.end(ctx, token, c, "the right to it is gone")
 		return Caller{}, errNoSession()
 	}
 	return c, nil
 }
 
-// stillHolds tells whether a mailbox is what it was when p was made.
-func (s *Server) stillHolds(ctx context.Context, identity string, p proof) (bool, error) {
+// unchanged tells whether a mailbox is what it was when p was made.
+func (s *Server) unchanged(ctx context.Context, identity string, p proof) (bool, error) {
 	if strings.HasPrefix(identity, unixPrefix) {
 		return true, nil
 	}
@@ -232,8 +242,17 @@ func (s *Server) stillHolds(ctx context.Context, identity string, p proof) (bool
 }
 
 // SignOut ends a session; one that is over is no error.
-func (s *Server) SignOut(token string) {
+func (s *Server) SignOut(ctx context.Context, token string) {
+	c, err := s.sessionCaller(ctx, token, false)
+	if err != nil {
+		return
+	}
+	s.end(ctx, token, c, "signed out")
+}
+
+func (s *Server) end(ctx context.Context, token string, c Caller, why string) {
 	s.sessions.mu.Lock()
-	defer s.sessions.mu.Unlock()
 	delete(s.sessions.rows, sumOf(token))
+	s.sessions.mu.Unlock()
+	s.recordAction(ctx, c, audit.SignOut, map[string]string{"Reason": why}, nil)
 }

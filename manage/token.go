@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -22,7 +23,7 @@ const (
 	tokenLife     = 90 * 24 * time.Hour
 	maxTokenLife  = 366 * 24 * time.Hour
 	tokenKeptFor  = 30 * 24 * time.Hour // after its end, so that its owner sees why a script fails
-	tokenUseStep  = time.Hour           // the precision of the last use
+	tokenUseStep  = time.Hour           // the precision of the last use, and how often one is in the audit
 	maxTokens     = 1000
 	tokensOfOwner = 50
 	maxTokenName  = 64
@@ -72,7 +73,7 @@ func (s *Server) tokens(ctx context.Context, prefix string) ([]apiToken, error) 
 	return list, nil
 }
 
-// keep writes a token's record.
+// keepToken writes a token's record.
 func (s *Server) keepToken(ctx context.Context, t apiToken) error {
 	value, err := json.Marshal(t)
 	if err != nil {
@@ -105,11 +106,11 @@ func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.Add
 	if !now.Before(t.Expires) {
 		return refused("the time of " + t.Name + " of " + t.Owner + " is up")
 	}
-	holds, err := s.stillHolds(ctx, t.Owner, proof{account: t.Account})
+	same, err := s.unchanged(ctx, t.Owner, proof{account: t.Account})
 	if err != nil {
 		return Caller{}, err
 	}
-	if !holds {
+	if !same {
 		return refused("the owner " + t.Owner + " is gone or disabled")
 	}
 	c, err := s.CallerOf(ctx, t.Owner, from, WayToken)
@@ -124,6 +125,7 @@ func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.Add
 		if err := s.keepToken(ctx, t); err != nil && mail.KindOf(err) != mail.KindConflict {
 			s.Log.WarnContext(ctx, "the last use of an API token cannot be kept", "error", err)
 		}
+		s.recordAction(ctx, c, audit.TokenUse, nil, nil)
 	}
 	return c, nil
 }
