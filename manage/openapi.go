@@ -61,9 +61,10 @@ func OpenAPI(base string) map[string]any {
 func jsonContent(of schema) schema { return schema{"application/json": schema{"schema": of}} }
 
 func operation(id, summary, tag string, ok schema) schema {
+	refused := schema{"$ref": "#/components/responses/Error"}
 	return schema{
 		"operationId": id, "summary": summary, "tags": []any{tag},
-		"responses": schema{"200": ok, "default": schema{"$ref": "#/components/responses/Error"}},
+		"responses": schema{"200": ok, "4XX": refused, "5XX": refused},
 	}
 }
 

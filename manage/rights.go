@@ -102,17 +102,16 @@ func (s *Server) permit(caller Caller, cmdlet *Cmdlet) error {
 	var needs, lacks, hints []string
 	if noRole {
 		needs = append(needs, "the role "+string(cmdlet.Role))
-		lack := caller.Name + " does not hold the role"
-		if cmdlet.Role == ServerAdministrator && len(caller.Elsewhere) > 0 {
-			lack = caller.Name + " holds the role for " + strings.Join(caller.Elsewhere, ", ") + " only"
-		}
+		who, hint := caller.Name, fmt.Sprintf("An Organization Administrator gives it: Add-Administrator -Identity %s -Role '%s'.", caller.Name, cmdlet.Role)
 		if caller.Way == WayToken {
-			lack = fmt.Sprintf("the API token %q of %s does not hold the role, or %s no longer does", caller.Token, caller.Name, caller.Name)
-			hints = append(hints, "New-ApiToken makes a token with other rights.")
-		} else {
-			hints = append(hints, fmt.Sprintf("An Organization Administrator gives it: Add-Administrator -Identity %s -Role '%s'.", caller.Name, cmdlet.Role))
+			who = fmt.Sprintf("the API token %q of %s", caller.Token, caller.Name)
+			hint = "A token has at most the roles that its owner holds now; New-ApiToken makes another one."
 		}
-		lacks = append(lacks, lack)
+		lack := who + " does not hold the role"
+		if cmdlet.Role == ServerAdministrator && len(caller.Elsewhere) > 0 {
+			lack = who + " holds the role for " + strings.Join(caller.Elsewhere, ", ") + " only"
+		}
+		lacks, hints = append(lacks, lack), append(hints, hint)
 	}
 	if notLocal {
 		needs = append(needs, "a local administrator of this server")

@@ -85,18 +85,19 @@ func errNoSession() error {
 func (s *Server) SignIn(ctx context.Context, name string, password Secret, remote netip.AddrPort) (token string, err error) {
 	done, err := s.guesses.begin("sign-in", remote.Addr(), s.Now())
 	if err != nil {
-		return "", err
+		return "", s.refusedSignIn(ctx, "password", name, remote, err)
 	}
 	e, err := s.Authenticate(ctx, name, string(password), remote)
-	done(err == nil || mail.KindOf(err) != mail.KindAuthenticationFailed)
-	if err != nil {
-		if mail.KindOf(err) == mail.KindAuthenticationFailed {
-			err = &mail.Error{Kind: mail.KindAuthenticationFailed, Text: "The name or the password is wrong.", Cause: err}
-		}
-		return "", err
+	wrong := err != nil && mail.KindOf(err) == mail.KindAuthenticationFailed
+	done(!wrong)
+	if wrong {
+		err = &mail.Error{Kind: mail.KindAuthenticationFailed, Text: "The name or the password is wrong.", Cause: err}
 	}
-	if err := reserved(e.Name); err != nil {
-		return "", err
+	if err == nil {
+		err = reserved(e.Name)
+	}
+	if err != nil {
+		return "", s.refusedSignIn(ctx, "password", name, remote, err)
 	}
 	return s.begin(ctx, e.Name, proof{e.Account, e.PasswordChanged}, remote, "password")
 }
@@ -107,7 +108,7 @@ func (s *Server) RedeemLink(ctx context.Context, secret string, remote netip.Add
 	now := s.Now()
 	done, err := s.guesses.begin("link", remote.Addr(), now)
 	if err != nil {
-		return "", err
+		return "", s.refusedSignIn(ctx, "link", "", remote, err)
 	}
 	s.sessions.mu.Lock()
 	l, ok := s.sessions.links[sumOf(secret)]
@@ -116,16 +117,29 @@ func (s *Server) RedeemLink(ctx context.Context, secret string, remote netip.Add
 	ok = ok && now.Before(l.until)
 	done(ok)
 	if !ok {
-		s.Log.WarnContext(ctx, "sign-in link refused", "remote", remote)
-		return "", hinted(mail.Errorf(mail.KindAuthenticationFailed, "This link was used already, or is too old."), "On the server, run: postern console.")
+		return "", s.refusedSignIn(ctx, "link", "", remote,
+			hinted(mail.Errorf(mail.KindAuthenticationFailed, "This link was used already, or is too old."), "On the server, run: postern console."))
 	}
 	return s.begin(ctx, l.identity, proof{}, remote, "link")
 }
 
+// refusedSignIn records who could not prove to be anybody, and passes err on.
+func (s *Server) refusedSignIn(ctx context.Context, method, name string, remote netip.AddrPort, err error) error {
+	parameters := map[string]string{"Method": method}
+	if name != "" {
+		parameters["Name"] = argumentText(name)
+	}
+	s.recordAction(ctx, Caller{Name: "unknown", From: fromAddress(remote), Way: WaySession}, audit.SignIn, parameters, err)
+	return err
+}
+
+// fromAddress gives Caller.From of a client on the network.
+func fromAddress(remote netip.AddrPort) string { return remote.Addr().Unmap().String() }
+
 // begin makes a session for a proved identity that holds a role. method says in
 // the audit how it was proved.
 func (s *Server) begin(ctx context.Context, identity string, p proof, remote netip.AddrPort, method string) (string, error) {
-	from := remote.Addr().Unmap().String()
+	from := fromAddress(remote)
 	c, err := s.CallerOf(ctx, identity, from, WaySession)
 	if err != nil {
 		return "", err

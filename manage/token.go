@@ -87,7 +87,7 @@ func (s *Server) keepToken(ctx context.Context, t apiToken) error {
 // token grants and its owner holds, both. KindAuthenticationFailed when there is
 // no such token, its time is up, or its owner's mailbox is gone or disabled.
 func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.AddrPort) (Caller, error) {
-	from := remote.Addr().Unmap().String()
+	from := fromAddress(remote)
 	refused := func(why string) (Caller, error) {
 		s.Log.InfoContext(ctx, "API token refused", "remote", from, "why", why)
 		return Caller{}, mail.Errorf(mail.KindAuthenticationFailed, "The API token is not valid, or its time is up.")
@@ -118,8 +118,9 @@ func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.Add
 		return Caller{}, err
 	}
 	c.Token = t.Name
-	granted, _ := rolesAt([]Assignment{{t.Owner, t.Role, t.Scope}}, t.Owner, s.Settings.Server())
+	granted, elsewhere := rolesAt([]Assignment{{t.Owner, t.Role, t.Scope}}, t.Owner, s.Settings.Server())
 	c.Roles = both(granted, c.Roles)
+	c.Elsewhere = append(c.Elsewhere, elsewhere...)
 	if now.Sub(t.Used) >= tokenUseStep {
 		t.Used = now.Truncate(tokenUseStep)
 		if err := s.keepToken(ctx, t); err != nil && mail.KindOf(err) != mail.KindConflict {
