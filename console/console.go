@@ -1,0 +1,212 @@
+package console
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"embed"
+	"encoding/hex"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
+)
+
+// SignIns proves who an administrator is. Its methods obey their context and give
+// *mail.Error. remote is the visitor's address.
+type SignIns interface {
+	// SignIn checks name and password and gives the token of a new session.
+	SignIn(ctx context.Context, name, password, remote string) (token string, err error)
+	// RedeemLink gives the token of a new session for a one-time link.
+	RedeemLink(ctx context.Context, link, remote string) (token string, err error)
+	// SessionCaller gives whose session it is, with the roles of now.
+	SessionCaller(ctx context.Context, token string) (manage.Caller, error)
+	// SignOut ends a session.
+	SignOut(ctx context.Context, token string)
+}
+
+// Statistics are numbers over time: a statistics.History.
+type Statistics interface {
+	Series(m statistics.Metric, s settings.Service, from, to time.Time, step time.Duration) []statistics.Point
+	Refused(s settings.Service, t mail.LoginType, window time.Duration) statistics.Impact
+}
+
+// Parts are what a console is made of. Manage, SignIns and Log are needed.
+type Parts struct {
+	Manage  *manage.Server
+	SignIns SignIns
+	Log     *slog.Logger
+	// Statistics may be nil: then there are no plots.
+	Statistics Statistics
+	// Certificate gives the certificate that a service with this
+	// X509CertificateName shows, or nil. It may be nil itself.
+	Certificate func(hostName string) *x509.Certificate
+	// Host tells whether the console may be called by this Host header; nil: by any.
+	Host func(host string) bool
+	Now  func() time.Time // nil: time.Now
+}
+
+// Console serves the pages. Its methods may be called from any goroutine.
+type Console struct {
+	Parts
+	pages     []*Page
+	catalogue *Catalogue
+	templates map[string]*template.Template // by the name of the file
+	icons     map[string]template.HTML
+	static    map[string]asset // by name
+	outcomes  outcomes
+}
+
+//go:embed pages static icons
+var files embed.FS
+
+// asset is an embedded file that a browser may keep for ever under its version.
+type asset struct {
+	version, kind string
+	content       []byte
+}
+
+// New makes the console's handler, or tells what is wrong with the embedded files.
+func New(parts Parts) (http.Handler, error) {
+	if parts.Now == nil {
+		parts.Now = time.Now
+	}
+	c := &Console{Parts: parts, pages: Pages(), templates: map[string]*template.Template{}, icons: map[string]template.HTML{}, static: map[string]asset{}}
+	var err error
+	if c.catalogue, err = OpenCatalogue(); err != nil {
+		return nil, err
+	}
+	if err := c.readFiles(); err != nil {
+		return nil, err
+	}
+	return c.guard(c.routes()), nil
+}
+
+// common are the templates that every page has.
+var common = []string{"pages/layout.html", "pages/parts.html"}
+
+func (c *Console) readFiles() error {
+	base, err := template.New("").Funcs(template.FuncMap{"asset": c.asset, "icon": c.icon}).ParseFS(files, common...)
+	if err != nil {
+		return err
+	}
+	pages, err := fs.Glob(files, "pages/*.html")
+	if err != nil {
+		return err
+	}
+	for _, name := range pages {
+		t, err := base.Clone()
+		if err == nil {
+			t, err = t.ParseFS(files, name)
+		}
+		if err != nil {
+			return err
+		}
+		c.templates[strings.TrimSuffix(path.Base(name), ".html")] = t
+	}
+	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	for _, folder := range []string{"static", "icons"} {
+		entries, err := files.ReadDir(folder)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			text, err := files.ReadFile(folder + "/" + e.Name())
+			if err != nil {
+				return err
+			}
+			if folder == "icons" {
+				c.icons[strings.TrimSuffix(e.Name(), ".svg")] = template.HTML(text) // our own, embedded
+				continue
+			}
+			sum := sha256.Sum256(text)
+			c.static[e.Name()] = asset{hex.EncodeToString(sum[:6]), kinds[path.Ext(e.Name())], text}
+		}
+	}
+	return nil
+}
+
+// asset gives the address of an embedded file.
+func (c *Console) asset(name string) string {
+	return "/static/" + name + "?v=" + c.static[name].version
+}
+
+func (c *Console) icon(name string) template.HTML { return c.icons[name] }
+
+func (c *Console) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /static/{name}", c.serveStatic)
+	mux.HandleFunc("GET /sign-in", c.signInPage)
+	mux.HandleFunc("POST /sign-in", c.signIn)
+	mux.HandleFunc("GET /sign-in/link", c.linkPage)
+	mux.HandleFunc("POST /sign-in/link", c.redeemLink)
+	mux.HandleFunc("POST /sign-out", c.signOut)
+	mux.HandleFunc("POST /preferences", c.preferences)
+	for _, p := range c.pages {
+		if p.Path == "/" {
+			mux.HandleFunc("GET /{$}", c.visit(p))
+			mux.HandleFunc("POST /{$}", c.visit(p))
+			continue
+		}
+		for _, method := range []string{"GET ", "POST "} {
+			mux.HandleFunc(method+p.Path, c.visit(p))
+			mux.HandleFunc(method+p.Path+"/{rest...}", c.visit(p))
+		}
+	}
+	mux.HandleFunc("/", c.visit(&Page{Path: "/", Show: func(*Visit) error {
+		return mail.Errorf(mail.KindNotFound, "There is no such page.")
+	}}))
+	return mux
+}
+
+func (c *Console) serveStatic(w http.ResponseWriter, r *http.Request) {
+	a, ok := c.static[r.PathValue("name")]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", a.kind)
+	if r.URL.Query().Get("v") == a.version {
+		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	w.Write(a.content)
+}
+
+const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// guard stands before every answer: its headers, the Host header, the origin of
+// posts and the size of their bodies.
+func (c *Console) guard(next http.Handler) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.refuse(w, r, mail.Errorf(mail.KindNoPermission, "Another site has sent this form. Nothing was changed."))
+	}))
+	inner := origin.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Vary", "Cookie, Accept-Language")
+		if c.Host != nil && !c.Host(r.Host) {
+			http.Error(w, "This server is not called by that name.", http.StatusMisdirectedRequest)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		inner.ServeHTTP(w, r)
+	})
+}

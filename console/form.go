@@ -1,0 +1,500 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/shell"
+)
+
+// Form runs one cmdlet with what is put into its fields. Its way is: filled in;
+// reviewed, which is the cmdlet with -WhatIf; done, told on the page that follows.
+type Form struct {
+	ID     string // one word, once on a page
+	Title  string // English
+	Help   string // English
+	Submit string // English; what the button says
+	Cmdlet string
+	Fixed  []shell.Argument // always given, before the fields
+	Fields []*Field
+	// Direct: it is done without a review, for what loses nothing. A form with a
+	// secret is always direct, so that the secret stays out of a page.
+	Direct bool
+	Danger bool // the button warns
+	// Shows: what the cmdlet gives is shown on the page, in Result, not told as an
+	// outcome: for tests, and for secrets that are shown once.
+	Shows bool
+	// Next is where a form that was done leads; "" is the page itself.
+	Next string
+	// Aside gives what else belongs beside the fields: a template of parts.html and
+	// its data, from what is typed. It follows the typing.
+	Aside func(f *Form) (part string, data any)
+
+	Result  *manage.Result // what it showed
+	Error   string         // in the visitor's language
+	Hint    string
+	Refusal string // why the visitor may not, in the visitor's language; "" when they may
+	Live    bool   // the preview follows typing, and tells of errors itself
+
+	V *Visit
+}
+
+// Kind is how a field is filled in.
+type Kind string
+
+// The kinds.
+const (
+	Text   Kind = "text"
+	Number Kind = "number" // a whole number, a size, or "unlimited"
+	Span   Kind = "span"   // hours:minutes:seconds
+	Bool   Kind = "bool"
+	Choice Kind = "choice" // one of Choices
+	List   Kind = "list"   // texts, each in its own input
+	Long   Kind = "long"   // text of several lines
+	Secret Kind = "secret"
+)
+
+// Field is one parameter of a form's cmdlet.
+type Field struct {
+	Name     string // of the parameter
+	Label    string // in the visitor's language; "" is Name
+	Help     string // in the visitor's language
+	Limits   string // in the visitor's language: what is accepted
+	Kind     Kind
+	Choices  []settings.Choice
+	Value    any    // what is set now, as the Get cmdlet shows it; nil for a new thing
+	Default  string // in the visitor's language; "" when there is none to tell
+	Note     string // in the visitor's language; what is to be worried about
+	Required bool
+	// Extra is a template of parts.html that is shown below the field with its
+	// data, "" for none.
+	Extra     string
+	ExtraData any
+
+	Error string // in the visitor's language
+
+	typed []string // what was typed, nil before a post
+	was   any      // what the field was made from
+	F     *Form
+}
+
+// Add adds a form to the page.
+func (v *Visit) Add(f *Form) *Form {
+	f.V = v
+	f.Refusal = v.May(f.Cmdlet)
+	for _, field := range f.Fields {
+		field.F, field.was = f, field.Value
+		f.Direct = f.Direct || field.Kind == Secret
+	}
+	v.Forms[f.ID] = f
+	return f
+}
+
+// HTMLID is the id of the field's input.
+func (f *Field) HTMLID() string { return f.F.ID + "-" + f.Name }
+
+// Title is what the field is called.
+func (f *Field) Title() string {
+	if f.Label != "" {
+		return f.Label
+	}
+	return f.Name
+}
+
+// Was is what the field was made from, for the form to bring back.
+func (f *Field) Was() string {
+	text, err := json.Marshal(f.was)
+	if err != nil {
+		return "null"
+	}
+	return string(text)
+}
+
+// Now is what is set now, in the form of Was.
+func (f *Field) Now() string {
+	text, err := json.Marshal(f.Value)
+	if err != nil {
+		return "null"
+	}
+	return string(text)
+}
+
+// Known tells whether there is a value that the form may change.
+func (f *Field) Known() bool { return f.Value != nil }
+
+// Texts is what stands in the field.
+func (f *Field) Texts() []string {
+	if f.typed != nil {
+		return f.typed
+	}
+	return texts(f.Value)
+}
+
+// Text is what stands in a field that has one text.
+func (f *Field) Text() string { return strings.Join(f.Texts(), " ") }
+
+// Is tells whether the text stands in the field.
+func (f *Field) Is(text string) bool { return f.Text() == text }
+
+// Cards tells whether the choices are few enough to be shown at once.
+func (f *Field) Cards() bool { return len(f.Choices) <= 4 }
+
+// texts writes a value as it is typed.
+func texts(value any) []string {
+	switch v := value.(type) {
+	case nil:
+		return []string{}
+	case []string:
+		return v
+	case []any:
+		list := []string{}
+		for _, e := range v {
+			list = append(list, texts(e)...)
+		}
+		return list
+	case bool:
+		return []string{strconv.FormatBool(v)}
+	case int:
+		return texts(int64(v))
+	case int64:
+		if v == settings.Unlimited {
+			return []string{"unlimited"}
+		}
+		return []string{strconv.FormatInt(v, 10)}
+	case json.Number:
+		n, err := v.Int64()
+		if err != nil {
+			return []string{v.String()}
+		}
+		return texts(n)
+	case string:
+		return []string{v}
+	}
+	return []string{}
+}
+
+// read takes what was sent for the field.
+func (f *Field) read(form url.Values) error {
+	sent, there := form["f."+f.Name]
+	for i := range sent {
+		sent[i] = strings.ReplaceAll(sent[i], "\r\n", "\n")
+		if f.Kind != Secret && f.Kind != Long {
+			sent[i] = strings.TrimSpace(sent[i])
+		}
+	}
+	switch f.Kind {
+	case Bool:
+		f.typed = []string{strconv.FormatBool(there && slices.Contains(sent, "true"))}
+	case List:
+		f.typed = slices.DeleteFunc(slices.Clone(sent), func(s string) bool { return s == "" })
+		if f.typed == nil {
+			f.typed = []string{}
+		}
+	default:
+		if len(sent) > 1 {
+			return mail.Errorf(mail.KindBadArgument, "The field %q came twice.", f.Name)
+		}
+		if there {
+			f.typed = []string{sent[0]}
+		}
+	}
+	if was, ok := form["was."+f.Name]; ok {
+		d := json.NewDecoder(strings.NewReader(was[0]))
+		d.UseNumber()
+		if err := d.Decode(&f.was); err != nil {
+			return mail.Errorf(mail.KindBadArgument, "The form cannot be read.")
+		}
+	}
+	return nil
+}
+
+// given tells whether the field asks for something else than it was made from.
+func (f *Field) given() bool {
+	if f.typed == nil {
+		return false
+	}
+	if f.was == nil {
+		return f.Kind == Bool && f.typed[0] == "true" || f.Kind != Bool && strings.Join(f.typed, "") != ""
+	}
+	return !slices.Equal(f.typed, texts(f.was))
+}
+
+// overtaken tells whether somebody else has changed what the field was made from.
+func (f *Field) overtaken() bool {
+	return f.Value != nil && !slices.Equal(texts(f.was), texts(f.Value))
+}
+
+// argument is the field's value for the cmdlet.
+func (f *Field) argument() shell.Argument {
+	switch f.Kind {
+	case Bool:
+		return shell.Argument{Name: f.Name, Value: f.typed[0] == "true"}
+	case List:
+		return shell.Argument{Name: f.Name, Value: f.typed}
+	}
+	return shell.Argument{Name: f.Name, Value: f.Text()}
+}
+
+// Arguments are what the form asks its cmdlet for.
+func (f *Form) Arguments() []shell.Argument {
+	arguments := slices.Clone(f.Fixed)
+	for _, field := range f.Fields {
+		if field.given() {
+			arguments = append(arguments, field.argument())
+		}
+	}
+	return arguments
+}
+
+// Line does in the shell what the form does; "" when there is nothing to do.
+func (f *Form) Line() string {
+	cmdlet := f.V.Manage.Cmdlet(f.Cmdlet)
+	arguments := f.Arguments()
+	if cmdlet == nil || len(f.Fields) > 0 && len(arguments) == len(f.Fixed) && cmdlet.Changes {
+		return ""
+	}
+	return shell.Line(cmdlet, arguments)
+}
+
+// AsidePart renders what stands beside the fields.
+func (f *Form) AsidePart() (part Part) {
+	if f.Aside != nil {
+		part.Name, part.Data = f.Aside(f)
+	}
+	return part
+}
+
+// Part is a template of parts.html with its data.
+type Part struct {
+	Name string
+	Data any
+}
+
+// Field finds a field of the form, or nil.
+func (f *Form) Field(name string) *Field {
+	for _, field := range f.Fields {
+		if strings.EqualFold(field.Name, name) {
+			return field
+		}
+	}
+	return nil
+}
+
+// Faults lists the fields with errors, for the summary.
+func (f *Form) Faults() []*Field {
+	var list []*Field
+	for _, field := range f.Fields {
+		if field.Error != "" {
+			list = append(list, field)
+		}
+	}
+	return list
+}
+
+// Review is a form that was sent, before it is done.
+type Review struct {
+	Form     *Form
+	Line     string
+	Result   *manage.Result
+	Overtook []Overtaken // what somebody else changed meanwhile
+}
+
+// Overtaken is a setting that two administrators change at once.
+type Overtaken struct {
+	Name            string
+	Was, Now, Typed any
+}
+
+// Sent lists the form's fields as they were sent, for the review to bring on.
+func (r *Review) Sent() []*Field { return r.Form.Fields }
+
+// read takes what was sent for the form; a field that it does not have is refused.
+func (f *Form) read(form url.Values) error {
+	known := []string{"form", "step"}
+	for _, field := range f.Fields {
+		known = append(known, "f."+field.Name, "was."+field.Name)
+	}
+	for name, values := range form {
+		if !slices.Contains(known, name) {
+			return mail.Errorf(mail.KindBadArgument, "The form has no field %q.", name)
+		}
+		if len(values) > 1 && !strings.HasPrefix(name, "f.") {
+			return mail.Errorf(mail.KindBadArgument, "The field %q came twice.", name)
+		}
+	}
+	for _, field := range f.Fields {
+		if err := field.read(form); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The steps of a form.
+const (
+	stepReview  = "review"
+	stepApply   = "apply"
+	stepEdit    = "edit"    // back from the review
+	stepPreview = "preview" // console.js follows the typing
+)
+
+// post handles the form that was sent to the page.
+func (v *Visit) post(w http.ResponseWriter) {
+	sent, err := fields(v.Request)
+	if err != nil {
+		v.fail(w, err)
+		return
+	}
+	f := v.Forms[sent.Get("form")]
+	if f == nil {
+		v.fail(w, mail.Errorf(mail.KindNotFound, "This page has no such form any more. What it was about may be gone."))
+		return
+	}
+	if err := f.read(sent); err != nil {
+		v.fail(w, err)
+		return
+	}
+	step := sent.Get("step")
+	switch {
+	case step == stepPreview:
+		f.check()
+		f.Live, v.status = true, http.StatusOK
+		v.part(w, "preview", f)
+	case step == stepEdit:
+		v.render(w, v.Page.Template)
+	case step == stepReview && !f.Direct && !f.Shows:
+		f.review(w)
+	case step == stepReview || step == stepApply:
+		f.apply(w)
+	default:
+		v.fail(w, mail.Errorf(mail.KindBadArgument, "The form cannot be read."))
+	}
+}
+
+// check tries what is typed and puts the errors at their fields.
+func (f *Form) check() *manage.Result {
+	cmdlet := f.V.Manage.Cmdlet(f.Cmdlet)
+	if f.Line() == "" || cmdlet == nil || !cmdlet.Changes || f.Refusal != "" {
+		return nil
+	}
+	result, err := f.V.run(f.Cmdlet, append(f.Arguments(), shell.Argument{Name: "WhatIf", Value: true}))
+	if err != nil {
+		f.fault(err)
+		return nil
+	}
+	return result
+}
+
+// fault shows an error at the field that it is about, or above the form.
+func (f *Form) fault(err error) {
+	fault := manage.FaultOf(err)
+	text := f.V.Error(err)
+	f.V.status = mail.KindOf(err).Answer().HTTP
+	f.Hint = f.V.Text(fault.Hint)
+	if field := f.Field(fault.Parameter); field != nil {
+		field.Error = text
+		return
+	}
+	f.Error = text
+}
+
+func (f *Form) review(w http.ResponseWriter) {
+	v := f.V
+	if len(f.Fields) > 0 && len(f.Arguments()) == len(f.Fixed) {
+		f.Error = v.T("Nothing is different from what was set already.")
+		v.render(w, v.Page.Template)
+		return
+	}
+	r := &Review{Form: f, Line: f.Line(), Overtook: f.overtaken()}
+	if r.Result = f.check(); r.Result == nil {
+		if f.Refusal != "" {
+			f.Error, v.status = f.Refusal, http.StatusForbidden
+		}
+		v.render(w, v.Page.Template)
+		return
+	}
+	f.showReview(w, r)
+}
+
+func (f *Form) showReview(w http.ResponseWriter, r *Review) {
+	v := f.V
+	v.Review = r
+	v.Title = v.T("Review the change")
+	if len(r.Overtook) > 0 {
+		v.status = http.StatusConflict
+		v.Title = v.T("Somebody else was faster")
+	}
+	v.render(w, "review")
+}
+
+// overtaken lists what the form wants to change and somebody else has changed.
+func (f *Form) overtaken() []Overtaken {
+	var list []Overtaken
+	for _, field := range f.Fields {
+		if field.given() && field.overtaken() {
+			list = append(list, Overtaken{field.Name, field.was, field.Value, field.argument().Value})
+		}
+	}
+	return list
+}
+
+func (f *Form) apply(w http.ResponseWriter) {
+	v := f.V
+	if list := f.overtaken(); len(list) > 0 {
+		f.showReview(w, &Review{Form: f, Line: f.Line(), Result: f.check(), Overtook: list})
+		return
+	}
+	line, arguments := f.Line(), f.Arguments()
+	cmdlet := v.Manage.Cmdlet(f.Cmdlet)
+	if cmdlet != nil && cmdlet.Changes {
+		arguments = append(arguments, shell.Argument{Name: "Confirm", Value: false})
+	}
+	if expected := f.expected(cmdlet); expected != nil {
+		arguments = append(arguments, shell.Argument{Name: "Expected", Value: expected})
+	}
+	result, err := v.run(f.Cmdlet, arguments)
+	if err != nil {
+		f.fault(err)
+		v.render(w, v.Page.Template)
+		return
+	}
+	if f.Shows {
+		f.Result = result
+		v.render(w, v.Page.Template)
+		return
+	}
+	id := v.outcomes.add(&Outcome{Title: f.Title, Line: line, Changes: result.Changes, Warnings: result.Warnings, Notes: result.Notes}, v.Caller.Name)
+	next, err := url.Parse(f.Next)
+	if f.Next == "" || err != nil {
+		next, _ = url.Parse(v.Here())
+	}
+	query := next.Query()
+	query.Set("done", id)
+	next.RawQuery = query.Encode()
+	http.Redirect(w, v.Request, next.String(), http.StatusSeeOther)
+}
+
+// expected is what the form was made from, for the cmdlet to compare with what is
+// set when it runs; nil when the cmdlet does not compare.
+func (f *Form) expected(cmdlet *manage.Cmdlet) map[string]any {
+	if cmdlet == nil || !slices.ContainsFunc(cmdlet.Parameters, func(p manage.Parameter) bool { return p.Name == "Expected" }) {
+		return nil
+	}
+	expected := map[string]any{}
+	for _, field := range f.Fields {
+		if field.given() && field.was != nil {
+			expected[field.Name] = field.was
+		}
+	}
+	if len(expected) == 0 {
+		return nil
+	}
+	return expected
+}

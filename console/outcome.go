@@ -1,0 +1,56 @@
+package console
+
+import (
+	"crypto/rand"
+	"slices"
+	"sync"
+
+	"github.com/postern-mail/postern/manage"
+)
+
+// Outcome is what an action has done, to be told on the page that follows.
+type Outcome struct {
+	Title    string // English
+	Line     string // that does the same in the shell
+	Changes  []manage.Change
+	Warnings []string
+	Notes    []string
+
+	id, who string
+}
+
+// maxOutcomes bounds how many are remembered.
+const maxOutcomes = 200
+
+// outcomes are the latest ones.
+type outcomes struct {
+	mu   sync.Mutex
+	list []*Outcome // the oldest first
+}
+
+// add keeps an outcome for the one who acted and gives its id.
+func (o *outcomes) add(done *Outcome, who string) string {
+	done.id, done.who = rand.Text(), who
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.list) >= maxOutcomes {
+		o.list = slices.Delete(o.list, 0, 1)
+	}
+	o.list = append(o.list, done)
+	return done.id
+}
+
+// of gives who's own outcome, or nil.
+func (o *outcomes) of(id, who string) *Outcome {
+	if id == "" {
+		return nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, done := range o.list {
+		if done.id == id && done.who == who {
+			return done
+		}
+	}
+	return nil
+}
