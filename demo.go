@@ -95,10 +95,13 @@ func (c demoCommand) start(s *streams, dir string) (d *demonstration, err error)
 	}
 	d.ready = readyOf(server)
 	d.ready.Accounts = d.accounts
-	for _, addr := range []string{d.ready.POP3, d.ready.POP3S, d.ready.IMAP, d.ready.IMAPS, d.ready.LMTP} {
+	for _, addr := range []string{d.ready.POP3, d.ready.POP3S, d.ready.IMAP, d.ready.IMAPS, d.ready.LMTP, d.ready.Console} {
 		if addr == "" {
 			return nil, errPortTaken
 		}
+	}
+	if d.ready.ConsoleLink, _, err = d.manage.NewLink(manage.UnixIdentity(os.Getuid())); err != nil {
+		return nil, err
 	}
 	return d, nil
 }
@@ -148,7 +151,7 @@ func (d *demonstration) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return d.cmdlet(ctx, "Set-ConsoleSettings", map[string]any{"SSLBindings": []string{d.freePort(8443, 8444)}})
 }
 
 func (d *demonstration) deliver(ctx context.Context, address, name string) error {
@@ -218,8 +221,12 @@ func (d *demonstration) tell(w io.Writer) {
   IMAP4   %-20s  IMAP4 over SSL  %s
   LMTP    %-20s  or the socket   %s
 
+Console   %s
+  Sign in once, within 10 minutes; the browser does not know the certificate and asks
+  %s
+
 Accounts
-`, d.messages, r.POP3, r.POP3S, r.IMAP, r.IMAPS, r.LMTP, r.LMTPSocket)
+`, d.messages, r.POP3, r.POP3S, r.IMAP, r.IMAPS, r.LMTP, r.LMTPSocket, r.Console, r.ConsoleLink)
 	for _, a := range d.accounts {
 		fmt.Fprintf(w, "  %-20s  password %s\n", a.Name, a.Password)
 	}

@@ -41,6 +41,7 @@ audit
 manage
 manage/managetest
 shell
+console
 role
 bench
 .

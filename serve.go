@@ -88,6 +88,8 @@ type ready struct {
 	IMAPS       string         `json:"imaps"`
 	LMTP        string         `json:"lmtp"`
 	LMTPSocket  string         `json:"lmtp_socket,omitempty"`
+	Console     string         `json:"console"`                // its URL, "" when it does not run
+	ConsoleLink string         `json:"console_link,omitempty"` // signs in once; of the demonstration
 	Socket      string         `json:"socket"`
 	Certificate string         `json:"certificate"`
 	Accounts    []readyAccount `json:"accounts"`
@@ -108,7 +110,7 @@ func readyOf(s *role.Server) ready {
 	pop, im, lm := s.Addrs(settings.POP3), s.Addrs(settings.IMAP4), s.Addrs(settings.LMTP)
 	r := ready{
 		POP3: first(pop.Clear), POP3S: first(pop.SSL), IMAP: first(im.Clear), IMAPS: first(im.SSL), LMTP: first(lm.Clear),
-		Socket: s.Socket(), Certificate: s.Certificate(), Accounts: []readyAccount{},
+		Console: s.Manage().ConsoleURL(), Socket: s.Socket(), Certificate: s.Certificate(), Accounts: []readyAccount{},
 	}
 	if len(lm.Unix) > 0 {
 		r.LMTPSocket = lm.Unix[0]

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -32,14 +33,14 @@ func TestMain(m *testing.M) {
 // signIns knows some administrators by their passwords, which are their tokens too.
 type signIns map[string]manage.Caller
 
-func (s signIns) SignIn(_ context.Context, name, password, _ string) (string, error) {
-	if _, ok := s[password]; !ok || s[password].Name != name {
+func (s signIns) SignIn(_ context.Context, name string, password manage.Secret, _ netip.AddrPort) (string, error) {
+	if c, ok := s[string(password)]; !ok || c.Name != name {
 		return "", mail.Errorf(mail.KindAuthenticationFailed, "Name or password is wrong.")
 	}
-	return password, nil
+	return string(password), nil
 }
 
-func (s signIns) RedeemLink(_ context.Context, link, _ string) (string, error) {
+func (s signIns) RedeemLink(_ context.Context, link string, _ netip.AddrPort) (string, error) {
 	if link != "once" {
 		return "", mail.Errorf(mail.KindAuthenticationFailed, "The link was used already, or it is too old.")
 	}
@@ -54,7 +55,11 @@ func (s signIns) SessionCaller(_ context.Context, token string) (manage.Caller, 
 	return caller, nil
 }
 
-func (s signIns) SignOut(context.Context, string) {}
+func (s signIns) WatchSession(ctx context.Context, token string) (manage.Caller, error) {
+	return s.SessionCaller(ctx, token)
+}
+
+func (s signIns) SignOut(string) {}
 
 // history makes up numbers.
 type history struct{}
@@ -107,7 +112,6 @@ func open(t *testing.T) *site {
 			"nobody":  {Name: "nobody@example.org", From: "192.0.2.1"},
 		},
 		Certificate: func(string) *x509.Certificate { return s.server.Certificate() },
-		Host:        func(host string) bool { return host != "evil.example" },
 		Now:         func() time.Time { return managetest.Now },
 	})
 	if err != nil {

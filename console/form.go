@@ -304,6 +304,7 @@ type Review struct {
 	Line     string
 	Result   *manage.Result
 	Overtook []Overtaken // what somebody else changed meanwhile
+	Who      string      // who changed it, in the visitor's language
 }
 
 // Overtaken is a setting that two administrators change at once.
@@ -413,6 +414,10 @@ func (f *Form) review(w http.ResponseWriter) {
 		return
 	}
 	r := &Review{Form: f, Line: f.Line(), Overtook: f.overtaken()}
+	if len(r.Overtook) > 0 {
+		_, err := v.run(f.Cmdlet, append(f.expecting(), shell.Argument{Name: "WhatIf", Value: true}))
+		r.conflict(err)
+	}
 	if r.Result = f.check(); r.Result == nil {
 		if f.Refusal != "" {
 			f.Error, v.status = f.Refusal, http.StatusForbidden
@@ -445,21 +450,26 @@ func (f *Form) overtaken() []Overtaken {
 	return list
 }
 
+// conflict takes who was faster from the cmdlet's error.
+func (r *Review) conflict(err error) {
+	if err != nil && mail.KindOf(err) == mail.KindConflict {
+		r.Who = r.Form.V.Error(err)
+	}
+}
+
 func (f *Form) apply(w http.ResponseWriter) {
 	v := f.V
-	if list := f.overtaken(); len(list) > 0 {
-		f.showReview(w, &Review{Form: f, Line: f.Line(), Result: f.check(), Overtook: list})
-		return
-	}
-	line, arguments := f.Line(), f.Arguments()
-	cmdlet := v.Manage.Cmdlet(f.Cmdlet)
-	if cmdlet != nil && cmdlet.Changes {
+	line, arguments := f.Line(), f.expecting()
+	if cmdlet := v.Manage.Cmdlet(f.Cmdlet); cmdlet != nil && cmdlet.Changes {
 		arguments = append(arguments, shell.Argument{Name: "Confirm", Value: false})
 	}
-	if expected := f.expected(cmdlet); expected != nil {
-		arguments = append(arguments, shell.Argument{Name: "Expected", Value: expected})
-	}
 	result, err := v.run(f.Cmdlet, arguments)
+	if list := f.overtaken(); err != nil && mail.KindOf(err) == mail.KindConflict && len(list) > 0 {
+		r := &Review{Form: f, Line: line, Result: f.check(), Overtook: list}
+		r.conflict(err)
+		f.showReview(w, r)
+		return
+	}
 	if err != nil {
 		f.fault(err)
 		v.render(w, v.Page.Template)
@@ -481,11 +491,13 @@ func (f *Form) apply(w http.ResponseWriter) {
 	http.Redirect(w, v.Request, next.String(), http.StatusSeeOther)
 }
 
-// expected is what the form was made from, for the cmdlet to compare with what is
-// set when it runs; nil when the cmdlet does not compare.
-func (f *Form) expected(cmdlet *manage.Cmdlet) map[string]any {
+// expecting are the form's arguments with what it was made from, for the cmdlet to
+// compare with what is set when it runs.
+func (f *Form) expecting() []shell.Argument {
+	arguments := f.Arguments()
+	cmdlet := f.V.Manage.Cmdlet(f.Cmdlet)
 	if cmdlet == nil || !slices.ContainsFunc(cmdlet.Parameters, func(p manage.Parameter) bool { return p.Name == "Expected" }) {
-		return nil
+		return arguments
 	}
 	expected := map[string]any{}
 	for _, field := range f.Fields {
@@ -494,7 +506,7 @@ func (f *Form) expected(cmdlet *manage.Cmdlet) map[string]any {
 		}
 	}
 	if len(expected) == 0 {
-		return nil
+		return arguments
 	}
-	return expected
+	return append(arguments, shell.Argument{Name: "Expected", Value: expected})
 }

@@ -35,7 +35,11 @@ func (c *Console) caller(w http.ResponseWriter, r *http.Request, v *Visit) (mana
 	token := cookie(r, sessionCookie)
 	why := ""
 	if token != "" {
-		caller, err := c.SignIns.SessionCaller(r.Context(), token)
+		ask := c.SignIns.SessionCaller
+		if r.Header.Get(partHeader) == partRefresh {
+			ask = c.SignIns.WatchSession
+		}
+		caller, err := ask(r.Context(), token)
 		if err == nil {
 			return caller, true
 		}
@@ -97,7 +101,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	name := strings.TrimSpace(form.Get("name"))
-	token, err := c.SignIns.SignIn(r.Context(), name, form.Get("password"), remote(r))
+	token, err := c.SignIns.SignIn(r.Context(), name, manage.Secret(form.Get("password")), remote(r))
 	if err != nil {
 		v.Data = &signInData{Name: name, Next: local(form.Get("next")), Problem: v.Error(err)}
 		v.status = mail.KindOf(err).Answer().HTTP
@@ -110,7 +114,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 // signedIn begins a session: the cookie is a new one at each sign-in.
 func (c *Console) signedIn(w http.ResponseWriter, r *http.Request, token, next string) {
 	if old := cookie(r, sessionCookie); old != "" {
-		c.SignIns.SignOut(r.Context(), old)
+		c.SignIns.SignOut(old)
 	}
 	keep(w, sessionCookie, token, 0)
 	http.Redirect(w, r, next, http.StatusSeeOther)
@@ -146,7 +150,7 @@ func (c *Console) redeemLink(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	if token := cookie(r, sessionCookie); token != "" {
-		c.SignIns.SignOut(r.Context(), token)
+		c.SignIns.SignOut(token)
 	}
 	keep(w, sessionCookie, "", -1)
 	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)

@@ -216,8 +216,14 @@ func (v *Visit) execute(w http.ResponseWriter, file, name string, data any) {
 // refuse answers a request that comes to no page.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, err error) { c.begin(r).fail(w, err) }
 
-// fragment tells whether console.js asks for a part of a page.
-func fragment(r *http.Request) bool { return r.Header.Get("X-Postern-Part") != "" }
+// partHeader says that console.js asks, and why.
+const (
+	partHeader  = "X-Postern-Part"
+	partRefresh = "refresh" // nobody did anything: the session is not kept alive
+)
+
+// fragment tells whether console.js asks.
+func fragment(r *http.Request) bool { return r.Header.Get(partHeader) != "" }
 
 // fields reads a form's body: only known fields, each once unless it is a list.
 func fields(r *http.Request) (url.Values, error) {
@@ -255,9 +261,10 @@ func only(values url.Values, names ...string) error {
 }
 
 // remote gives the visitor's address.
-func remote(r *http.Request) string {
-	if a, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return a.Addr().Unmap().String()
+func remote(r *http.Request) netip.AddrPort {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.AddrPort{}
 	}
-	return r.RemoteAddr
+	return a
 }

@@ -3,12 +3,14 @@ package role
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/console"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
@@ -27,8 +29,12 @@ type consoleService struct {
 
 // openConsole makes the service; nothing is served yet.
 func (s *Server) openConsole() error {
+	handler, err := s.webHandler()
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           s.webHandler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(s.log.With("service", settings.Console).Handler(), slog.LevelDebug),
@@ -56,8 +62,29 @@ func (s *Server) authenticate(ctx context.Context, name, password string, remote
 }
 
 // webHandler puts together what is served over HTTPS.
-func (s *Server) webHandler() http.Handler {
+func (s *Server) webHandler() (http.Handler, error) {
+	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Certificate: s.certificateFor})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle(manage.APIPrefix+"/", s.manage.API())
-	return s.manage.KnownHosts(mux)
+	mux.Handle("/", pages)
+	return s.manage.KnownHosts(mux), nil
+}
+
+// certificateFor gives the certificate that is shown to a client that names no
+// host, by a service with this X509CertificateName; nil when there is none.
+func (s *Server) certificateFor(hostName string) *x509.Certificate {
+	leaves := s.certificates.Shown().Leaves()
+	now := time.Now()
+	for _, leaf := range leaves {
+		if leaf.VerifyHostname(hostName) == nil && now.Before(leaf.NotAfter) {
+			return leaf
+		}
+	}
+	if len(leaves) == 0 {
+		return nil
+	}
+	return leaves[0]
 }

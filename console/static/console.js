@@ -1,8 +1,6 @@
 // Comfort for the console's pages; each works without it.
 "use strict";
 
-const part = { "X-Postern-Part": "1" };
-
 // enhance gives what stands below root its buttons.
 function enhance(root) {
   for (const button of root.querySelectorAll("[data-copy-button]")) {
@@ -37,7 +35,7 @@ function follow(form) {
     const body = new URLSearchParams(new FormData(form));
     body.set("step", "preview");
     try {
-      const answer = await fetch(form.action, { method: "POST", body, headers: part, signal: asking.signal });
+      const answer = await fetch(form.action, { method: "POST", body, headers: { "X-Postern-Part": "preview" }, signal: asking.signal });
       if (answer.status === 401) { location.reload(); return; }
       place.innerHTML = await answer.text();
       enhance(place);
@@ -48,18 +46,15 @@ function follow(form) {
   form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, 250); });
 }
 
-// refresh renews the elements that say how often, in seconds, while somebody looks
-// and was here within ten minutes: a page left open does not keep a session alive.
-let touched = Date.now();
-for (const kind of ["pointerdown", "keydown", "scroll"]) addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
-
+// refresh renews the elements that say how often, in seconds, while somebody looks.
+// It does not keep a session alive.
 function refresh(seconds) {
   setTimeout(async () => {
     const places = [...document.querySelectorAll(`[data-refresh="${seconds}"]`)]
       .filter((e) => !e.contains(document.activeElement) && !e.querySelector("details[open]"));
-    if (places.length > 0 && document.visibilityState === "visible" && Date.now() - touched < 600000) {
+    if (places.length > 0 && document.visibilityState === "visible") {
       try {
-        const answer = await fetch(location.href, { headers: part });
+        const answer = await fetch(location.href, { headers: { "X-Postern-Part": "refresh" } });
         if (answer.status === 401) { location.reload(); return; }
         if (answer.ok) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
