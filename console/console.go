@@ -33,7 +33,7 @@ type SignIns interface {
 	// WatchSession is SessionCaller that does not keep the session alive.
 	WatchSession(ctx context.Context, token string) (manage.Caller, error)
 	// SignOut ends a session.
-	SignOut(token string)
+	SignOut(ctx context.Context, token string)
 }
 
 // Statistics are numbers over time: a statistics.History.

@@ -59,7 +59,7 @@ func (s signIns) WatchSession(ctx context.Context, token string) (manage.Caller,
 	return s.SessionCaller(ctx, token)
 }
 
-func (s signIns) SignOut(string) {}
+func (s signIns) SignOut(context.Context, string) {}
 
 // history makes up numbers.
 type history struct{}

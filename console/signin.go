@@ -114,7 +114,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 // signedIn begins a session: the cookie is a new one at each sign-in.
 func (c *Console) signedIn(w http.ResponseWriter, r *http.Request, token, next string) {
 	if old := cookie(r, sessionCookie); old != "" {
-		c.SignIns.SignOut(old)
+		c.SignIns.SignOut(r.Context(), old)
 	}
 	keep(w, sessionCookie, token, 0)
 	http.Redirect(w, r, next, http.StatusSeeOther)
@@ -150,7 +150,7 @@ func (c *Console) redeemLink(w http.ResponseWriter, r *http.Request) {
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	if token := cookie(r, sessionCookie); token != "" {
-		c.SignIns.SignOut(token)
+		c.SignIns.SignOut(r.Context(), token)
 	}
 	keep(w, sessionCookie, "", -1)
 	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
