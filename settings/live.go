@@ -178,24 +178,61 @@ func (l *Live) Warnings() []string {
 
 // Plan tells what Change would make of the edits, without asking the appliers.
 func (l *Live) Plan(s Service, edits []Edit) (old, new *Values, err error) {
-	old = l.Current(s)
-	if new, err = old.Edit(edits...); err != nil {
+	plan, err := l.plan([]ServiceEdits{{s, edits}})
+	if err != nil {
 		return nil, nil, err
 	}
-	return old, new, l.betweenServices(new)
+	return plan[0].old, plan[0].new, nil
+}
+
+// ServiceEdits are edits of one service's settings.
+type ServiceEdits struct {
+	Service Service
+	Edits   []Edit
+}
+
+// planned is what becomes of one service.
+type planned struct {
+	old, new *Values
+	edits    []Edit
+}
+
+// plan makes the edits and checks them, those of all services together.
+func (l *Live) plan(all []ServiceEdits) ([]planned, error) {
+	plan := make([]planned, len(all))
+	next := map[Service]*Values{}
+	for _, s := range Services {
+		next[s] = l.Current(s)
+	}
+	for i, e := range all {
+		old := l.Current(e.Service)
+		if next[e.Service] != old {
+			return nil, mail.Errorf(mail.KindBadArgument, "%s is given twice", e.Service)
+		}
+		new, err := old.Edit(e.Edits...)
+		if err != nil {
+			return nil, err
+		}
+		plan[i], next[e.Service] = planned{old, new, e.Edits}, new
+	}
+	for _, p := range plan {
+		if err := betweenServices(p.new, next); err != nil {
+			return nil, err
+		}
+	}
+	return plan, nil
 }
 
 // betweenServices checks v against the other services' settings.
-func (l *Live) betweenServices(v *Values) error {
+func betweenServices(v *Values, all map[Service]*Values) error {
 	for _, s := range Services {
 		if s == v.service {
 			continue
 		}
-		other := l.Current(s)
 		for _, mine := range []Setting[bindingList]{UnencryptedOrTLSBindings, SSLBindings} {
 			for _, theirs := range []Setting[bindingList]{UnencryptedOrTLSBindings, SSLBindings} {
 				for _, a := range mine.Of(v) {
-					if slices.Contains(theirs.Of(other), a) {
+					if slices.Contains(theirs.Of(all[s]), a) {
 						return mine.refuse("contains %s, which is in %s of %s", a, theirs.Name, s)
 					}
 				}
@@ -212,23 +249,47 @@ func (l *Live) betweenServices(v *Values) error {
 // KindBadArgument, KindConflict when another server was faster, what check and
 // the appliers give, and the Keeper's errors.
 func (l *Live) Change(ctx context.Context, s Service, edits []Edit, check func(old, new *Values) error) (Diff, error) {
+	diffs, err := l.ChangeAll(ctx, []ServiceEdits{{s, edits}}, check)
+	if err != nil {
+		return nil, err
+	}
+	return diffs[0], nil
+}
+
+// ChangeAll is Change for several services, none twice: all edits are made or none.
+// check is asked for each service. The diffs are in the order of all.
+func (l *Live) ChangeAll(ctx context.Context, all []ServiceEdits, check func(old, new *Values) error) ([]Diff, error) {
 	l.change.Lock()
 	defer l.change.Unlock()
-	old, new, err := l.Plan(s, edits)
+	plan, err := l.plan(all)
 	if err != nil {
 		return nil, err
 	}
 	if check != nil {
-		if err := check(old, new); err != nil {
-			return nil, err
+		for _, p := range plan {
+			if err := check(p.old, p.new); err != nil {
+				return nil, err
+			}
 		}
 	}
-	diff := old.Diff(new)
-	commits, cancels, err := l.prepare(ctx, old, new, len(diff) > 0)
-	if err != nil {
-		return nil, err
+	diffs := make([]Diff, len(plan))
+	commits := make([][]func(), len(plan))
+	var cancels []func()
+	var rows []Stored
+	for i, p := range plan {
+		diffs[i] = p.old.Diff(p.new)
+		var more []func()
+		var mine []Stored
+		commits[i], more, err = l.prepare(ctx, p.old, p.new, len(diffs[i]) > 0)
+		cancels = append(cancels, more...)
+		if err == nil {
+			mine, err = l.rows(p.new, p.edits)
+			rows = append(rows, mine...)
+		}
+		if err != nil {
+			break
+		}
 	}
-	rows, err := l.rows(new, edits)
 	if err == nil {
 		err = l.keeper.Save(ctx, rows)
 	}
@@ -243,19 +304,23 @@ func (l *Live) Change(ctx context.Context, s Service, edits []Edit, check func(o
 	}
 	l.mu.Lock()
 	for _, row := range rows {
-		k := key{s, row.Name}
+		k := key{row.Service, row.Name}
 		l.revisions[k] = row.Revision + 1
 		if row.Value == "" {
 			delete(l.revisions, k)
 		}
 		delete(l.warnings, k)
 	}
-	delete(l.warnings, key{s, ""})
-	l.mu.Unlock()
-	if len(diff) > 0 {
-		l.publish(old, new, commits)
+	for _, p := range plan {
+		delete(l.warnings, key{p.new.service, ""})
 	}
-	return diff, nil
+	l.mu.Unlock()
+	for i, p := range plan {
+		if len(diffs[i]) > 0 {
+			l.publish(p.old, p.new, commits[i])
+		}
+	}
+	return diffs, nil
 }
 
 // prepare asks every applier; when one refuses, those before it cancel.

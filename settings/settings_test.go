@@ -383,3 +383,55 @@ func FuzzValue(f *testing.F) {
 		}
 	})
 }
+
+// TestChangeAll: settings of several services change together or not at all, also
+// when one takes over what another gives up.
+func TestChangeAll(t *testing.T) {
+	ctx := context.Background()
+	keeper := &MemoryKeeper{}
+	l, err := Open(ctx, "mail.example.org", keeper, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit := func(s Service, name, value string) ServiceEdits {
+		return ServiceEdits{s, []Edit{{name, json.RawMessage(value)}}}
+	}
+	name := func() string {
+		return X509CertificateName.Of(l.Current(POP3)) + " " + X509CertificateName.Of(l.Current(IMAP4))
+	}
+	both := []ServiceEdits{edit(POP3, "X509CertificateName", `"new.example.org"`), edit(IMAP4, "X509CertificateName", `"new.example.org"`)}
+	refuse := func(_, v *Values) error {
+		if v.Service() == IMAP4 {
+			return errors.New("no")
+		}
+		return nil
+	}
+	if _, err := l.ChangeAll(ctx, both, refuse); err == nil || name() != "mail.example.org mail.example.org" {
+		t.Error(err, name())
+	}
+	cancelled, refusing := 0, true
+	l.Apply(func(_ context.Context, old, new *Values) (func(), func(), error) {
+		if refusing && new.Service() == IMAP4 {
+			return nil, nil, errors.New("no")
+		}
+		return nil, func() { cancelled++ }, nil
+	})
+	if _, err := l.ChangeAll(ctx, both, nil); err == nil || cancelled != 1 || name() != "mail.example.org mail.example.org" {
+		t.Error(err, cancelled, name())
+	}
+	refusing = false
+	if _, err := l.ChangeAll(ctx, append(both, both[0]), nil); err == nil {
+		t.Error("one service twice")
+	}
+	if diffs, err := l.ChangeAll(ctx, both, nil); err != nil || len(diffs) != 2 || len(diffs[1]) != 1 || name() != "new.example.org new.example.org" {
+		t.Error(diffs, err, name())
+	}
+	if _, err := l.ChangeAll(ctx, []ServiceEdits{
+		edit(POP3, "SSLBindings", `["0.0.0.0:993"]`), edit(IMAP4, "SSLBindings", `["0.0.0.0:995"]`),
+	}, nil); err != nil {
+		t.Error("two services that change places:", err)
+	}
+	if l, err = Open(ctx, "mail.example.org", keeper, slog.New(slog.DiscardHandler)); err != nil || name() != "new.example.org new.example.org" {
+		t.Error(err, name())
+	}
+}
