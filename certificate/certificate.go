@@ -131,6 +131,15 @@ func (c *Certificate) DomainNames() []string {
 	return names
 }
 
+// Covers tells whether it is for the host name, wildcards considered.
+func (c *Certificate) Covers(name string) bool {
+	name = strings.ToLower(name)
+	if leaf := c.Leaf(); leaf != nil && leaf.VerifyHostname(name) == nil {
+		return true
+	}
+	return slices.Contains(c.DomainNames(), name)
+}
+
 // Subject is the distinguished name.
 func (c *Certificate) Subject() string {
 	if c.Request != nil {

@@ -35,19 +35,28 @@ const maxNames = 100
 // NewKey makes a private key. bits is 2048 to 4096 for RSA, where 0 is 2048, and 0
 // or 256 for ECDSA; else KindBadArgument.
 func NewKey(kind KeyKind, bits int) (crypto.Signer, error) {
-	switch {
-	case kind == RSA && (bits == 0 || bits >= 2048 && bits <= 4096 && bits%8 == 0):
-		key, err := rsa.GenerateKey(rand.Reader, max(bits, 2048))
-		return key, mail.Wrap(mail.KindServerBug, err)
-	case kind == RSA:
-		return nil, bad("An RSA key has 2048 to 4096 bits.")
-	case kind == ECDSA && (bits == 0 || bits == 256):
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		return key, mail.Wrap(mail.KindServerBug, err)
-	case kind == ECDSA:
-		return nil, bad("An ECDSA key has 256 bits.")
+	if err := CheckKey(kind, bits); err != nil {
+		return nil, err
 	}
-	return nil, bad("A key is ECDSA or RSA.")
+	if kind == RSA {
+		key, err := rsa.GenerateKey(rand.Reader, max(bits, minRSA))
+		return key, mail.Wrap(mail.KindServerBug, err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	return key, mail.Wrap(mail.KindServerBug, err)
+}
+
+// CheckKey tells whether NewKey makes such a key.
+func CheckKey(kind KeyKind, bits int) error {
+	switch {
+	case kind == RSA && bits != 0 && (bits < minRSA || bits > 4096 || bits%8 != 0):
+		return bad("An RSA key has 2048 to 4096 bits.")
+	case kind == ECDSA && bits != 0 && bits != 256:
+		return bad("An ECDSA key has 256 bits.")
+	case kind != RSA && kind != ECDSA:
+		return bad("A key is ECDSA or RSA.")
+	}
+	return nil
 }
 
 // CleanNames prepares host names and IP addresses for a certificate: lower case,

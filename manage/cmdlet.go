@@ -29,6 +29,10 @@ const (
 	TypeValues Type = "valuelist" // the same for a row that is a list
 )
 
+// TypeSave is a path to which the client writes Result.File; the server never hears
+// of it.
+const TypeSave Type = "save"
+
 // MaxFile bounds the content of a parameter of TypeFile, in bytes.
 const MaxFile = 1 << 20
 
@@ -68,6 +72,8 @@ const (
 	SuggestNothing   Suggest = ""
 	SuggestMailboxes Suggest = "mailboxes"
 	SuggestCmdlets   Suggest = "cmdlets"
+	// SuggestCertificates are thumbprints.
+	SuggestCertificates Suggest = "certificates"
 )
 
 // View is how a cmdlet's objects are shown when nothing else is asked for.
@@ -198,6 +204,9 @@ func (c *Call) File(name string) []byte { b, _ := c.arguments[name].([]byte); re
 
 // Add adds an object to the result.
 func (c *Call) Add(o Object) { c.result.Objects = append(c.result.Objects, o) }
+
+// Give gives a file in the result, in place of the last one.
+func (c *Call) Give(f File) { c.result.File = &f }
 
 // Warn adds a warning to the result, once.
 func (c *Call) Warn(text string) { c.result.Warnings = appendNew(c.result.Warnings, text) }

@@ -95,6 +95,88 @@ func Cmdlets() []*Cmdlet {
 			Examples:   []Example{{"Set-Service POP3 -StartupType Disabled", "POP3 no longer starts."}},
 		},
 		{
+			Name: "Get-ServerCertificate", Aliases: []string{"Get-ExchangeCertificate"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getServerCertificate,
+			Columns:  []string{"Thumbprint", "Status", "Services", "NotAfter", "DomainNames"},
+			Synopsis: "Shows the certificates of this server and the requests that wait for their answer.",
+			Help:     "The certificates are listed as they are chosen among: the first that is valid and for the name that a client asks for. Services are those that show it to a client which asks for none.",
+			Parameters: append([]Parameter{
+				thumbprint(false),
+				{Name: "DomainName", Type: TypeText, Help: "Only those for this host name."},
+			}, here()...),
+			Examples: []Example{{"Get-ServerCertificate | Format-List", "Everything about each."}, {"Get-ServerCertificate | Where-Object Status -eq Expiring", "Those that end within 30 days."}},
+		},
+		{
+			Name: "New-ServerCertificate", Aliases: []string{"New-ExchangeCertificate"}, Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: newServerCertificate,
+			Synopsis: "Makes a certificate: self-signed, a request for an authority, or one from an ACME server such as Let's Encrypt.",
+			Help:     "Without -GenerateRequest and -Acme the certificate vouches for itself, and clients must be told to trust it.",
+			Parameters: append([]Parameter{
+				{Name: "DomainName", Aliases: []string{"IncludeDomains"}, Type: TypeList, Position: 1, TypeName: "list of host names", Default: "the server's name", Help: "The host names and IP addresses that it is for; *.example.org is all hosts of a domain."},
+				{Name: "GenerateRequest", Type: TypeSwitch, Help: "Makes a request (CSR) for a certificate authority instead; its key waits here for the answer."},
+				{Name: "Acme", Type: TypeSwitch, Help: "Gets the certificate from the ACME server of Set-AcmeSettings, and renews it."},
+				services(false),
+				{Name: "FriendlyName", Type: TypeText, Help: "A name for people."},
+				{Name: "KeyAlgorithm", Type: TypeText, Values: []string{"ECDSA", "RSA"}, Default: "ECDSA", Help: "The kind of key: ECDSA on the curve P-256, or RSA for old clients."},
+				{Name: "KeySize", Type: TypeNumber, Values: []string{"2048", "3072", "4096"}, Default: "2048 for RSA", Help: "Bits of an RSA key, 2048 to 4096."},
+				exportable(),
+				{Name: "RequestFile", Type: TypeSave, Help: "Where the request is written, on the side of the shell; else it is printed."},
+			}, here()...),
+			Examples: []Example{
+				{"New-ServerCertificate mail.example.org,imap.example.org -GenerateRequest -RequestFile mail.csr", "A request for a certificate authority."},
+				{"New-ServerCertificate mail.example.org -Acme -Services POP,IMAP", "One from Let's Encrypt, renewed by itself."},
+			},
+		},
+		{
+			Name: "Import-ServerCertificate", Aliases: []string{"Import-ExchangeCertificate"}, Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: importServerCertificate,
+			Synopsis: "Brings a certificate with its key, or the answer to a request.",
+			Help:     "PEM, DER, PKCS#7 and PKCS#12 are read. The chain is put in order, a root is left out. Refused are an expired certificate, a key that does not belong to it, a weak key and signatures with SHA-1.",
+			Parameters: append([]Parameter{
+				{Name: "Path", Aliases: []string{"FileData"}, Type: TypeFile, Position: 1, Mandatory: true, Help: "The file with the certificate, those that lead to its root, and the key."},
+				{Name: "KeyPath", Type: TypeFile, Help: "The file with the key when it stands apart."},
+				{Name: "Password", Type: TypeSecret, Help: "The password of a PKCS#12 file; without a value it is asked for."},
+				services(false),
+				{Name: "FriendlyName", Type: TypeText, Help: "A name for people."},
+				exportable(),
+				{Name: "Force", Type: TypeSwitch, Help: "Takes a certificate that has expired."},
+			}, here()...),
+			Examples: []Example{
+				{"Import-ServerCertificate mail.crt -Services POP,IMAP", "The answer to a request."},
+				{"Import-ServerCertificate mail.p12 -Password", "The password is asked for."},
+			},
+		},
+		{
+			Name: "Export-ServerCertificate", Aliases: []string{"Export-ExchangeCertificate"}, Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: exportServerCertificate,
+			Synopsis: "Gives a certificate as a file, with its private key when that is exportable.",
+			Help:     "It changes nothing, but is written to the audit record.",
+			Parameters: append([]Parameter{
+				thumbprint(true),
+				{Name: "Format", Type: TypeText, Values: []string{"PEM", "PKCS12"}, Default: "PEM", Help: "PEM, or PKCS12 for certificate and key under a password."},
+				{Name: "IncludePrivateKey", Type: TypeSwitch, Help: "With the private key; only of a certificate whose PrivateKeyExportable is $true."},
+				{Name: "Password", Type: TypeSecret, Help: "The password of the PKCS#12 file; without a value it is asked for."},
+				{Name: "FileName", Type: TypeSave, Help: "Where the file is written, on the side of the shell, for its owner alone; else PEM is printed."},
+			}, here()...),
+			Examples: []Example{
+				{"Export-ServerCertificate 5A9B0C1D > mail.pem", "The chain, without the key."},
+				{"Export-ServerCertificate 5A9B0C1D -Format PKCS12 -IncludePrivateKey -Password -FileName mail.p12", "To take it to another server."},
+			},
+		},
+		{
+			Name: "Enable-ServerCertificate", Aliases: []string{"Enable-ExchangeCertificate"}, Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: enableServerCertificate,
+			Synopsis: "Gives a certificate to services; the next handshake shows it.",
+			Help:     "It becomes the first choice for its names, and a service whose X509CertificateName it does not cover gets a name that it does: all of it or nothing.",
+			Parameters: append([]Parameter{
+				thumbprint(true),
+				services(true),
+			}, here()...),
+			Examples: []Example{{"Enable-ServerCertificate 5A9B0C1D -Services POP,IMAP,LMTP,Console", "The same certificate everywhere."}},
+		},
+		{
+			Name: "Remove-ServerCertificate", Aliases: []string{"Remove-ExchangeCertificate"}, Role: ServerAdministrator, Local: true, Changes: true, Asks: true, View: ViewList, Run: removeServerCertificate,
+			Synopsis:   "Deletes a certificate with its key, or a request. It cannot be undone.",
+			Help:       "The only usable certificate of a service is not removed.",
+			Parameters: append([]Parameter{thumbprint(true)}, here()...),
+			Examples:   []Example{{"Remove-ServerCertificate 5A9B0C1D", ""}},
+		},
+		{
 			Name: "Get-Mailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailbox,
 			Columns:  []string{"Name", "DisplayName", "Enabled", "ItemCount", "TotalItemSize", "ProhibitSendReceiveQuota"},
 			Synopsis: "Shows mailboxes with their quota and use.",
@@ -392,6 +474,24 @@ func here() []Parameter {
 		{Name: "Server", Type: TypeText, Default: "this server", Help: "The server that is meant: the name of this one, or localhost. Another is refused."},
 		{Name: "DomainController", Type: TypeText, Help: "Accepted and ignored: settings are kept by the server itself."},
 	}
+}
+
+func thumbprint(mandatory bool) Parameter {
+	return Parameter{Name: "Thumbprint", Type: TypeText, Position: 1, Mandatory: mandatory, Pipeline: true, Suggest: SuggestCertificates,
+		Help: "The certificate's thumbprint: SHA-1 or SHA-256, or its first 8 digits or more."}
+}
+
+func services(mandatory bool) Parameter {
+	p := Parameter{Name: "Services", Type: TypeList, Mandatory: mandatory, TypeName: "list of services",
+		Help: "The services that show it: POP, IMAP, LMTP, Console."}
+	for _, s := range settings.Services {
+		p.Values = append(p.Values, s.Prefix())
+	}
+	return p
+}
+
+func exportable() Parameter {
+	return Parameter{Name: "PrivateKeyExportable", Type: TypeBool, Default: "$false", Help: "$true: Export-ServerCertificate may give the private key away."}
 }
 
 func identity0(help string, mandatory bool) Parameter {

@@ -138,6 +138,14 @@ type Result struct {
 	// ExitCode is what a command line ends with, for a cmdlet that did its work
 	// and found something wrong; 0 is all well.
 	ExitCode int `json:"exitCode,omitempty"`
+	// File is what was made for the caller to keep, nil for nothing.
+	File *File `json:"file,omitempty"`
+}
+
+// File is a file for the caller.
+type File struct {
+	Name    string `json:"name"`    // a proposal, without a folder
+	Content []byte `json:"content"` // in base64
 }
 
 // Fault is an error in the form of the management API.

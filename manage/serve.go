@@ -212,6 +212,16 @@ func (s *Server) suggestHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, e := range entries[:min(len(entries), maxSuggestions)] {
 			names = append(names, e.Name)
 		}
+	case SuggestCertificates:
+		if err := s.May(callerIn(r.Context()), "Get-ServerCertificate"); err != nil {
+			refuse(w, err)
+			return
+		}
+		if s.Pairs != nil {
+			for _, c := range s.Pairs.List() {
+				names = append(names, c.Thumbprint())
+			}
+		}
 	default:
 		refuse(w, mail.Errorf(mail.KindNotFound, "there is no source %q", r.PathValue("source")))
 		return

@@ -122,6 +122,8 @@ type Parts struct {
 	Certificates Certificates
 	// Pairs keeps the certificates; nil for a server that keeps none.
 	Pairs *certificate.Store
+	// Issuer gets certificates from an ACME server; nil for a server that cannot.
+	Issuer Issuer
 	// Access is what the connectivity tests begin with.
 	Access Access
 	// Explain tells which rule decides about a log-in, step by step.
@@ -313,6 +315,8 @@ func (p *Parameter) read(raw json.RawMessage) (any, error) {
 	switch p.Type {
 	case TypeFile:
 		return p.readFile(raw)
+	case TypeSave:
+		return nil, wrong(p.Name, "%s is for clients that write the result's file themselves; leave it out", p.Name)
 	case TypeObject:
 		return p.readObject(raw)
 	}

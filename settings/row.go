@@ -46,7 +46,7 @@ func ParseService(name string) (Service, error) {
 		short = name[10:]
 	}
 	for _, s := range Services {
-		if strings.EqualFold(short, string(s)) && (short == name || s == POP3 || s == IMAP4) {
+		if strings.EqualFold(short, string(s)) && (short == name || s == POP3 || s == IMAP4) || strings.EqualFold(name, s.Prefix()) {
 			return s, nil
 		}
 	}

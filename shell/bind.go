@@ -157,7 +157,7 @@ func plain(p *manage.Parameter, v *value) (any, error) {
 	case null:
 		return nil, nil
 	case truth:
-		if p.Type == manage.TypeText || p.Type == manage.TypeSecret || p.Type == manage.TypeFile {
+		if p.Type == manage.TypeText || p.Type == manage.TypeSecret || p.Type == manage.TypeFile || p.Type == manage.TypeSave {
 			return v.text, nil
 		}
 		return v.yes, nil

@@ -105,7 +105,7 @@ func (s *session) candidates(ctx context.Context, words []string, partial string
 	if values.Type == manage.TypeBool || values.Type == manage.TypeSwitch {
 		offered = []string{"$true", "$false"}
 	}
-	if values.Type == manage.TypeFile {
+	if values.Type == manage.TypeFile || values.Type == manage.TypeSave {
 		offered = files(partial[len(before):])
 	}
 	if values.Suggest == manage.SuggestCmdlets {

@@ -96,6 +96,11 @@ func (s *Screen) print(st *stream) error {
 	r := st.result
 	var b bytes.Buffer
 	switch {
+	case r.File != nil && st.format == byView && !st.selected && st.expand == "":
+		if !isText(r.File.Content) {
+			return mail.Errorf(mail.KindCannot, "the file is not text: name a path for it")
+		}
+		b.Write(r.File.Content)
 	case st.format == asJSON:
 		values := make([]any, len(r.Objects))
 		for i, o := range r.Objects {

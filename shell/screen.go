@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -157,7 +156,19 @@ func (s *session) table(ctx context.Context) ([]*manage.Cmdlet, error) {
 // run runs a cmdlet on the server. Help is there without one.
 func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[string]any) (*manage.Result, error) {
 	if s.offline == nil {
-		return s.client.Run(ctx, cmdlet.Name, bound)
+		sent, path, err := unsaved(cmdlet, bound)
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.client.Run(ctx, cmdlet.Name, sent)
+		if err == nil && r.File != nil && path != "" {
+			if err := save(path, r.File.Content); err != nil {
+				return nil, err
+			}
+			r.Notes = append(r.Notes, s.Catalogue.say("%s was written.", path))
+			r.File = nil
+		}
+		return r, err
 	}
 	r, ok, err := manage.Offline(ctx, cmdlet.Name, bound)
 	if !ok {
@@ -189,46 +200,6 @@ func (s *session) cmdlet(ctx context.Context, name string) (*manage.Cmdlet, erro
 		text = s.Catalogue.say("Get-Command lists the cmdlets.")
 	}
 	return nil, &hint{mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), text}
-}
-
-// readFiles replaces the paths of files by their content: it is this side that
-// reads them, with the caller's own rights.
-func readFiles(cmdlet *manage.Cmdlet, bound map[string]any) error {
-	for i := range cmdlet.Parameters {
-		p := &cmdlet.Parameters[i]
-		path, ok := bound[p.Name].(string)
-		if p.Type != manage.TypeFile || !ok {
-			continue
-		}
-		content, err := readFile(path)
-		if err != nil {
-			return mail.Errorf(mail.KindBadArgument, "-%s: %s", p.Name, mail.TextOf(err))
-		}
-		bound[p.Name] = manage.FileContent{Base64: content}
-	}
-	return nil
-}
-
-// readFile reads a file of at most manage.MaxFile bytes.
-func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, mail.Errorf(mail.KindNotFound, "there is no file %q", path)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, mail.Errorf(mail.KindNoPermission, "you may not read the file %q", path)
-	case err != nil:
-		return nil, mail.Errorf(mail.KindBadArgument, "the file %q cannot be opened", path)
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, manage.MaxFile+1))
-	if err != nil {
-		return nil, mail.Errorf(mail.KindBadArgument, "the file %q cannot be read", path)
-	}
-	if len(content) > manage.MaxFile {
-		return nil, mail.Errorf(mail.KindTooBig, "the file %q has more than %d bytes", path, manage.MaxFile)
-	}
-	return content, nil
 }
 
 // askMissing asks for mandatory parameters that were not given, and for secrets

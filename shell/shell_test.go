@@ -297,7 +297,7 @@ func TestComplete(t *testing.T) {
 		{"Get-PopSettings; Get-Imap", []string{"Get-ImapSettings"}},
 		{"Remove-Mailbox x -Confirm:", []string{"-Confirm:$true", "-Confirm:$false"}},
 		{"Get-Nonsense -", nil},
-		{"ex", []string{"exit"}},
+		{"exi", []string{"exit"}},
 	} {
 		candidates, _ := s.complete(context.Background(), c.line)
 		var got []string
