@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-mail/postern/demo"
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/role"
 	"github.com/postern-mail/postern/store"
@@ -77,7 +78,11 @@ func (c demoCommand) start(s *streams, dir string) (d *demonstration, err error)
 	}
 	d = &demonstration{chosen: map[string]bool{}}
 	config.LMTP = []string{filepath.Join(dir, "lmtp.sock"), d.freePort(24, 10024)}
-	server, err := role.Open(s.ctx, config, role.Options{}, logger(s.err, level))
+	log, err := s.logger(event.Text, level)
+	if err != nil {
+		return nil, err
+	}
+	server, err := role.Open(s.ctx, config, role.Options{}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 // anything. Change it in review, not to make a build pass.
 const layers = `
 mail
+event
 rfc
 message
 sasl

@@ -18,8 +18,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/term"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/role"
@@ -153,6 +153,17 @@ func readSmall(path string) ([]byte, error) {
 
 // dial gives a client of the server that was named, else of the one that "postern
 // serve" without arguments is.
+// logger writes records of a level and above to standard error, or to the journal.
+func (s *streams) logger(format event.Format, level slog.Level) (*slog.Logger, error) {
+	h, err := event.NewHandler(s.err, format, level)
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(h), nil
+}
+
+// dial gives a client of the server whose socket was named, else of the one that
+// "postern serve" without arguments is.
 func (s *streams) dial() *manage.Client {
 	if s.remote != nil {
 		return s.remote
@@ -250,28 +261,4 @@ func (c cmdletCommand) Run(s *streams) error {
 		return exitCode(code)
 	}
 	return nil
-}
-
-// logger writes to w in text, for a terminal without what only journals need.
-func logger(w io.Writer, level slog.Level) *slog.Logger {
-	opt := &slog.HandlerOptions{Level: level}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		opt.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05"))
-			}
-			return a
-		}
-	}
-	return slog.New(slog.NewTextHandler(printable{w}, opt))
-}
-
-// printable escapes the one control character that slog's text has as it is.
-type printable struct{ w io.Writer }
-
-func (p printable) Write(record []byte) (int, error) {
-	if _, err := p.w.Write(bytes.ReplaceAll(record, []byte{0x7f}, []byte(`\x7f`))); err != nil {
-		return 0, err
-	}
-	return len(record), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/role"
 	"github.com/postern-mail/postern/settings"
@@ -21,6 +23,7 @@ type serveCommand struct {
 	Data      string `help:"Data folder, instead of the settings file's." placeholder:"DIR"`
 	ReadyFile string `help:"Write a JSON file with all addresses once everything serves." placeholder:"PATH"`
 	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
+	LogFormat string `help:"text, json or journald, instead of the settings file's." placeholder:"FORMAT"`
 }
 
 func (c serveCommand) Run(s *streams) error {
@@ -38,7 +41,10 @@ func (c serveCommand) Run(s *streams) error {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return err
 	}
-	log := logger(s.err, level)
+	log, err := s.logger(event.Format(cmp.Or(c.LogFormat, config.Log)), level)
+	if err != nil {
+		return err
+	}
 	server, err := role.Open(s.ctx, config, role.Options{}, log)
 	if err != nil {
 		return err
@@ -52,12 +58,13 @@ func (c serveCommand) Run(s *streams) error {
 			return err
 		}
 	}
-	log.Info("Postern serves", "server", config.Name, "data", config.Data, "socket", config.Socket)
+	log = server.Log()
+	event.ServerStarted.Log(s.ctx, log, "server", config.Name, "data", config.Data, "socket", config.Socket)
 	if console := server.Manage().ConsoleURL(); console != "" {
 		log.Info("the console is open: postern console prints a link to sign in", "console", console)
 	}
 	waitAndReload(s.ctx, server, log)
-	log.Info("stopping: sessions have a moment to end")
+	event.ServerStopping.Log(s.ctx, log) // sessions have a moment to end
 	return server.Close()
 }
 

@@ -306,6 +306,9 @@ func TestAfterCrash(t *testing.T) {
 	l.Close()
 	name := fileName(1, time.Now().UTC().Format("2006-01"))
 	for cut := two; cut <= len(whole); cut++ {
+		if middle := cut - two; middle > 3 && cut < len(whole)-90 && middle%29 != 0 {
+			continue
+		}
 		kept := &keeper{head: before}
 		o := Options{Dir: filepath.Join(t.TempDir(), "audit"), Keeper: kept, create: unsynced}
 		os.Mkdir(o.Dir, 0o700)
@@ -325,7 +328,7 @@ func TestAfterCrash(t *testing.T) {
 		}
 		write(t, l, 4, 5)
 		l.Close()
-		if cut%50 == 0 { // the broken line belongs to the chain
+		if cut%5 == 0 && cut > two && cut < len(whole)-1 { // the broken line belongs to the chain
 			text := content(t, l)
 			l := open(t, o)
 			sound(t, l, uint64(bytes.Count(text, []byte("\n"))-bytes.Count(text, []byte(`"note"`))))
@@ -427,7 +430,7 @@ func (f failing) Sync() error {
 // TestFullDisk: a record that could not be written is an error, and when there is
 // room again the log goes on, sound, with what is left of it noted.
 func TestFullDisk(t *testing.T) {
-	for room := 0; room < 1000; room += 37 {
+	for room := 0; room < 1000; room += 173 {
 		more := 1 << 20
 		k := &keeper{}
 		faultySync := false

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -183,7 +184,7 @@ func (l *Log) save(ctx context.Context) {
 		return
 	}
 	if err := l.Keeper.SaveHead(ctx, l.head); err != nil {
-		l.Log.ErrorContext(ctx, "the head of the audit log cannot be kept; a cut tail would not be noticed", "sequence", l.head.Sequence, "error", err)
+		event.AuditHead.Log(ctx, l.Log, "sequence", l.head.Sequence, "error", err)
 		return
 	}
 	l.saved = l.head
@@ -296,7 +297,7 @@ func (l *Log) recover(ctx context.Context) error {
 	}
 	for _, n := range notes {
 		n.Who, n.From, n.Server, n.Cmdlet, n.Outcome = "postern", "server", l.Server, Notice, OK
-		l.Log.WarnContext(ctx, "the audit log had to be mended", "note", n.Note)
+		event.AuditMended.Log(ctx, l.Log, "note", n.Note)
 		if err := l.append(ctx, n); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
@@ -115,6 +116,9 @@ func New(o Options) *Authenticator {
 	rand.Read(key) // never fails (crypto/rand)
 	a.gate = &gate{free: l.Verifications, wait: l.VerificationWait}
 	a.throttle = newThrottle(l, a.now)
+	a.throttle.slow = func(name string, network netip.Prefix) {
+		event.Guessing.Log(context.Background(), a.log, "name", name, "network", network.String())
+	}
 	a.verified = newVerified(l, key, a.now)
 	return a
 }

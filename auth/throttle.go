@@ -22,6 +22,8 @@ type throttle struct {
 	networks *table[netip.Prefix, failures]
 	known    *table[place, knownPlace]
 	busy     map[any]int // attempts under way by account name, network or place
+	// slow is told of an attempt that waits MaxDelay; nil is nobody.
+	slow func(account string, network netip.Prefix)
 }
 
 // failures count down by one each Limits.Forget.
@@ -127,6 +129,9 @@ func (t *throttle) wait(ctx context.Context, account string, network netip.Prefi
 		t.busy[k]++
 	}
 	t.mu.Unlock()
+	if delay > 0 && delay >= t.limits.MaxDelay && t.slow != nil {
+		t.slow(account, network)
+	}
 
 	release = func() {
 		t.mu.Lock()

@@ -2,11 +2,13 @@ package listener
 
 import (
 	"cmp"
+	"context"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/protolog"
 )
@@ -23,9 +25,10 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	s.mu.Lock()
 	var evicted *Conn
 	var full error
+	why := event.TooManyConnections
 	switch {
 	case address.IsValid() && s.perAddress[address] >= l.perAddress:
-		full = mail.Errorf(mail.KindLimit, "Too many connections from your address.")
+		full, why = mail.Errorf(mail.KindLimit, "Too many connections from your address."), event.TooManyOfAddress
 	case s.count >= l.connections:
 		if evicted = s.oldestWaiting(); evicted == nil {
 			full = mail.Errorf(mail.KindLimit, "Too many connections.")
@@ -46,7 +49,7 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 
 	evicted.evict()
 	if full != nil {
-		s.turnAway(c, full)
+		s.turnAway(c, why, full)
 		return nil
 	}
 	go s.serve(c)
@@ -172,8 +175,7 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	if c.account != account {
 		if s.perUser[account] >= most {
 			s.mu.Unlock()
-			// The event has Exchange's number, for those who look for it.
-			c.Log().Warn("too many connections of a user", "user", name, "most", most, "event", 1009)
+			event.TooManyOfUser.Log(context.Background(), c.Log(), "user", name, "most", most)
 			return mail.Errorf(mail.KindLimit, "Too many connections of this user.")
 		}
 		s.unuser(c)
@@ -223,9 +225,9 @@ func (s *Service) Conns() []*Conn {
 
 // turnAway says the protocol's word to a client that is not let in and closes.
 // Not more than maxRefusals wait for their clients at once.
-func (s *Service) turnAway(c *Conn, why error) {
+func (s *Service) turnAway(c *Conn, what *event.Event, why error) {
 	s.refused.Add(1)
-	c.Log().Warn("connection refused", "error", why)
+	what.Log(context.Background(), c.Log())
 	c.protocol.Event("RefuseSession", protolog.Outcome{Detail: "Reason=" + mail.TextOf(why)}, 0, 0, 0)
 	if s.telling.Add(1) > maxRefusals || s.Refuse == nil {
 		s.telling.Add(-1)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/settings"
@@ -255,7 +256,7 @@ func (s *Service) serve(c *Conn) {
 func (s *Service) survive(c *Conn) {
 	if p := recover(); p != nil {
 		s.panics.Add(1)
-		c.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		event.Panicked.Log(context.Background(), c.Log(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 }
 

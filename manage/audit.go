@@ -17,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/postern-mail/postern/audit"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -90,7 +91,7 @@ func (s *Server) record(ctx context.Context, caller Caller, r Record, failure er
 	err := s.Audit.Record(context.WithoutCancel(ctx), r)
 	if err != nil {
 		s.refusals.putBack(r.Omitted)
-		s.Log.ErrorContext(ctx, "audit record lost", "cmdlet", r.Cmdlet, "who", r.Who, "from", r.From, "parameters", r.Parameters,
+		event.AuditLost.Log(ctx, s.Log, "cmdlet", r.Cmdlet, "who", r.Who, "from", r.From, "parameters", r.Parameters,
 			"changes", r.Changes, "outcome", r.Outcome, "error", err)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,5 +117,37 @@ func TestRefusalsAreBounded(t *testing.T) {
 	records := f.Audit.Records()
 	if last := records[len(records)-1]; recorded > 200 || last.Outcome != "OK" || last.Omitted != 1000-recorded {
 		t.Error(recorded, fmt.Sprintf("%+v", last))
+	}
+}
+
+// TestEventLog: events are shown with what to do about them.
+func TestEventLog(t *testing.T) {
+	f, client, _ := managetest.Serve(t)
+	*f.Events = managetest.Events{
+		{Time: managetest.Now, Level: slog.LevelWarn, ID: 1009, Source: "POP3", Text: "too many", Data: map[string]string{"user": "alice"}, Count: 3},
+		{Time: managetest.Now, Level: slog.LevelError, Source: "Postern", Text: "strange", Count: 1},
+	}
+	for _, c := range []struct {
+		args args
+		want string
+	}{
+		{nil, `"EntryType":"Warning","InstanceId":1009,"Source":"POP3","Message":"too many","Data":{"user":"alice"},"Count":3,"Help":"Max`},
+		{args{"Source": "pop*"}, `"InstanceId":1009`},
+		{args{"Id": "1009,x"}, ""},
+		{args{"EntryType": []string{"Bad"}}, ""},
+		{args{"EntryType": []string{"error", "warning"}, "Newest": 5, "After": "01:00:00"}, `"Message":"strange"`},
+	} {
+		result, err := client.Run(context.Background(), "Get-EventLog", c.args)
+		if c.want == "" {
+			if mail.KindOf(err) != mail.KindBadArgument {
+				t.Errorf("%v: %v", c.args, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v: %v", c.args, err)
+		} else if text := plainJSON(t, result); !strings.Contains(text, c.want) {
+			t.Errorf("%v: %s", c.args, text)
+		}
 	}
 }

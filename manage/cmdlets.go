@@ -379,6 +379,24 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-EventLog", Aliases: []string{"Get-WinEvent"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getEventLog,
+			Columns:  []string{"TimeGenerated", "EntryType", "InstanceId", "Source", "Message", "Data", "Count"},
+			Synopsis: "Shows the last events: warnings, errors, and what has a number, such as 1009 and 2007 of Exchange; the newest first.",
+			Help:     "The last 5000 are kept, over a restart too; the server's log has all. Count is how often an event came within two seconds.",
+			Parameters: append([]Parameter{
+				{Name: "EntryType", Type: TypeList, TypeName: "list", Values: eventTypes, Help: "Only events of these types: Error, Warning, Information."},
+				{Name: "InstanceId", Aliases: []string{"Id"}, Type: TypeList, TypeName: "list of numbers", Help: "Only events with these numbers."},
+				{Name: "Source", Type: TypeText, Help: "Only events of this source: a service, or Postern; * and ? stand for any characters."},
+				{Name: "After", Type: TypeTime, Help: "Only events from then on." + timeHelp},
+				{Name: "Before", Type: TypeTime, Help: "Only events before then; written as After is."},
+				{Name: "Newest", Aliases: []string{"ResultSize"}, Type: TypeNumber, Default: "1000", Help: "How many events are shown at most."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-EventLog -EntryType Error,Warning -After 1.00:00:00", "What went wrong in the last day."},
+				{"Get-EventLog -Id 1009 -Newest 1 | Format-List", "Who had too many connections last."},
+			},
+		},
+		{
 			Name: "Get-AuditLog", Aliases: []string{"Search-AdminAuditLog"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAuditLog,
 			Columns:  []string{"Sequence", "Time", "Who", "Cmdlet", "Target", "Outcome", "Summary"},
 			Synopsis: "Shows who changed what, the newest first; refused attempts too.",

@@ -141,6 +141,7 @@ type Parts struct {
 	// administrators, beside root and the server's own user; "" is none.
 	Administrators string
 	Audit          Audit
+	Events         Events
 	Now            func() time.Time // nil: time.Now
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/certificate"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -22,10 +23,6 @@ func (s *Server) openCertificates() (err error) {
 	return err
 }
 
-// eventNoCertificate is the event of a service without a certificate for its
-// X509CertificateName.
-const eventNoCertificate = 2007
-
 // watchNames tells at the start and once a day which services have no certificate for
 // their X509CertificateName, until ctx ends.
 func (s *Server) watchNames(ctx context.Context) {
@@ -38,7 +35,7 @@ func (s *Server) watchNames(ctx context.Context) {
 			}
 			host := settings.X509CertificateName.Of(s.settings.Current(name))
 			if err := s.certificates.Shown().Usable(host); err != nil {
-				s.log.Error("no usable certificate covers the service's X509CertificateName", "event", eventNoCertificate,
+				event.NoCertificate.Log(ctx, s.log,
 					"service", name, "X509CertificateName", host, "problem", mail.TextOf(err))
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -44,6 +45,9 @@ type Config struct {
 	// LMTP are the addresses of delivery: IP:port, or a path with a leading "/".
 	// When it is empty: 127.0.0.1:24 and lmtp.sock beside the management socket.
 	LMTP []string `toml:"lmtp"`
+	// Log is how the log is written: text on standard error, json there, or
+	// journald; text when it is left out.
+	Log string `toml:"log"`
 	// MaxMessageSize is the largest message in bytes; 64 MiB when it is 0.
 	MaxMessageSize int64 `toml:"max_message_size"`
 }
@@ -118,7 +122,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp and max_message_size. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log and max_message_size. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -167,6 +171,9 @@ func (c *Config) check() error {
 	}
 	if len(c.LMTP) == 0 {
 		c.LMTP = []string{filepath.Join(filepath.Dir(c.Socket), "lmtp.sock"), "127.0.0.1:24"}
+	}
+	if c.Log != "" && !slices.Contains(event.Formats, event.Format(c.Log)) {
+		return bad("log: %q is none of text, json and journald.", c.Log)
 	}
 	if _, err := c.lmtpBindings(); err != nil {
 		return err

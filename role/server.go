@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
@@ -55,6 +57,7 @@ type Server struct {
 
 	settings *settings.Live
 	audit    *audit.Log
+	events   *event.Log
 	manage   *manage.Server
 
 	stop   context.CancelFunc
@@ -73,7 +76,12 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := os.MkdirAll(config.Data, 0o700); err != nil {
 		return nil, mail.Errorf(mail.KindUnavailable, "The data folder cannot be made: %v", err)
 	}
-	s = &Server{config: config, options: options, log: log}
+	events, err := event.Open(filepath.Join(config.Data, "events"), nil)
+	if err != nil {
+		return nil, err
+	}
+	log = slog.New(events.Handler(log.Handler()))
+	s = &Server{config: config, options: options, log: log, events: events}
 	defer func(opened *Server) {
 		if err != nil {
 			opened.Close()
@@ -102,7 +110,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
-		Log: log, Administrators: config.Administrators, Audit: s.audit,
+		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events,
 		Statistics: s.statistics, Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
@@ -121,7 +129,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.stop = cancel
 	s.work.Go(func() {
 		if err := s.manage.Serve(run, l); err != nil && run.Err() == nil {
-			s.log.Error("the management socket has ended", "error", err)
+			event.SocketEnded.Log(run, s.log, "error", err)
 		}
 	})
 	s.work.Go(func() { s.certificates.Watch(run) })
@@ -137,7 +145,7 @@ func (s *Server) Start(ctx context.Context) error {
 			continue
 		}
 		if err := svc.start(s.log); err != nil {
-			s.log.Error("a service cannot start", "service", name, "error", err)
+			event.CannotStart.Log(ctx, s.log, "service", name, "error", err)
 		}
 	}
 	return nil
@@ -180,6 +188,11 @@ func (s *Server) Drain(ctx context.Context) error {
 	if err := s.statistics.Close(); err != nil {
 		s.log.Warn("the statistics cannot be written", "error", err)
 	}
+	defer func() {
+		if err := s.events.Close(); err != nil {
+			s.log.Warn("the events could not be kept", "error", err)
+		}
+	}()
 	if s.audit != nil {
 		if err := s.audit.Close(); err != nil {
 			s.log.Error("the audit log was not closed cleanly", "error", err)
@@ -190,6 +203,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	return s.store.Close()
 }
+
+// Log is the log that keeps events too.
+func (s *Server) Log() *slog.Logger { return s.log }
 
 // Settings are the live settings.
 func (s *Server) Settings() *settings.Live { return s.settings }

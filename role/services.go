@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
@@ -48,7 +49,7 @@ func (s *service) start(log *slog.Logger) error {
 		if again := s.Service.Start(usable); again == nil {
 			s.serves(strings.Join(problems, " "), log)
 			for _, p := range problems {
-				log.Warn("a binding cannot be opened", "service", s.Name, "reason", p)
+				event.BindingNotOpen.Log(context.Background(), log, "service", s.Name, "reason", p)
 			}
 			return nil
 		}
@@ -60,7 +61,7 @@ func (s *service) start(log *slog.Logger) error {
 // serves notes that the service runs.
 func (s *service) serves(problem string, log *slog.Logger) {
 	s.set(manage.Running, problem)
-	log.Info("service serves", "service", s.Name, "listening", s.listening())
+	event.ServiceStarted.Log(context.Background(), log, "service", s.Name, "listening", s.listening())
 }
 
 // listening gives the open addresses for people.
@@ -121,7 +122,7 @@ func (s *service) prepare(b listener.Bindings, log *slog.Logger) (commit, cancel
 		switch {
 		case failed:
 			if err := s.start(log); err != nil {
-				log.Error("a service cannot start", "service", s.Name, "error", err)
+				event.CannotStart.Log(context.Background(), log, "service", s.Name, "error", err)
 			}
 		case s.Running():
 			s.serves("", log)
@@ -192,5 +193,7 @@ func (s services) Stop(ctx context.Context, name settings.Service) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listener.DrainTimeout)
 	defer cancel()
-	return svc.stop(ctx)
+	err := svc.stop(ctx)
+	event.ServiceStopped.Log(ctx, s.log, "service", name)
+	return err
 }

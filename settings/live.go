@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -125,7 +126,7 @@ func (l *Live) load(ctx context.Context) ([]*Values, error) {
 		}
 	}
 	for k, text := range warnings {
-		l.log.ErrorContext(ctx, "stored setting", "service", k.service, "setting", k.name, "problem", text)
+		event.StoredSetting.Log(ctx, l.log, "service", k.service, "setting", k.name, "problem", text)
 	}
 	l.mu.Lock()
 	l.warnings = warnings
@@ -403,7 +404,7 @@ func (l *Live) reload(ctx context.Context, because error) error {
 		commits, _, err := l.prepare(ctx, old, new, true)
 		if err != nil {
 			text := fmt.Sprintf("%s: the stored settings cannot act: %s.", new.service, mail.TextOf(err))
-			l.log.ErrorContext(ctx, "stored settings", "service", new.service, "problem", text, "error", err)
+			event.StoredSetting.Log(ctx, l.log, "service", new.service, "problem", text, "error", err)
 			l.mu.Lock()
 			l.warnings[key{new.service, ""}] = text
 			l.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/sasl"
@@ -42,8 +43,22 @@ type Fake struct {
 	Services  *Services
 	Certs     *Certificates
 	Audit     *Audit
+	Events    *Events
 	Records   *Records
 	Access    *Access
+}
+
+// Events are events that a test has put there, the newest first.
+type Events []event.Entry
+
+// Search implements manage.Events: it gives those that q.Source and q.IDs want.
+func (e *Events) Search(q event.Query) (found []event.Entry, more bool) {
+	for _, entry := range *e {
+		if (q.Source == nil || q.Source(entry.Source)) && (len(q.IDs) == 0 || slices.Contains(q.IDs, entry.ID)) {
+			found = append(found, entry)
+		}
+	}
+	return found, false
 }
 
 // Serve serves New's server on a management socket until the test ends, and gives a
@@ -84,6 +99,7 @@ func New() (*Fake, error) {
 		Services:  &Services{states: map[settings.Service]manage.State{}},
 		Certs:     &Certificates{Present: []string{ServerName}},
 		Audit:     &Audit{},
+		Events:    &Events{},
 		Records:   &Records{},
 		Access:    &Access{},
 	}
@@ -114,7 +130,7 @@ func New() (*Fake, error) {
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
+		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
 	})
 	return f, nil
 }

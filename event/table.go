@@ -1,0 +1,65 @@
+// Package event names what an administrator is told of: a table of events with
+// numbers that stay, the log's formats, and the last events, kept over a restart.
+package event
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Event is one row of the table.
+type Event struct {
+	ID    int // never given to another event
+	Level slog.Level
+	Text  string // what happened; what differs stands in attributes
+	Help  string // what to do about it
+}
+
+// The events. 1008, 1009 and 2007 are Exchange's; 1008 has no occasion before mail
+// is kept on several servers.
+var (
+	OtherSite          = &Event{1008, slog.LevelWarn, "the user's Mailbox server is on another site", "Serve the user there, or allow sessions between sites."}
+	TooManyOfUser      = &Event{1009, slog.LevelWarn, "a user has too many connections; another is refused", "MaxConnectionsPerUser of the service's settings is the limit; Get-Session shows the connections."}
+	TooManyOfAddress   = &Event{1010, slog.LevelWarn, "an address has too many connections; another is refused", "MaxConnectionFromSingleIP of the service's settings is the limit."}
+	TooManyConnections = &Event{1011, slog.LevelWarn, "the service is full; a connection is refused", "MaxConnections of the service's settings is the limit."}
+	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
+	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
+	ServiceStarted     = &Event{3001, slog.LevelInfo, "service serves", ""}
+	ServiceStopped     = &Event{3002, slog.LevelInfo, "service stopped", "Start-Service starts it."}
+	CannotStart        = &Event{3003, slog.LevelError, "a service cannot start", "Get-Service shows why; Set-…Settings changes its bindings."}
+	BindingNotOpen     = &Event{3004, slog.LevelWarn, "a binding cannot be opened", "Another program has the port, or the host does not have the address."}
+	SocketEnded        = &Event{3005, slog.LevelError, "the management socket has ended", "Restart the server."}
+	ServerStarted      = &Event{3010, slog.LevelInfo, "the server has started", ""}
+	ServerStopping     = &Event{3011, slog.LevelInfo, "the server stops", ""}
+	Panicked           = &Event{3020, slog.LevelError, "a session ended by a fault of the server", "Report it, with the stack in the log."}
+	StoredSetting      = &Event{4001, slog.LevelError, "a stored setting cannot be used", "Set it again."}
+	AuditMended        = &Event{5001, slog.LevelWarn, "the audit log had to be mended", "Test-AuditLog tells whether anything is missing."}
+	AuditLost          = &Event{5002, slog.LevelError, "audit record lost", "The record is in the log; make room on the disk."}
+	AuditHead          = &Event{5003, slog.LevelError, "the head of the audit log cannot be kept; a cut tail would not be noticed", "The store does not write; the log says why."}
+)
+
+// Table lists the events in the order of their numbers.
+var Table = []*Event{
+	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, NoCertificate,
+	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
+	StoredSetting, AuditMended, AuditLost, AuditHead,
+}
+
+// Key is the attribute that holds an event's number in the log.
+const Key = "event"
+
+// Log writes the event, with attributes as slog takes them; a "service" is its
+// source.
+func (e *Event) Log(ctx context.Context, log *slog.Logger, args ...any) {
+	log.Log(ctx, e.Level, e.Text, append([]any{Key, e.ID}, args...)...)
+}
+
+// Find gives the event of a number, or nil.
+func Find(id int) *Event {
+	for _, e := range Table {
+		if e.ID == id {
+			return e
+		}
+	}
+	return nil
+}
