@@ -41,6 +41,7 @@ type Form struct {
 	Error   string         // in the visitor's language
 	Hint    string
 	Refusal string // why the visitor may not, in the visitor's language; "" when they may
+	Remedy  string // how to get what Refusal says, in the visitor's language
 	Live    bool   // the preview follows typing, and tells of errors itself
 
 	V *Visit
@@ -88,7 +89,9 @@ type Field struct {
 // Add adds a form to the page.
 func (v *Visit) Add(f *Form) *Form {
 	f.V = v
-	f.Refusal = v.May(f.Cmdlet)
+	if err := v.Manage.May(v.Caller, f.Cmdlet); err != nil {
+		f.Refusal, f.Remedy = sentence(v.Error(err)), v.Text(manage.FaultOf(err).Hint)
+	}
 	for _, field := range f.Fields {
 		field.F, field.was = f, field.Value
 		f.Direct = f.Direct || field.Kind == Secret
@@ -106,6 +109,30 @@ func (f *Field) Title() string {
 		return f.Label
 	}
 	return f.Name
+}
+
+// Humps are the parts of the title between which a line may end.
+func (f *Field) Humps() []string {
+	title := f.Title()
+	var parts []string
+	from := 0
+	for i := 1; i < len(title)-1; i++ {
+		if isUpper(title[i]) && (!isUpper(title[i-1]) || !isUpper(title[i+1])) && title[i-1] != ' ' {
+			parts = append(parts, title[from:i])
+			from = i
+		}
+	}
+	return append(parts, title[from:])
+}
+
+func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
+
+// sentence ends a text with a full stop.
+func sentence(text string) string {
+	if text == "" || strings.ContainsRune(".!?", rune(text[len(text)-1])) {
+		return text
+	}
+	return text + "."
 }
 
 // Was is what the field was made from, for the form to bring back.
@@ -431,10 +458,10 @@ func (f *Form) review(w http.ResponseWriter) {
 func (f *Form) showReview(w http.ResponseWriter, r *Review) {
 	v := f.V
 	v.Review = r
-	v.Title = v.T("Review the change")
+	v.Title = v.T(v.Page.Title) + ": " + v.T("review the change")
 	if len(r.Overtook) > 0 {
 		v.status = http.StatusConflict
-		v.Title = v.T("Somebody else was faster")
+		v.Title = v.T(v.Page.Title) + ": " + v.T("somebody else was faster")
 	}
 	v.render(w, "review")
 }

@@ -59,6 +59,11 @@ func overview(v *Visit) error {
 	return nil
 }
 
+// Forms are those that there are.
+func (s *serviceState) Forms() []*Form {
+	return slices.DeleteFunc([]*Form{s.Start, s.Restart, s.Stop}, func(f *Form) bool { return f == nil })
+}
+
 // textOf gives a property that is text.
 func textOf(o manage.Object, name string) string {
 	value, _ := o.Value(name)
