@@ -412,7 +412,7 @@ func (f *Form) check() *manage.Result {
 	if f.Line() == "" || cmdlet == nil || !cmdlet.Changes || f.Refusal != "" {
 		return nil
 	}
-	result, err := f.V.run(f.Cmdlet, append(f.Arguments(), shell.Argument{Name: "WhatIf", Value: true}))
+	result, err := f.V.try(f.Cmdlet, f.Arguments())
 	if err != nil {
 		f.fault(err)
 		return nil
@@ -420,17 +420,28 @@ func (f *Form) check() *manage.Result {
 	return result
 }
 
-// fault shows an error at the field that it is about, or above the form.
+// fault shows an error at the field that it is about, or above the form, and the
+// errors of other fields at theirs: a cmdlet tells of one at a time.
 func (f *Form) fault(err error) {
 	fault := manage.FaultOf(err)
-	text := f.V.Error(err)
 	f.V.status = mail.KindOf(err).Answer().HTTP
 	f.Hint = f.V.Text(fault.Hint)
-	if field := f.Field(fault.Parameter); field != nil {
-		field.Error = text
+	field := f.Field(fault.Parameter)
+	if field == nil {
+		f.Error = sentence(f.V.Error(err))
 		return
 	}
-	f.Error = text
+	field.Error = sentence(f.V.Error(err))
+	cmdlet := f.V.Manage.Cmdlet(f.Cmdlet)
+	for _, other := range f.Fields {
+		if other == field || !other.given() || cmdlet == nil || !cmdlet.Changes {
+			continue
+		}
+		_, err := f.V.try(f.Cmdlet, append(slices.Clone(f.Fixed), other.argument()))
+		if err != nil && f.Field(manage.FaultOf(err).Parameter) == other {
+			other.Error = sentence(f.V.Error(err))
+		}
+	}
 }
 
 func (f *Form) review(w http.ResponseWriter) {
@@ -442,7 +453,7 @@ func (f *Form) review(w http.ResponseWriter) {
 	}
 	r := &Review{Form: f, Line: f.Line(), Overtook: f.overtaken()}
 	if len(r.Overtook) > 0 {
-		_, err := v.run(f.Cmdlet, append(f.expecting(), shell.Argument{Name: "WhatIf", Value: true}))
+		_, err := v.try(f.Cmdlet, f.expecting())
 		r.conflict(err)
 	}
 	if r.Result = f.check(); r.Result == nil {

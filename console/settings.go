@@ -75,7 +75,9 @@ func settingsPage(s settings.Service) func(v *Visit) error {
 			return err
 		}
 		values := current.Objects[0]
-		data.Warnings = current.Warnings
+		if v.Done == nil { // who has just changed something was told
+			data.Warnings = current.Warnings
+		}
 		if data.Tab == settings.General {
 			if err := v.generalTab(data, s); err != nil {
 				return err

@@ -88,15 +88,21 @@ func (v *Visit) Run(cmdlet string, arguments ...shell.Argument) (*manage.Result,
 }
 
 func (v *Visit) run(cmdlet string, arguments []shell.Argument) (*manage.Result, error) {
-	parameters := make(map[string]any, len(arguments))
+	parameters := manage.Object{} // keeps the order
 	for _, a := range arguments {
-		parameters[a.Name] = a.Value
+		parameters = append(parameters, manage.Property{Name: a.Name, Value: a.Value})
 	}
 	body, err := json.Marshal(parameters)
 	if err != nil {
 		return nil, mail.Wrap(mail.KindServerBug, err)
 	}
 	return v.Manage.Run(v.Request.Context(), v.Caller, cmdlet, body)
+}
+
+// try runs a cmdlet with -WhatIf, which comes first so that it is known to be a
+// trial whatever is wrong with the rest.
+func (v *Visit) try(cmdlet string, arguments []shell.Argument) (*manage.Result, error) {
+	return v.run(cmdlet, append([]shell.Argument{{Name: "WhatIf", Value: true}}, arguments...))
 }
 
 // May gives "" when the visitor may run the cmdlet, else what is missing, in this

@@ -219,7 +219,8 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 	if err == nil && do != nil {
 		err = do(ctx)
 	}
-	if cmdlet.Changes {
+	// A trial whose values are not acceptable was not to change anything.
+	if cmdlet.Changes && (!c.Bool("WhatIf") || mail.KindOf(err) == mail.KindNoPermission) {
 		s.audit(ctx, c, err)
 	}
 	if err != nil {
