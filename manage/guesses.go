@@ -58,7 +58,7 @@ func (g *guesses) begin(purpose string, remote netip.Addr, now time.Time) (done 
 	}
 	if row.failures >= guessesFree {
 		wait := guessForget - now.Sub(row.since)
-		return nil, mail.Errorf(mail.KindLimit, "Too many failed attempts from your network; try again in %d seconds.", int(wait/time.Second)+1)
+		return nil, mail.Errorf(mail.KindLimit, "Too many failed attempts from your network; try again in %d seconds.", int((wait+time.Second-1)/time.Second))
 	}
 	if len(g.rows) >= maxGuessRows {
 		for k, r := range g.rows {

@@ -158,7 +158,7 @@ func TestCmdlets(t *testing.T) {
 	}
 }
 
-func plainJSON(t *testing.T, v any) string {
+func plainJSON(t testing.TB, v any) string {
 	t.Helper()
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ import (
 // ServerName is the name of the server that New makes.
 const ServerName = "mail.example.org"
 
-// Now is the time that it tells.
+// Now is the time that it tells at first.
 var Now = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
 
 // Fake is a management server and the parts that it is made of. The parts may be
@@ -45,7 +46,9 @@ type Fake struct {
 	Audit     *Audit
 	Events    *Events
 	Records   *Records
-	Access    *Access
+
+	passed atomic.Int64 // since Now
+	Access *Access
 }
 
 // Events are events that a test has put there, the newest first.
@@ -130,10 +133,14 @@ func New() (*Fake, error) {
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Records: f.Records, Authenticate: f.authenticate, Now: func() time.Time { return Now },
+		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Records: f.Records, Authenticate: f.authenticate,
+		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})
 	return f, nil
 }
+
+// Advance lets time pass.
+func (f *Fake) Advance(d time.Duration) { f.passed.Add(int64(d)) }
 
 func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
 	kind := f.Server.Settings.Current(l.Service)
@@ -397,6 +404,7 @@ type Directory struct {
 	mu        sync.Mutex
 	entries   []directory.Entry
 	passwords map[string]string
+	changes   int   // of passwords
 	CreateErr error // given by Create when it is not nil
 }
 
@@ -478,7 +486,13 @@ func (d *Directory) Change(_ context.Context, name string, change func(*director
 func (d *Directory) SetPassword(_ context.Context, name, password string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.passwords[name] = password
+	i := d.find(name)
+	if i < 0 {
+		return mail.Errorf(mail.KindNotFound, "no entry")
+	}
+	d.passwords[d.entries[i].Name] = password
+	d.changes++
+	d.entries[i].PasswordChanged = Now.Add(time.Duration(d.changes) * time.Second)
 	return nil
 }
 
