@@ -32,14 +32,14 @@ func (s *Server) assignments() keptList[Assignment] {
 	return keptList[Assignment]{records: s.Records, kind: "administrator", key: "assignments", first: first}
 }
 
-// giveRoles sets the roles that c holds now.
-func (s *Server) giveRoles(ctx context.Context, c *Caller) error {
+// withRoles gives the caller with the roles that it holds now.
+func (s *Server) withRoles(ctx context.Context, c Caller) (Caller, error) {
 	list, _, err := s.assignments().load(ctx)
 	if err != nil {
-		return err
+		return Caller{}, err
 	}
 	c.Roles, c.Elsewhere = rolesAt(list, c.Name, s.Settings.Server())
-	return nil
+	return c, nil
 }
 
 // rolesAt gives the roles of an identity on a server. A Server Administrator of

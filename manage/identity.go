@@ -49,20 +49,18 @@ func unknownCaller(from, missing string) Caller {
 // peerCaller gives what the user at the other end of the management socket may
 // do now.
 func (s *Server) peerCaller(ctx context.Context, p peer) (Caller, error) {
-	c := Caller{Name: UnixIdentity(int(p.uid)), From: "socket", Way: WaySocket, Local: s.localUser(p, groupsOf(p))}
-	return c, s.giveRoles(ctx, &c)
+	return s.withRoles(ctx, Caller{Name: UnixIdentity(int(p.uid)), From: "socket", Way: WaySocket, Local: s.localUser(p, groupsOf(p))})
 }
 
 // CallerOf gives what an identity may do on this server now; the caller of it
 // knows that the identity is proved. The errors are those of the store and the
 // directory.
 func (s *Server) CallerOf(ctx context.Context, identity, from string, way Way) (Caller, error) {
-	c := Caller{Name: identity, From: from, Way: way}
-	var err error
-	if c.Local, err = s.isLocal(ctx, identity); err != nil {
+	local, err := s.isLocal(ctx, identity)
+	if err != nil {
 		return Caller{}, err
 	}
-	return c, s.giveRoles(ctx, &c)
+	return s.withRoles(ctx, Caller{Name: identity, From: from, Way: way, Local: local})
 }
 
 // isLocal tells whether an identity is a local administrator of this server.
