@@ -66,7 +66,9 @@ func (s *Server) identified(identify func(*http.Request) (Caller, error), next h
 			refuse(w, err)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
+		again := func(context.Context) (Caller, error) { return identify(r) }
+		ctx := context.WithValue(context.WithValue(r.Context(), callerKey{}, caller), identifyKey{}, again)
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

@@ -141,17 +141,9 @@ func (r *refusals) putBack(n int) {
 
 // getAuditLog shows one object a record, the newest first.
 func getAuditLog(ctx context.Context, c *Call) (func(context.Context) error, error) {
-	q := audit.Query{Start: c.Time("StartDate"), End: c.Time("EndDate"), Limit: int(min(c.Number("ResultSize"), math.MaxInt32)), Before: uint64(c.Number("Before"))}
-	if !c.Given("ResultSize") {
-		q.Limit = 1000
-	}
-	if !q.Start.IsZero() && !q.End.IsZero() && !q.Start.Before(q.End) {
-		return nil, wrong("EndDate", "EndDate is after StartDate")
-	}
-	who, cmdlet, target, outcome := c.Text("Identity"), c.Text("Cmdlet"), c.Text("Target"), c.Text("Outcome")
-	q.Matches = func(e *audit.Entry) bool {
-		return matches(who, e.Who) && matches(cmdlet, e.Cmdlet) && matches(outcome, e.Outcome) &&
-			(target == "" || slices.ContainsFunc(e.Changes, func(change Change) bool { return matches(target, change.Target) }))
+	q, err := c.auditQuery()
+	if err != nil {
+		return nil, err
 	}
 	found, more, err := c.Audit.Search(ctx, q)
 	if err != nil {
@@ -164,6 +156,54 @@ func getAuditLog(ctx context.Context, c *Call) (func(context.Context) error, err
 		c.Note(fmt.Sprintf("There are older records: -Before %d shows them, -ResultSize shows more at once.", found[len(found)-1].Sequence))
 	}
 	return nil, nil
+}
+
+// maxAuditBehind is how many records whoever follows the audit log may be behind.
+const maxAuditBehind = 256
+
+// followAuditLog gives records as they are made.
+func followAuditLog(c *Call) (follow, error) {
+	q, err := c.auditQuery()
+	return func(ctx context.Context, ready func() error, each func(Object) error) error {
+		entries, stop := c.Audit.Follow(maxAuditBehind)
+		defer stop()
+		if err := ready(); err != nil {
+			return err
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case e, ok := <-entries:
+				if !ok {
+					return mail.Errorf(mail.KindLimit, "records came faster than they were read; Get-AuditLog shows them")
+				}
+				if !q.Matches(&e) {
+					continue
+				}
+				if err := each(auditObject(&e)); err != nil {
+					return err
+				}
+			}
+		}
+	}, err
+}
+
+// auditQuery reads which records are meant.
+func (c *Call) auditQuery() (audit.Query, error) {
+	q := audit.Query{Start: c.Time("StartDate"), End: c.Time("EndDate"), Limit: int(min(c.Number("ResultSize"), math.MaxInt32)), Before: uint64(c.Number("Before"))}
+	if !c.Given("ResultSize") {
+		q.Limit = 1000
+	}
+	if !q.Start.IsZero() && !q.End.IsZero() && !q.Start.Before(q.End) {
+		return q, wrong("EndDate", "EndDate is after StartDate")
+	}
+	who, cmdlet, target, outcome := c.Text("Identity"), c.Text("Cmdlet"), c.Text("Target"), c.Text("Outcome")
+	q.Matches = func(e *audit.Entry) bool {
+		return matches(who, e.Who) && matches(cmdlet, e.Cmdlet) && matches(outcome, e.Outcome) &&
+			(target == "" || slices.ContainsFunc(e.Changes, func(change Change) bool { return matches(target, change.Target) }))
+	}
+	return q, nil
 }
 
 func auditObject(e *audit.Entry) Object {

@@ -113,6 +113,11 @@ type Cmdlet struct {
 	Columns  []string  `json:"columns,omitempty"` // of a table; nil is all properties
 	Examples []Example `json:"examples,omitempty"`
 
+	// Follow reads and checks the call as Run does and gives the function that goes on,
+	// giving objects as they come, until its context ends; nil for a cmdlet that cannot
+	// be followed. One that can has the parameter of followSwitch.
+	Follow func(c *Call) (follow, error) `json:"-"`
+
 	// Run reads and checks the call, adds objects to its result, and for a cmdlet
 	// that changes something says what, with Call.Change, and gives the function
 	// that does it (nil: there is nothing to do).

@@ -397,7 +397,59 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
-			Name: "Get-AuditLog", Aliases: []string{"Search-AdminAuditLog"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAuditLog,
+			Name: "Get-Session", Role: ViewOnlyAdministrator, View: ViewTable, Run: getSession,
+			Columns:  []string{"Identity", "User", "Address", "State", "Mailbox", "Client", "Duration", "Idle"},
+			Synopsis: "Shows the sessions that are open: who is connected from where, how they signed in, and what they do.",
+			Help:     "Format-List shows everything: mechanism, TLS version and cipher, bytes, the command under way. What a client calls itself is its own word.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Help: "Only this session, such as IMAP4-123; * and ? stand for any characters."},
+				sessionService("Only sessions of this service."),
+				{Name: "User", Type: TypeText, Help: "Only sessions of this user; * and ? stand for any characters."},
+				{Name: "Address", Type: TypeText, Help: addressHelp},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many sessions are shown at most, or unlimited."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-Session -User alice@example.org | Format-List", "Everything about alice's sessions."},
+				{"Get-Session -Service IMAP4 | Where-Object { $_.Tls -eq '' }", "Who reads mail without TLS."},
+			},
+		},
+		{
+			Name: "Remove-Session", Role: ServerAdministrator, Local: true, Changes: true, Asks: true, View: ViewTable, Run: removeSession,
+			Synopsis: "Ends sessions. The client is told and may connect again.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Pipeline: true, Help: "The session, such as IMAP4-123."},
+				{Name: "User", Type: TypeText, Help: "All sessions of this user, instead of one."},
+			}, here()...),
+			Examples: []Example{
+				{"Remove-Session IMAP4-123", "One session."},
+				{"Remove-Session -User alice@example.org -Confirm:$false", "All of alice's, without the question."},
+				{"Get-Session -Address 192.0.2.0/24 | Remove-Session", "Whatever comes from a network."},
+			},
+		},
+		{
+			Name: "Get-ProtocolLog", Role: ViewOnlyAdministrator, View: ViewTable, Run: getProtocolLog, Follow: followProtocolLog,
+			Columns:  []string{"Time", "SessionId", "Address", "User", "Milliseconds", "Command", "Parameters", "Context"},
+			Synopsis: "Shows what sessions said and how they were answered, the newest last.",
+			Help: "It reads what Set-PopSettings, Set-ImapSettings and Set-LmtpSettings -ProtocolLogEnabled $true have written. Passwords and mail are never in it; " +
+				"of what was not understood, or came before the log-in, only the size. Times are Universal Time.",
+			Parameters: append([]Parameter{
+				sessionService("Only the log of this service; POP3, IMAP4 and LMTP have one."),
+				{Name: "User", Type: TypeText, Help: "Only sessions of this user, once signed in; * and ? stand for any characters."},
+				{Name: "Address", Type: TypeText, Help: addressHelp},
+				{Name: "SessionId", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Pipeline: true, Help: "Only this session, such as IMAP4-123. Numbers begin anew with each start of the server."},
+				{Name: "StartDate", Type: TypeTime, Help: "Only records from then on." + timeHelp},
+				{Name: "EndDate", Type: TypeTime, Help: "Only records until then; written as StartDate is."},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many records are shown at most, the newest; never more than 10000."},
+				followSwitch("records as they are written"),
+			}, here()...),
+			Examples: []Example{
+				{"Get-ProtocolLog -User alice@example.org -StartDate 01:00:00", "What alice's programs did in the last hour."},
+				{"Get-ProtocolLog -Service IMAP4 -Follow", "What IMAP4 clients do, as it happens; Ctrl-C ends it."},
+				{"Get-Session -User alice@example.org | Get-ProtocolLog", "What alice's open sessions did."},
+			},
+		},
+		{
+			Name: "Get-AuditLog", Aliases: []string{"Search-AdminAuditLog"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAuditLog, Follow: followAuditLog,
 			Columns:  []string{"Sequence", "Time", "Who", "Cmdlet", "Target", "Outcome", "Summary"},
 			Synopsis: "Shows who changed what, the newest first; refused attempts too.",
 			Parameters: append([]Parameter{
@@ -409,6 +461,7 @@ func Cmdlets() []*Cmdlet {
 				{Name: "Outcome", Type: TypeText, Values: []string{"OK", "NoPermission"}, Help: "Only what ended so: OK, or the kind of the error; * and ? stand for any characters."},
 				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many records are shown at most; never more than 10000."},
 				{Name: "Before", Type: TypeNumber, Help: "Only records with a lower sequence number: the next page."},
+				followSwitch("records as they are made"),
 			}, here()...),
 			Examples: []Example{
 				{"Get-AuditLog -StartDate 1.00:00:00 -Target POP3", "Who changed POP3 in the last day."},
@@ -526,6 +579,25 @@ func roleParameter(mandatory bool, help string) Parameter {
 
 func groupParameter() Parameter {
 	return Parameter{Name: "Group", Type: TypeText, Position: 1, Default: localGroup, Values: []string{localGroup}, Help: "The group; there is one."}
+}
+
+// FollowSwitch is the parameter that asks a client to follow.
+const FollowSwitch = "Follow"
+
+// followSwitch is the parameter of a cmdlet that can be followed.
+func followSwitch(what string) Parameter {
+	return Parameter{Name: FollowSwitch, Aliases: []string{"Wait"}, Type: TypeSwitch, Help: "Shows " + what + ", until you end it."}
+}
+
+const addressHelp = "Only clients from this address or network, such as 192.0.2.7 or 192.0.2.0/24, or with * and ? for any characters; unix is a Unix socket."
+
+// sessionService is the parameter that names a service to look at.
+func sessionService(help string) Parameter {
+	p := Parameter{Name: "Service", Type: TypeText, Help: help}
+	for _, s := range settings.Services {
+		p.Values = append(p.Values, string(s))
+	}
+	return p
 }
 
 func serviceName(mandatory bool) Parameter {

@@ -64,7 +64,12 @@ func (s *Server) Listen(path string) (net.Listener, error) {
 // Serve answers on a Unix socket until ctx ends, then lets running cmdlets end
 // for at most five seconds. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	server := &http.Server{
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), servingKey{}, serving)
+		},
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: runTimeout + readTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader,
@@ -82,6 +87,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(done)
+		end() // what is followed
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if server.Shutdown(drain) != nil {
@@ -144,15 +150,17 @@ func (s *Server) Handler() http.Handler {
 
 // routes are the requests of the API: POST /cmdlet/{name} runs one cmdlet with the
 // parameters in its body, GET /cmdlets describes them all, GET /suggest/{source}
-// gives values for completion, GET /openapi.json describes the API for programs.
+// gives values for completion, GET /follow/{cmdlet} gives what comes until the caller
+// goes, GET /openapi.json describes the API for programs.
 func (s *Server) routes(prefix string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+prefix+"/cmdlet/{name}", s.runHTTP)
 	mux.HandleFunc("GET "+prefix+"/cmdlets", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, s.cmdlets) })
 	mux.HandleFunc("GET "+prefix+"/suggest/{source}", s.suggestHTTP)
+	mux.HandleFunc("GET "+prefix+"/follow/{cmdlet}", s.followHTTP)
 	mux.HandleFunc("GET "+prefix+"/openapi.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, OpenAPI(prefix)) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, mail.Errorf(mail.KindNotFound, "the management API has POST %s/cmdlet/{name}, GET %[1]s/cmdlets, GET %[1]s/suggest/{source} and GET %[1]s/openapi.json", prefix))
+		refuse(w, mail.Errorf(mail.KindNotFound, "the management API has POST %s/cmdlet/{name}, GET %[1]s/cmdlets, GET %[1]s/suggest/{source}, GET %[1]s/follow/{cmdlet} and GET %[1]s/openapi.json", prefix))
 	})
 	return mux
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 )
@@ -142,16 +143,21 @@ type Parts struct {
 	Administrators string
 	Audit          Audit
 	Events         Events
-	Now            func() time.Time // nil: time.Now
+	// Sessions are the connections of the services.
+	Sessions Sessions
+	// ProtocolLog gives the protocol log of a service, nil for one that has none.
+	ProtocolLog func(s settings.Service) *protolog.Log
+	Now         func() time.Time // nil: time.Now
 }
 
 // Server runs cmdlets. Its methods may be called from any goroutine.
 type Server struct {
 	Parts
-	cmdlets  []*Cmdlet
-	sessions sessions
-	guesses  guesses
-	refusals refusals
+	cmdlets   []*Cmdlet
+	sessions  sessions
+	following following
+	guesses   guesses
+	refusals  refusals
 }
 
 // New makes a server of its parts.
@@ -198,6 +204,9 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 	var do func(context.Context) error
 	if err == nil {
 		err = c.common()
+	}
+	if err == nil && cmdlet.Follow != nil && c.Bool(FollowSwitch) {
+		err = wrong(FollowSwitch, "this call gives one answer; GET /follow/%s goes on", cmdlet.Name)
 	}
 	if err == nil {
 		do, err = cmdlet.Run(ctx, c)

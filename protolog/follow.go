@@ -56,10 +56,10 @@ func (l *Log) unfollow(f *follower) {
 	l.followed.Store(len(l.followers) > 0)
 }
 
-// Follow calls each for every record of the logs that is wanted, as it comes, until
-// ctx ends, which is no error, or each gives an error. missed is how many were left
+// Follow calls ready once it follows, and then each for every record of the logs that is wanted, as it comes, until
+// ctx ends, which is no error, or one of them gives an error. missed is how many were left
 // out before this one because each was too slow. KindLimit when too many follow.
-func Follow(ctx context.Context, logs []*Log, filter Filter, each func(r Record, missed int64) error) error {
+func Follow(ctx context.Context, logs []*Log, filter Filter, ready func() error, each func(r Record, missed int64) error) error {
 	var missed atomic.Int64
 	f := &follower{filter, make(chan Record, maxBehind), &missed}
 	for _, l := range logs {
@@ -67,6 +67,9 @@ func Follow(ctx context.Context, logs []*Log, filter Filter, each func(r Record,
 			return err
 		}
 		defer l.unfollow(f)
+	}
+	if err := ready(); err != nil {
+		return err
 	}
 	for {
 		select {

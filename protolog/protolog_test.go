@@ -339,7 +339,7 @@ func TestNeverWaits(t *testing.T) {
 		}
 		<-hold
 		return false
-	}}, nil)
+	}}, func() error { return nil }, nil)
 	for !l.followed.Load() {
 		time.Sleep(time.Millisecond)
 	}
@@ -393,7 +393,7 @@ func TestFollow(t *testing.T) {
 	missed := make(chan int64, 10)
 	for range maxFollowers {
 		wg.Go(func() {
-			err := Follow(ctx, []*Log{l}, Filter{Match: func(r *Record) bool { return r.User == "alice" }}, func(r Record, m int64) error {
+			err := Follow(ctx, []*Log{l}, Filter{Match: func(r *Record) bool { return r.User == "alice" }}, func() error { return nil }, func(r Record, m int64) error {
 				if m > 0 {
 					missed <- m
 				}
@@ -414,7 +414,7 @@ func TestFollow(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if err := Follow(ctx, []*Log{l}, Filter{}, nil); mail.KindOf(err) != mail.KindLimit {
+	if err := Follow(ctx, []*Log{l}, Filter{}, nil, nil); mail.KindOf(err) != mail.KindLimit {
 		t.Error(err)
 	}
 	s := l.Session(peer(1))

@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
@@ -112,6 +113,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events,
 		Statistics: s.statistics, Records: s.store, Authenticate: s.authenticate,
+		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 	})
 	s.settings.Apply(s.applyBindings)
 	s.beginProtocolLogs()

@@ -44,6 +44,7 @@ type filter struct {
 	run  func(s *stream, bound map[string]any, args []token) error
 	own  bool // it reads args itself
 	last bool // nothing stands behind it
+	all  bool // it needs all objects before it can give one
 }
 
 // filters gives the table.
@@ -73,10 +74,10 @@ func filters() []*filter {
 		{name: "ForEach-Object", aliases: []string{"foreach", "%"}, help: "Gives one property's values: ForEach-Object Name, or { $_.Name }.", own: true, run: forEachObject},
 		{name: "Where-Object", aliases: []string{"where", "?"}, help: "Keeps the objects for which a comparison holds: { $_.Name -like 'a*' }, or Name -like a*.", own: true, run: whereObject},
 		{name: "Sort-Object", aliases: []string{"sort"}, help: "Orders the objects by properties.",
-			parameters: []manage.Parameter{property, flag("Descending", "The largest first."), flag("Unique", "Each once.")}, run: sortObject},
-		{name: "Group-Object", aliases: []string{"group"}, help: "Counts the objects that have the same value.", parameters: []manage.Parameter{one}, run: groupObject},
+			parameters: []manage.Parameter{property, flag("Descending", "The largest first."), flag("Unique", "Each once.")}, all: true, run: sortObject},
+		{name: "Group-Object", aliases: []string{"group"}, help: "Counts the objects that have the same value.", parameters: []manage.Parameter{one}, all: true, run: groupObject},
 		{name: "Measure-Object", aliases: []string{"measure"}, help: "Counts the objects, and computes with a property.",
-			parameters: []manage.Parameter{one, flag("Sum", "The sum."), flag("Average", "The average."), flag("Minimum", "The least."), flag("Maximum", "The largest.")}, run: measureObject},
+			parameters: []manage.Parameter{one, flag("Sum", "The sum."), flag("Average", "The average."), flag("Minimum", "The least."), flag("Maximum", "The largest.")}, all: true, run: measureObject},
 	}
 }
 

@@ -39,6 +39,9 @@ func (s *session) pipeline(ctx context.Context, p pipeline) int {
 		}
 		return Misused
 	}
+	if follows(stages[0]) {
+		return s.follow(ctx, stages)
+	}
 	st := &stream{}
 	worst := Done
 	for i, g := range stages {

@@ -281,7 +281,7 @@ func TestComplete(t *testing.T) {
 		{"Set-PopSettings -LoginType ", []string{"PlainTextLogin", "PlainTextAuthentication", "SecureLogin"}},
 		{"Set-PopSettings -LoginType s", []string{"SecureLogin"}},
 		{"Set-PopSettings -LoginType:s", []string{"-LoginType:SecureLogin"}},
-		{"Set-PopSettings -LoginType 3 -Log", nil},
+		{"Set-PopSettings -LoginType 3 -Logi", nil},
 		{"Set-CASMailbox -PopEnabled ", []string{"$true", "$false"}},
 		{"Set-CASMailbox ", []string{"alice@example.org", "bob@example.org"}},
 		{"Set-CASMailbox -Identity b", []string{"bob@example.org"}},

@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
@@ -46,9 +47,11 @@ type Fake struct {
 	Audit     *Audit
 	Events    *Events
 	Records   *Records
+	Access    *Access
+	Sessions  *Sessions
+	Logs      map[settings.Service]*protolog.Log // nil until a test makes one
 
 	passed atomic.Int64 // since Now
-	Access *Access
 }
 
 // Events are events that a test has put there, the newest first.
@@ -105,6 +108,7 @@ func New() (*Fake, error) {
 		Events:    &Events{},
 		Records:   &Records{},
 		Access:    &Access{},
+		Sessions:  &Sessions{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
@@ -134,6 +138,7 @@ func New() (*Fake, error) {
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
 		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Records: f.Records, Authenticate: f.authenticate,
+		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})
 	return f, nil
@@ -162,6 +167,36 @@ func (f *Fake) authenticate(ctx context.Context, name, password string, _ netip.
 		return nil, mail.Errorf(mail.KindDisabled, "This account is switched off.")
 	}
 	return e, err
+}
+
+// Sessions are connections that are only told of.
+type Sessions struct {
+	mu    sync.Mutex
+	Open  []manage.LiveSession
+	Ended []string
+}
+
+// Sessions implements manage.Sessions.
+func (s *Sessions) Sessions(name settings.Service) []manage.LiveSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []manage.LiveSession
+	for _, l := range s.Open {
+		if l.Service == name {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// EndSession implements manage.Sessions.
+func (s *Sessions) EndSession(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.Open)
+	s.Open = slices.DeleteFunc(s.Open, func(l manage.LiveSession) bool { return l.ID == id })
+	s.Ended = append(s.Ended, id)
+	return len(s.Open) < n
 }
 
 // Records keeps small things in memory.

@@ -1,0 +1,301 @@
+package manage
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+)
+
+// Bounds of following.
+const (
+	// maxFollowing bounds the calls that follow at once.
+	maxFollowing = 32
+	// lookAgain is how often it is asked whether the caller still may, and how often an
+	// empty line tells whether the caller is still there.
+	lookAgain = 15 * time.Second
+	// followWrite bounds one write to a caller.
+	followWrite = 30 * time.Second
+	// maxFollowLine bounds a line that a client reads, in bytes.
+	maxFollowLine = 1 << 20
+)
+
+// following counts the calls that follow.
+type following struct {
+	mu    sync.Mutex
+	count int // guarded by mu
+}
+
+func (f *following) enter() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.count >= maxFollowing {
+		return mail.Errorf(mail.KindLimit, "%d calls follow something already", maxFollowing)
+	}
+	f.count++
+	return nil
+}
+
+func (f *following) leave() {
+	f.mu.Lock()
+	f.count--
+	f.mu.Unlock()
+}
+
+// follow calls ready once it follows, and then each with every object, until ctx ends,
+// which is no error, or one of them gives an error.
+type follow func(ctx context.Context, ready func() error, each func(Object) error) error
+
+// Follow runs a cmdlet that can be followed, with the parameters of Run. begin is
+// called with a result without objects: how they are shown, and warnings. Then each
+// is called with every object as it comes, from one goroutine, until ctx ends, which
+// is no error, or either of them gives an error. identify is asked at the beginning
+// and every few seconds who calls: whoever loses the right is stopped, with
+// KindNoPermission.
+func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Caller, error), name string, arguments []byte, begin func(*Result) error, each func(Object) error) error {
+	cmdlet := s.Cmdlet(name)
+	if cmdlet == nil || cmdlet.Follow == nil {
+		return hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q that can be followed", name), "Get-ProtocolLog and Get-AuditLog can.")
+	}
+	caller, err := identify(ctx)
+	if err != nil {
+		return err
+	}
+	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
+	if err = s.permit(caller, cmdlet); err == nil {
+		c.arguments, err = readArguments(cmdlet, arguments)
+	}
+	if err == nil {
+		err = c.common()
+	}
+	var run follow
+	if err == nil {
+		run, err = cmdlet.Follow(c)
+	}
+	if err == nil {
+		err = s.following.enter()
+	}
+	if err != nil {
+		return err
+	}
+	defer s.following.leave()
+	ctx, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop(nil)
+	watching.Go(func() {
+		tick := time.NewTicker(lookAgain)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			caller, err := identify(ctx)
+			if err == nil {
+				err = s.permit(caller, cmdlet)
+			}
+			if err != nil && ctx.Err() == nil {
+				stop(err)
+				return
+			}
+		}
+	})
+	if err := run(ctx, func() error { return begin(c.result) }, each); err != nil {
+		return err
+	}
+	if why := context.Cause(ctx); why != nil && !errors.Is(why, context.Canceled) && !errors.Is(why, context.DeadlineExceeded) {
+		return why
+	}
+	return nil
+}
+
+// identifyKey is the key of what tells anew, in the context of a request, who calls.
+type identifyKey struct{}
+
+// servingKey is the key of the context that ends when the server stops.
+type servingKey struct{}
+
+// followHTTP answers GET /follow/{cmdlet}, whose query has the parameters, with JSON
+// lines: a result without objects, then an object a line as it comes; an empty line
+// now and then, and at the end a line with the error when there is one.
+func (s *Server) followHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if serving, ok := ctx.Value(servingKey{}).(context.Context); ok {
+		defer context.AfterFunc(serving, cancel)()
+	}
+	if conn := listener.ConnOf(ctx); conn != nil {
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			select {
+			case <-conn.Draining():
+				cancel()
+			case <-stop:
+			}
+		}()
+	}
+	arguments, err := queryArguments(r.URL.Query())
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	identify, ok := ctx.Value(identifyKey{}).(func(context.Context) (Caller, error))
+	if !ok {
+		identify = func(ctx context.Context) (Caller, error) { return callerIn(ctx), nil }
+	}
+	out := lineWriter{w: w, control: http.NewResponseController(w)}
+	quiet := time.NewTicker(lookAgain)
+	var alive sync.WaitGroup
+	defer alive.Wait()
+	defer cancel()
+	defer quiet.Stop()
+	alive.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-quiet.C:
+				if out.begun() && out.line(nil) != nil {
+					cancel()
+					return
+				}
+			}
+		}
+	})
+	err = s.Follow(ctx, identify, r.PathValue("cmdlet"), arguments, func(result *Result) error {
+		// The request is read: from now on only its end comes.
+		_ = out.control.SetReadDeadline(time.Time{}) // one that cannot be set is a test's
+		w.Header().Set("Content-Type", "application/jsonl")
+		w.Header().Set("Cache-Control", "no-store")
+		return out.value(result)
+	}, func(o Object) error { return out.value(o) })
+	switch {
+	case err == nil:
+	case !out.begun():
+		refuse(w, err)
+	default:
+		out.value(map[string]Fault{"error": FaultOf(err)}) // to whoever is still there
+	}
+}
+
+// queryArguments makes a JSON object of a query: each parameter is a text.
+func queryArguments(query url.Values) ([]byte, error) {
+	arguments := map[string]string{}
+	for name, values := range query {
+		if len(values) > 1 {
+			return nil, wrong(name, "%s is given twice", name)
+		}
+		arguments[name] = values[0]
+	}
+	text, err := json.Marshal(arguments)
+	return text, mail.Wrap(mail.KindServerBug, err)
+}
+
+// lineWriter writes lines, from any goroutine, each at once.
+type lineWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+
+	mu    sync.Mutex
+	first bool // something was written
+}
+
+func (l *lineWriter) begun() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first
+}
+
+func (l *lineWriter) value(v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return mail.Wrap(mail.KindServerBug, err)
+	}
+	return l.line(text)
+}
+
+func (l *lineWriter) line(text []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.first = true
+	_ = l.control.SetWriteDeadline(time.Now().Add(followWrite)) // one that cannot be set is a test's
+	if _, err := l.w.Write(append(text, '\n')); err != nil {
+		return mail.Wrap(mail.KindUnavailable, err)
+	}
+	return mail.Wrap(mail.KindUnavailable, l.control.Flush())
+}
+
+// Follow follows a cmdlet on the server until ctx ends, which is no error, the server
+// ends, which is KindUnavailable, or begin or each gives an error. Parameters are
+// texts. begin and each are called as by Server.Follow.
+func (c *Client) Follow(ctx context.Context, name string, parameters map[string]string, begin func(*Result) error, each func(Object) error) error {
+	query := url.Values{}
+	for name, value := range parameters {
+		query.Set(name, value)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://postern", nil)
+	if err != nil {
+		return mail.Wrap(mail.KindBadArgument, err)
+	}
+	request.URL.Path, request.URL.RawQuery = "/follow/"+name, query.Encode()
+	endless := http.Client{Transport: c.http.Transport}
+	response, err := endless.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return c.explain(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, maxFollowLine)
+	for begun := false; lines.Scan(); {
+		line := lines.Bytes()
+		if len(line) == 0 {
+			continue
+		}
+		var refused struct{ Error Fault }
+		if bytes.HasPrefix(line, []byte(`{"error":{`)) && json.Unmarshal(line, &refused) == nil && refused.Error.Kind != "" {
+			return &CallError{refused.Error, mail.Errorf(kindNamed(refused.Error.Kind), "%s", refused.Error.Text)}
+		}
+		if response.StatusCode != http.StatusOK {
+			return mail.Errorf(mail.KindUnavailable, "the server answered %s", response.Status)
+		}
+		if !begun {
+			begun = true
+			result := &Result{}
+			if err := json.Unmarshal(line, result); err != nil {
+				return &mail.Error{Kind: mail.KindUnavailable, Text: "the server's answer cannot be read", Cause: err}
+			}
+			if err := begin(result); err != nil {
+				return err
+			}
+			continue
+		}
+		var o Object
+		if err := json.Unmarshal(line, &o); err != nil {
+			return &mail.Error{Kind: mail.KindUnavailable, Text: "the server's answer cannot be read", Cause: err}
+		}
+		if err := each(o); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := lines.Err(); err != nil {
+		return c.explain(err)
+	}
+	return mail.Errorf(mail.KindUnavailable, "the server has ended")
+}

@@ -1,0 +1,52 @@
+package role
+
+import (
+	"crypto/tls"
+	"strings"
+
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Sessions implements manage.Sessions.
+func (s services) Sessions(name settings.Service) []manage.LiveSession {
+	svc := s.service(name)
+	if svc == nil {
+		return nil
+	}
+	var list []manage.LiveSession
+	for _, c := range svc.Conns() {
+		list = append(list, liveSession(name, c))
+	}
+	return list
+}
+
+func liveSession(name settings.Service, c *listener.Conn) manage.LiveSession {
+	st := c.Status()
+	l := manage.LiveSession{
+		ID: c.Name(), Service: name, Address: c.Remote(), Connected: c.Accepted(), Idle: st.Idle, State: st.State, Mailbox: st.Mailbox,
+		Mechanism: st.Mechanism, Client: strings.TrimSpace(st.Client + " " + st.Version), Command: st.Command,
+	}
+	_, l.User = c.User()
+	l.In, l.Out = c.Bytes()
+	if state := c.TLS(); state != nil {
+		l.TLS, l.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	}
+	return l
+}
+
+// EndSession implements manage.Sessions.
+func (s services) EndSession(id string) bool {
+	for _, name := range settings.Services {
+		if svc := s.service(name); svc != nil && strings.HasPrefix(id, svc.Name+"-") {
+			for _, c := range svc.Conns() {
+				if c.Name() == id {
+					c.End(listener.ErrEnded)
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
