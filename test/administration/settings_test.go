@@ -1,0 +1,127 @@
+package administration
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/test/server"
+)
+
+// sample has, for a setting, a value that is not its default and one that it
+// refuses. Values are what JSON says: string, bool, number, list of strings.
+type sample struct {
+	good, bad any
+	shown     any // what good is shown as; nil when it is shown as it was given
+}
+
+// samples has a row for every row of settings.Table.
+func samples(t *testing.T) map[string]sample {
+	free := func() []string { return []string{server.FreeAddress(t)} }
+	return map[string]sample{
+		"StartupType":                       {good: "Manual", bad: "Sometimes"},
+		"Banner":                            {good: "Good day (from the test)", bad: "[ALERT] x"},
+		"UnencryptedOrTLSBindings":          {good: free(), bad: []string{"127.0.0.1"}},
+		"SSLBindings":                       {good: free(), bad: []string{"127.0.0.1:70000"}},
+		"LoginType":                         {good: "PlainTextAuthentication", bad: "Open"},
+		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
+		"AuthenticatedConnectionTimeout":    {good: "01:00:00", bad: "00:00:01"},
+		"PreAuthenticatedConnectionTimeout": {good: "00:05:00", bad: "10:00:00"},
+		"MaxConnections":                    {good: 1234, bad: 0},
+		"MaxConnectionFromSingleIP":         {good: 321, bad: -1},
+		"MaxConnectionsPerUser":             {good: 12, bad: 0},
+		"SessionTimeout":                    {good: "00:20:00", bad: "00:00:01"},
+		"MaxCommandSize":                    {good: 4096, bad: 1},
+		"ProxyTargetPort":                   {good: 10143, bad: 70000},
+		"MessageRetrievalMimeFormat":        {good: "TextOnly", bad: "Html"},
+		"MessageRetrievalSortOrder":         {good: "Descending", bad: "Up"},
+		"ShowHiddenFoldersEnabled":          {good: true, bad: "perhaps"},
+		"CalendarItemRetrievalOption":       {good: "InternetUrl", bad: "Url"},
+		"OwaServerUrl":                      {good: "https://mail.example.org/owa", bad: "ftp://mail.example.org"},
+		"EnableExactRFC822Size":             {good: true, bad: "perhaps"},
+		"ProtocolLogEnabled":                {good: true, bad: "perhaps"},
+		"LogFileLocation":                   {good: folder(t), bad: "log"},
+		"LogFileRollOverSettings":           {good: "Hourly", bad: "Yearly"},
+		"LogPerFileSizeQuota":               {good: 100000, bad: 1},
+		"ProtocolLogFormat":                 {good: "Json", bad: "Xml"},
+		"ProtocolLogMaxAge":                 {good: "1.00:00:00", bad: "00:00:01"},
+		"ProtocolLogMaxDirectorySize":       {good: 1 << 30 * 2, bad: 1},
+	}
+}
+
+// face is one way to change a setting. It gives "" or the text of the refusal.
+type face struct {
+	name string
+	set  func(t *testing.T, s settings.Service, row *settings.Row, value any) string
+}
+
+// TestEverySetting sets each setting of each service in the shell, over the API and
+// in the console: the same values act, the same are refused, in the same words.
+func TestEverySetting(t *testing.T) {
+	office := open(t)
+	all := samples(t)
+	for _, row := range settings.Table {
+		given, ok := all[row.Name]
+		if !ok {
+			t.Errorf("%s: the test has no values for it", row.Name)
+			continue
+		}
+		for _, service := range row.Services {
+			t.Run(string(service)+"/"+row.Name, func(t *testing.T) {
+				before := office.shown(t, service, row)
+				refusals := map[string]string{}
+				for _, f := range office.faces() {
+					want := given.good
+					if given.shown != nil {
+						want = given.shown
+					}
+					if refusal := f.set(t, service, row, given.good); refusal != "" {
+						t.Errorf("%s: %v is refused: %s", f.name, given.good, refusal)
+					}
+					if got := office.shown(t, service, row); fmt.Sprint(got) != fmt.Sprint(want) {
+						t.Errorf("%s: after %v it is %v", f.name, want, got)
+					}
+					// A switch in the console has no third position.
+					if row.Type != "bool" || f.name != "console" {
+						refusal := f.set(t, service, row, given.bad)
+						if refusal == "" {
+							t.Errorf("%s: %v is not refused", f.name, given.bad)
+						}
+						refusals[refusal] += f.name + " "
+						if got := office.shown(t, service, row); fmt.Sprint(got) != fmt.Sprint(want) {
+							t.Errorf("%s: a refused change made it %v", f.name, got)
+						}
+					}
+					if refusal := f.set(t, service, row, before); refusal != "" {
+						t.Errorf("%s: %v, as it was, is refused: %s", f.name, before, refusal)
+					}
+				}
+				if len(refusals) != 1 {
+					t.Errorf("%v is refused in different words: %q", given.bad, refusals)
+				}
+			})
+		}
+	}
+	for name := range all {
+		if !slices.ContainsFunc(settings.Table, func(r *settings.Row) bool { return r.Name == name }) {
+			t.Errorf("%s is no setting", name)
+		}
+	}
+}
+
+// refusal gives the text of an error of the API.
+func refusal(t *testing.T, err error) string {
+	t.Helper()
+	var refused *manage.CallError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &refused):
+		return refused.Fault.Text
+	}
+	t.Fatal(err)
+	return ""
+}
