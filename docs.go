@@ -8,15 +8,19 @@ import (
 	"path/filepath"
 
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/metrics"
 	"github.com/postern-mail/postern/settings"
 )
 
 // generated are the pages of docs that follow from the code.
 var generated = map[string]func() ([]byte, error){
-	"docs/settings.md":   written(settings.WriteDocs),
-	"docs/cmdlets.md":    written(manage.WriteDocs),
-	"docs/rfc.md":        rfcPage,
-	"docs/deviations.md": deviationsPage,
+	"docs/settings.md": written(settings.WriteDocs),
+	"docs/cmdlets.md":  written(manage.WriteDocs),
+	"docs/metrics.md":  written(metrics.WriteDocs),
+	"docs/rfc.md":      rfcPage,
+
+	"docs/grafana/postern.json": written(metrics.WriteDashboard),
+	"docs/deviations.md":        deviationsPage,
 }
 
 func written(write func(io.Writer) error) func() ([]byte, error) {

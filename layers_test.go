@@ -21,6 +21,7 @@ message
 sasl
 demo
 settings
+metrics
 probe
 protolog
 imap/wire

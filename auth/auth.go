@@ -123,6 +123,10 @@ func New(o Options) *Authenticator {
 	return a
 }
 
+// Throttled counts the attempts that were refused so far because too many of the
+// same account or network waited.
+func (a *Authenticator) Throttled() int64 { return a.throttle.refused.Load() }
+
 // Identity is who a connection belongs to from now on.
 type Identity struct {
 	Entry directory.Entry // as it was at the login

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -24,6 +25,8 @@ type throttle struct {
 	busy     map[any]int // attempts under way by account name, network or place
 	// slow is told of an attempt that waits MaxDelay; nil is nobody.
 	slow func(account string, network netip.Prefix)
+
+	refused atomic.Int64 // attempts, because too many waited
 }
 
 // failures count down by one each Limits.Forget.
@@ -122,6 +125,7 @@ func (t *throttle) wait(ctx context.Context, account string, network netip.Prefi
 	for _, k := range keys {
 		if delay > 0 && t.busy[k] >= t.limits.Waiting {
 			t.mu.Unlock()
+			t.refused.Add(1)
 			return false, nil, mail.Errorf(mail.KindUnavailable, "Too many failed sign-ins at the moment; try again later.")
 		}
 	}

@@ -32,11 +32,12 @@ func (s *Service) Refused() int64 { return s.refused.Load() }
 // Accepted counts the connections that came, those turned away included.
 func (s *Service) Accepted() int64 { return int64(s.lastID.Load()) }
 
-// Open counts the connections that are open now, without those being turned away.
-func (s *Service) Open() int {
+// Open counts the connections that are open now, without those being turned away,
+// and those of them that have logged in; with NoLogin that is all.
+func (s *Service) Open() (all, loggedIn int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count
+	return s.count, s.count - s.waiting.Len()
 }
 
 // Bytes counts the bytes of protocol that came in and went out over all

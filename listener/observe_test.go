@@ -61,7 +61,7 @@ func TestObserver(t *testing.T) {
 	if _, out := s.Bytes(); out != 10 {
 		t.Error("bytes out:", out)
 	}
-	if s.Accepted() != 2 || s.Open() != 0 || s.Panics() != 2 {
-		t.Error(s.Accepted(), s.Open(), s.Panics())
+	if open, loggedIn := s.Open(); s.Accepted() != 2 || open != 0 || loggedIn != 0 || s.Panics() != 2 {
+		t.Error(s.Accepted(), open, loggedIn, s.Panics())
 	}
 }

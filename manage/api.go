@@ -58,6 +58,18 @@ func (s *Server) tokenRequest(r *http.Request) (Caller, error) {
 
 type callerKey struct{}
 
+// Guard lets only requests through that come with an API token whose holder has
+// the role.
+func (s *Server) Guard(role Role, next http.Handler) http.Handler {
+	return s.apiHeaders(s.identified(s.tokenRequest, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if caller := callerIn(r.Context()); !holds(caller.Roles, role) {
+			refuse(w, mail.Errorf(mail.KindNoPermission, "%s needs the role %s, which %s does not hold", r.URL.Path, role, caller.Name))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})))
+}
+
 // identified puts the caller into the context of each request.
 func (s *Server) identified(identify func(*http.Request) (Caller, error), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -138,6 +138,9 @@ type Parts struct {
 	Authenticate func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error)
 	// Statistics is who signed in how; nil: nothing is kept.
 	Statistics *statistics.History
+	// Observe is told of each run of a cmdlet of the table, and how it ended; nil is
+	// nobody.
+	Observe func(cmdlet string, began time.Time, err error)
 	// Administrators is the operating-system group whose members are local
 	// administrators, beside root and the server's own user; "" is none.
 	Administrators string
@@ -194,6 +197,15 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 	if cmdlet == nil {
 		return nil, hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), "Get-Command lists the cmdlets.")
 	}
+	began := time.Now()
+	result, err := s.run(ctx, caller, cmdlet, arguments)
+	if s.Observe != nil {
+		s.Observe(cmdlet.Name, began, err)
+	}
+	return result, err
+}
+
+func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, arguments []byte) (*Result, error) {
 	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	err := s.permit(caller, cmdlet)
 	given, fault := readArguments(cmdlet, arguments)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,9 @@ type Config struct {
 	Log string `toml:"log"`
 	// MaxMessageSize is the largest message in bytes; 64 MiB when it is 0.
 	MaxMessageSize int64 `toml:"max_message_size"`
+	// Metrics is an IP:port where metrics and health are served over HTTP to whoever
+	// asks, without a sign-in; "" is none.
+	Metrics string `toml:"metrics"`
 }
 
 // DefaultConfig is what holds without a settings file: under root the system's
@@ -122,7 +126,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log and max_message_size. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log, max_message_size and metrics. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -177,6 +181,9 @@ func (c *Config) check() error {
 	}
 	if _, err := c.lmtpBindings(); err != nil {
 		return err
+	}
+	if _, err := netip.ParseAddrPort(c.Metrics); c.Metrics != "" && err != nil {
+		return bad("metrics: %q is not IP:port.", c.Metrics)
 	}
 	if c.MaxMessageSize < 0 || c.MaxMessageSize > 1<<30 {
 		return bad("max_message_size is 1 to 1073741824 bytes.")

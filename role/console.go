@@ -69,6 +69,10 @@ func (s *Server) webHandler() (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(manage.APIPrefix+"/", s.manage.API())
+	health := s.health(func(h http.Handler) http.Handler { return s.manage.Guard(manage.ViewOnlyAdministrator, h) })
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		mux.Handle(path, health)
+	}
 	mux.Handle("/", pages)
 	return s.manage.KnownHosts(mux), nil
 }

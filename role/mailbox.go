@@ -28,7 +28,7 @@ func (s *Server) openMailbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.store, err = store.Open(engine, store.Options{MaxMessage: s.config.MaxMessageSize, Log: s.log})
+	s.store, err = store.Open(observedEngine{engine, s.metrics}, store.Options{MaxMessage: s.config.MaxMessageSize, Log: s.log})
 	if err != nil {
 		engine.Close()
 		return err

@@ -1,23 +1,34 @@
 package role
 
 import (
+	"context"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/lmtp"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/metrics"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
+	"github.com/postern-mail/postern/store"
 )
 
 // observation is what sees the server work.
 type observation struct {
 	statistics *statistics.History
+	metrics    *metrics.Metrics
+
+	stopping    atomic.Bool
+	probe       probe
+	metricsAddr string
 }
 
 // openObservation makes it; nothing is observed yet.
 func (s *Server) openObservation() {
+	s.metrics = metrics.New()
 	s.statistics = statistics.Open(statistics.Options{
 		Path: filepath.Join(s.config.Data, "statistics", "statistics.json.gz"),
 		Read: func(name settings.Service) (statistics.Reading, bool) {
@@ -26,18 +37,65 @@ func (s *Server) openObservation() {
 				return statistics.Reading{}, false
 			}
 			in, out := svc.Bytes()
-			return statistics.Reading{Connections: svc.Open(), BytesIn: in, BytesOut: out}, true
+			open, _ := svc.Open()
+			return statistics.Reading{Connections: open, BytesIn: in, BytesOut: out}, true
 		},
 		Log: s.log,
+	})
+}
+
+// beginObservation tells the metrics whom to ask, once all parts are there.
+func (s *Server) beginObservation() {
+	s.metrics.Ask(metrics.Sources{
+		Services:     s.serviceNumbers,
+		Certificates: s.certificateNumbers,
+		Throttled:    s.auth.Throttled,
+		Ready:        func() bool { return len(s.unready(context.Background())) == 0 },
 	})
 }
 
 // Statistics keeps who signed in how, and what the services did over time.
 func (s *Server) Statistics() *statistics.History { return s.statistics }
 
+func (s *Server) serviceNumbers() []metrics.Service {
+	var list []metrics.Service
+	for _, name := range settings.Services {
+		svc := s.service(name)
+		if svc == nil {
+			continue
+		}
+		n := metrics.Service{
+			Name: string(name), Up: svc.Running(), Accepted: svc.Accepted(), Refused: svc.Refused(), Panics: svc.Panics(),
+		}
+		n.Open, n.LoggedIn = svc.Open()
+		n.BytesIn, n.BytesOut = svc.Bytes()
+		list = append(list, n)
+	}
+	return list
+}
+
+func (s *Server) certificateNumbers() []metrics.Certificate {
+	var list []metrics.Certificate
+	for _, c := range s.certificates.List() {
+		if leaf := c.Leaf(); leaf != nil {
+			list = append(list, metrics.Certificate{Thumbprint: c.Thumbprint(), NotAfter: leaf.NotAfter})
+		}
+	}
+	return list
+}
+
+// outcome is what metrics call an error: the name of its kind.
+func outcome(err error) string {
+	if err == nil {
+		return statistics.OK
+	}
+	return mail.KindOf(err).String()
+}
+
 // signedIn takes a decided login: auth.Options.Observe.
 func (s *Server) signedIn(a auth.Attempt) {
 	s.statistics.Observe(a)
+	s.metrics.SignIn(string(a.Service), a.Mechanism, a.TLS, outcome(a.Err), a.Took)
 }
 
 // delivered takes a delivery: lmtp.Server.Observe.
@@ -45,15 +103,22 @@ func (s *Server) delivered(d lmtp.Delivery) {
 	if d.Err == nil {
 		s.statistics.Delivered(1)
 	}
+	s.metrics.Delivery(outcome(d.Err), d.Bytes, d.Took)
+}
+
+// ran takes a run of a cmdlet: manage.Parts.Observe.
+func (s *Server) ran(cmdlet string, _ time.Time, err error) {
+	s.metrics.Cmdlet(cmdlet, outcome(err))
 }
 
 // observer is the listener.Observer of one service.
 type observer struct {
 	*observation
+	commands *metrics.Commands
 }
 
 func (s *Server) observer(name settings.Service) listener.Observer {
-	return observer{observation: &s.observation}
+	return observer{&s.observation, s.metrics.Commands(string(name))}
 }
 
 // Opened implements listener.Observer.
@@ -61,6 +126,7 @@ func (o observer) Opened(c *listener.Conn) {}
 
 // Command implements listener.Observer.
 func (o observer) Command(c *listener.Conn, name string, began time.Time, ok bool) {
+	o.commands.Command(name, time.Since(began), ok)
 	switch name {
 	case "ID", "LOGIN", "AUTHENTICATE":
 		// A client says what it is before the login or after it.
@@ -72,3 +138,30 @@ func (o observer) Command(c *listener.Conn, name string, began time.Time, ok boo
 
 // Closed implements listener.Observer.
 func (o observer) Closed(c *listener.Conn) {}
+
+// observedEngine measures the changes of a store.
+type observedEngine struct {
+	store.Engine
+	metrics *metrics.Metrics
+}
+
+// Commit implements store.Engine.
+func (e observedEngine) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
+	began := time.Now()
+	wait, err := e.Engine.Commit(ctx, b)
+	if err != nil {
+		e.metrics.StoreError(mail.KindOf(err).String())
+		return wait, err
+	}
+	visible := time.Now()
+	e.metrics.Commit(visible.Sub(began))
+	return func() error {
+		err := wait()
+		if err != nil {
+			e.metrics.StoreError(mail.KindOf(err).String())
+			return err
+		}
+		e.metrics.Sync(time.Since(visible))
+		return nil
+	}, nil
+}

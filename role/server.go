@@ -103,6 +103,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, err
 	}
 	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
 			return nil, err
@@ -112,8 +113,8 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events,
-		Statistics: s.statistics, Records: s.store, Authenticate: s.authenticate,
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
+		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
 	})
 	s.settings.Apply(s.applyBindings)
 	s.beginProtocolLogs()
@@ -137,6 +138,9 @@ func (s *Server) Start(ctx context.Context) error {
 	s.work.Go(func() { s.certificates.Watch(run) })
 	s.work.Go(func() { s.watchNames(run) })
 	s.work.Go(func() { s.statistics.Run(run) })
+	if err := s.startMetrics(run); err != nil {
+		return err
+	}
 	for _, name := range settings.Services {
 		svc := s.service(name)
 		if svc == nil {
@@ -166,6 +170,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
+	s.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, listener.DrainTimeout)
 	defer cancel()
 	var wg sync.WaitGroup

@@ -1,0 +1,143 @@
+package role
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
+)
+
+// probeEvery is how often the store is tried at most: each time a record is written.
+const probeEvery = 10 * time.Second
+
+const healthKind = "health"
+
+// probe remembers what writing to the store gave last.
+type probe struct {
+	mu   sync.Mutex // held while the store is tried
+	at   time.Time
+	last error
+}
+
+// writable tries to write to the store, at most once in probeEvery. While a disk
+// hangs so does it, and whoever waits for it.
+func (s *Server) writable(ctx context.Context) error {
+	p := &s.probe
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.at.IsZero() && time.Since(p.at) < probeEvery {
+		return p.last
+	}
+	// What is remembered must not come from a caller who went away.
+	p.last = s.touch(context.WithoutCancel(ctx))
+	p.at = time.Now()
+	return p.last
+}
+
+// touch writes the server's record of health.
+func (s *Server) touch(ctx context.Context) error {
+	records, err := s.store.Records(ctx, healthKind, s.config.Name)
+	if err != nil {
+		return err
+	}
+	r := store.Record{Kind: healthKind, Key: s.config.Name, Value: []byte(time.Now().UTC().Format(time.RFC3339))}
+	for _, have := range records {
+		if have.Key == r.Key {
+			r.Revision = have.Revision
+		}
+	}
+	return s.store.PutRecords(ctx, []store.Record{r})
+}
+
+// unready says why the server cannot do its work, nothing when it can: the store
+// takes no changes, a service that is to run does not, or the server stops. A
+// service that an administrator stopped is not to run. The texts hold no secret:
+// everybody may read them.
+func (s *Server) unready(ctx context.Context) []string {
+	if s.stopping.Load() {
+		return []string{"The server is stopping."}
+	}
+	var why []string
+	if err := s.writable(ctx); err != nil {
+		s.log.Warn("the store cannot be written to", "error", err)
+		why = append(why, "The store cannot be written to.")
+	}
+	for _, name := range settings.Services {
+		svc := s.service(name)
+		if svc == nil || settings.StartupType.Of(s.settings.Current(name)) != settings.Automatic {
+			continue
+		}
+		svc.mu.Lock()
+		state, problem := svc.state, svc.problem
+		svc.mu.Unlock()
+		if state != manage.Running && (state != manage.Stopped || problem != "") {
+			why = append(why, fmt.Sprintf("%s does not run.", name))
+		}
+	}
+	return why
+}
+
+// health serves /healthz, /readyz and, behind guard, /metrics.
+func (s *Server) health(guard func(http.Handler) http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { tell(w, "alive", nil) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { tell(w, "ready", s.unready(r.Context())) })
+	mux.Handle("GET /metrics", guard(s.metrics.Handler()))
+	return mux
+}
+
+// tell answers 200, or 503 when there are problems.
+func tell(w http.ResponseWriter, status string, problems []string) {
+	code := http.StatusOK
+	if len(problems) > 0 {
+		status, code = "not "+status, http.StatusServiceUnavailable
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	json.NewEncoder(w).Encode(struct { // a client that is gone need not know
+		Status   string   `json:"status"`
+		Problems []string `json:"problems,omitempty"`
+	}{status, problems})
+}
+
+// startMetrics serves metrics and health without a sign-in, where the settings file
+// says so, until run ends.
+func (s *Server) startMetrics(run context.Context) error {
+	if s.config.Metrics == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.config.Metrics)
+	if err != nil {
+		return mail.Errorf(mail.KindUnavailable, "metrics: %v", err)
+	}
+	server := &http.Server{
+		Handler:     s.health(func(h http.Handler) http.Handler { return h }),
+		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	s.metricsAddr = l.Addr().String()
+	s.work.Go(func() { server.Serve(l) }) // ends with ErrServerClosed
+	s.work.Go(func() {
+		<-run.Done()
+		bound, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if server.Shutdown(bound) != nil {
+			server.Close()
+		}
+	})
+	s.log.Info("metrics are served", "listening", s.metricsAddr)
+	return nil
+}
+
+// MetricsAddr is where metrics are served without a sign-in, "" when they are not.
+func (s *Server) MetricsAddr() string { return s.metricsAddr }
