@@ -33,15 +33,16 @@ type commands struct {
 	TokenFile string `help:"A file with the API token for --server." placeholder:"FILE"`
 	CAFile    string `name:"ca-file" help:"The certificates, in PEM, that the certificate of --server leads to, instead of the operating system's." placeholder:"FILE"`
 
-	Serve      serveCommand      `cmd:"" help:"Run the server."`
-	Demo       demoCommand       `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
-	Shell      shellCommand      `cmd:"" help:"Open the management shell of a running server."`
-	Console    consoleCommand    `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
-	Version    versionCommand    `cmd:"" help:"Print the version."`
-	Completion completionCommand `cmd:"" help:"Print the script that teaches bash, zsh or fish to complete this command line."`
-	Complete   completeCommand   `cmd:"" name:"__complete" hidden:"" help:"Offer what completes a command line."`
-	Docs       docsCommand       `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
-	Cmdlet     cmdletCommand     `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
+	Serve        serveCommand        `cmd:"" help:"Run the server."`
+	Demo         demoCommand         `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
+	Shell        shellCommand        `cmd:"" help:"Open the management shell of a running server."`
+	Console      consoleCommand      `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
+	Version      versionCommand      `cmd:"" help:"Print the version."`
+	Completion   completionCommand   `cmd:"" help:"Print the script that teaches bash, zsh or fish to complete this command line."`
+	ExportModule exportModuleCommand `cmd:"" help:"Write a PowerShell module that manages a server over HTTPS."`
+	Complete     completeCommand     `cmd:"" name:"__complete" hidden:"" help:"Offer what completes a command line."`
+	Docs         docsCommand         `cmd:"" hidden:"" help:"Write the generated pages of docs anew."`
+	Cmdlet       cmdletCommand       `cmd:"" default:"withargs" help:"Run one cmdlet, such as: postern Set-PopSettings -LoginType SecureLogin"`
 }
 
 const description = `Postern serves mail over POP3 and IMAP4 and is managed with cmdlets.
