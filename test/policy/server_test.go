@@ -1,11 +1,13 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,6 +64,7 @@ func try(t *testing.T, workers int) *running {
 	t.Helper()
 	ctx := context.Background()
 	folder := t.TempDir()
+	t.Cleanup(func() { noPasswords(t, filepath.Join(folder, "data", "log")) }) // after the server has ended
 	config := role.DefaultConfig()
 	config.Name, config.Engine = "localhost", "memory"
 	config.Data = filepath.Join(folder, "data")
@@ -94,7 +97,7 @@ func try(t *testing.T, workers int) *running {
 	for i, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
 		r.run(t, set, map[string]any{
 			"UnencryptedOrTLSBindings": ports[i : i+1], "SSLBindings": ports[2+i : 3+i],
-			"PreAuthenticatedConnectionTimeout": "01:00:00",
+			"PreAuthenticatedConnectionTimeout": "01:00:00", "ProtocolLogEnabled": true, "LogPerFileSizeQuota": "1GB",
 		})
 	}
 	r.run(t, "Set-ConsoleSettings", map[string]any{"SSLBindings": ports[4:]})
@@ -123,6 +126,26 @@ func try(t *testing.T, workers int) *running {
 		r.addr[string(name)+" clear"], r.addr[string(name)+" ssl"] = b.Clear[0].String(), b.SSL[0].String()
 	}
 	return r
+}
+
+// noPasswords: whatever was attempted, and however, no password is in the protocol
+// logs.
+func noPasswords(t *testing.T, folder string) {
+	files, _ := filepath.Glob(filepath.Join(folder, "*", "*"))
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+		}
+		for line := range bytes.Lines(text) {
+			if server.Holds(line, password) {
+				t.Errorf("a password is in the protocol log: %s", line)
+			}
+		}
+	}
+	if len(files) < 2 {
+		t.Errorf("the protocol logs are %q", files)
+	}
 }
 
 // run runs a cmdlet.
