@@ -152,8 +152,6 @@ func readSmall(path string) ([]byte, error) {
 	return text, nil
 }
 
-// dial gives a client of the server that was named, else of the one that "postern
-// serve" without arguments is.
 // logger writes records of a level and above to standard error, or to the journal.
 func (s *streams) logger(format event.Format, level slog.Level) (*slog.Logger, error) {
 	h, err := event.NewHandler(s.err, format, level)
@@ -163,8 +161,8 @@ func (s *streams) logger(format event.Format, level slog.Level) (*slog.Logger, e
 	return slog.New(h), nil
 }
 
-// dial gives a client of the server whose socket was named, else of the one that
-// "postern serve" without arguments is.
+// dial gives a client of the server that was named, else of the one that "postern
+// serve" without arguments is.
 func (s *streams) dial() *manage.Client {
 	if s.remote != nil {
 		return s.remote
