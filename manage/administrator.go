@@ -94,18 +94,24 @@ func (c *Call) scope() ([]string, error) {
 	if c.Given("Scope") && !edit.Whole {
 		return nil, wrong("Scope", "Scope is a list of servers")
 	}
+	scope, err := readScope(edit.Set)
+	return scope, about("Scope", err)
+}
+
+// readScope gives names of servers in their usual form, sorted.
+func readScope(names []string) ([]string, error) {
 	var scope []string
-	for _, name := range edit.Set {
+	for _, name := range names {
 		name = strings.ToLower(name)
 		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }) {
-			return nil, wrong("Scope", "Scope contains %q, which is not a server's name", name)
+			return nil, mail.Errorf(mail.KindBadArgument, "Scope contains %q, which is not a server's name", name)
 		}
 		if !slices.Contains(scope, name) {
 			scope = append(scope, name)
 		}
 	}
 	if len(scope) > maxScope {
-		return nil, wrong("Scope", "Scope has at most %d servers", maxScope)
+		return nil, mail.Errorf(mail.KindBadArgument, "Scope has at most %d servers", maxScope)
 	}
 	slices.Sort(scope)
 	return scope, nil

@@ -84,6 +84,7 @@ const (
 	ViewList  View = "List"  // one property a line
 	ViewTable View = "Table" // one object a line
 	ViewHelp  View = "Help"  // a help page
+	ViewText  View = "Text"  // the property Content as it is: a file
 )
 
 // Example is a line to type and what it does.

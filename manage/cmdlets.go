@@ -379,6 +379,31 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Export-Configuration", Role: ViewOnlyAdministrator, View: ViewText, Run: exportConfiguration,
+			Synopsis: "Prints the configuration as TOML, for Import-Configuration: settings that differ from their default, start-up types, administrators and local administrators.",
+			Help:     "It has no secrets and no mailboxes, and the same configuration is always the same text, so that it can be kept in git.",
+			Parameters: append([]Parameter{
+				{Name: "All", Type: TypeSwitch, Help: "Settings that have their default too."},
+			}, here()...),
+			Examples: []Example{{"Export-Configuration", "In another shell: postern Export-Configuration > mail.toml"}},
+		},
+		{
+			Name: "Import-Configuration", Role: OrganizationAdministrator, Local: true, Changes: true, View: ViewList, Run: importConfiguration,
+			Synopsis: "Makes the configuration what a file of Export-Configuration says: all of it, or nothing.",
+			Help: "What the file does not name stays as it is, or with -Prune becomes its default, and administrators that it does not name lose their role; a file without administrators leaves them all. " +
+				"An error names the line, and nothing is changed. An address that one service gives up is free for another only after the change. " +
+				"The exit code is 0 when there is no difference or all was changed, 1 after an error, and 2 with -WhatIf -ExitCode when something would be changed.",
+			Parameters: append([]Parameter{
+				{Name: "Path", Aliases: []string{"Content"}, Type: TypeFile, Position: 1, Mandatory: true, Help: "The file. The shell reads it; the API takes its content."},
+				{Name: "Prune", Type: TypeSwitch, Help: "What the file does not name becomes its default, or is removed."},
+				{Name: "ExitCode", Type: TypeSwitch, Help: "With -WhatIf: exit with 2 when there is a difference."},
+			}, here()...),
+			Examples: []Example{
+				{"Import-Configuration -Path mail.toml -WhatIf", "What would be changed."},
+				{"Import-Configuration mail.toml -Prune -WhatIf -ExitCode", "For a pipeline: 2 when the server is not what the file says."},
+			},
+		},
+		{
 			Name: "Get-EventLog", Aliases: []string{"Get-WinEvent"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getEventLog,
 			Columns:  []string{"TimeGenerated", "EntryType", "InstanceId", "Source", "Message", "Data", "Count"},
 			Synopsis: "Shows the last events: warnings, errors, and what has a number, such as 1009 and 2007 of Exchange; the newest first.",

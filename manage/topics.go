@@ -38,7 +38,7 @@ func topics() []topic {
 		{"about_ExitCodes", "What postern ends with.", []string{
 			"0: all went well, or -WhatIf showed what would be changed.",
 			"1: a cmdlet failed, if only for one object of a pipeline; an answer was no; a test found something wrong.",
-			"2: the line could not be understood, and nothing was done.",
+			"2: the line could not be understood, and nothing was done; or Import-Configuration -WhatIf -ExitCode has found a difference.",
 			"A script on standard input ends with the first line that does not give 0.",
 		}},
 		{"about_Secrets", "How passwords are handed over.", []string{

@@ -186,6 +186,16 @@ func (l *Live) Plan(s Service, edits []Edit) (old, new *Values, err error) {
 	return plan[0].old, plan[0].new, nil
 }
 
+// PlanAll tells what ChangeAll would make of the edits, without asking the
+// appliers: the values of each service, in the order of all.
+func (l *Live) PlanAll(all []ServiceEdits) (olds, news []*Values, err error) {
+	plan, err := l.plan(all)
+	for _, p := range plan {
+		olds, news = append(olds, p.old), append(news, p.new)
+	}
+	return olds, news, err
+}
+
 // ServiceEdits are edits of one service's settings.
 type ServiceEdits struct {
 	Service Service

@@ -124,6 +124,13 @@ func (s *Screen) print(st *stream) error {
 	case len(r.Objects) == 0:
 	case st.format == byView && r.View == manage.ViewHelp:
 		s.help(&b, r.Objects)
+	case st.format == byView && r.View == manage.ViewText:
+		for _, o := range r.Objects {
+			content, _ := o.Value("Content")
+			for line := range strings.Lines(fmt.Sprint(content)) {
+				fmt.Fprintln(&b, safe(strings.TrimSuffix(line, "\n")))
+			}
+		}
 	case st.format == asTable || st.format == byView && r.View == manage.ViewTable && !(st.selected && len(r.Objects[0]) > 6):
 		patterns := st.properties
 		if patterns == nil && !st.selected {
