@@ -25,8 +25,8 @@ type fataler interface {
 	Fatal(...any)
 }
 
-// run runs a cmdlet in the server itself.
-func run(f *managetest.Fake, cmdlet string, a args) (*manage.Result, error) {
+// ownerRuns runs a cmdlet for the owner in the server itself.
+func ownerRuns(f *managetest.Fake, cmdlet string, a args) (*manage.Result, error) {
 	body, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func run(f *managetest.Fake, cmdlet string, a args) (*manage.Result, error) {
 
 func export(t fataler, f *managetest.Fake, all bool) string {
 	t.Helper()
-	r, err := run(f, "Export-Configuration", args{"All": all})
+	r, err := ownerRuns(f, "Export-Configuration", args{"All": all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,14 +79,14 @@ Identity = "bob@example.org"
 Role = "serveradmin"
 Scope = ["Mail.example.org"]
 `
-	r, err := run(f, "Import-Configuration", args{"Path": file, "WhatIf": true, "ExitCode": true})
+	r, err := ownerRuns(f, "Import-Configuration", args{"Path": file, "WhatIf": true, "ExitCode": true})
 	if err != nil || len(r.Changes) != 9 || r.ExitCode != 2 || !r.WhatIf {
 		t.Fatal(err, fmt.Sprintf("%+v", r))
 	}
 	if text := export(t, f, false); strings.Contains(text, "[POP3]") {
 		t.Error("WhatIf has changed something:", text)
 	}
-	if r, err = run(f, "Import-Configuration", args{"Path": file}); err != nil || len(r.Changes) != 9 || r.ExitCode != 0 || !strings.Contains(strings.Join(r.Warnings, " "), "cross the network") {
+	if r, err = ownerRuns(f, "Import-Configuration", args{"Path": file}); err != nil || len(r.Changes) != 9 || r.ExitCode != 0 || !strings.Contains(strings.Join(r.Warnings, " "), "cross the network") {
 		t.Fatal(err, fmt.Sprintf("%+v", r))
 	}
 	records := f.Audit.Records()
@@ -104,19 +104,19 @@ Scope = ["Mail.example.org"]
 		}
 	}
 	for _, again := range []string{file, exported} {
-		if r, err = run(f, "Import-Configuration", args{"Path": again, "WhatIf": true, "ExitCode": true}); err != nil || len(r.Changes) != 0 || r.ExitCode != 0 {
+		if r, err = ownerRuns(f, "Import-Configuration", args{"Path": again, "WhatIf": true, "ExitCode": true}); err != nil || len(r.Changes) != 0 || r.ExitCode != 0 {
 			t.Fatal(err, fmt.Sprintf("%+v", r))
 		}
 	}
 	// What is not in a file stays, but for -Prune.
-	if r, err = run(f, "Import-Configuration", args{"Path": "[POP3]\n"}); err != nil || len(r.Changes) != 0 {
+	if r, err = ownerRuns(f, "Import-Configuration", args{"Path": "[POP3]\n"}); err != nil || len(r.Changes) != 0 {
 		t.Fatal(err, r.Changes)
 	}
-	r, err = run(f, "Import-Configuration", args{"Path": "[POP3]\nBanner = \"x\"\n", "Prune": true})
+	r, err = ownerRuns(f, "Import-Configuration", args{"Path": "[POP3]\nBanner = \"x\"\n", "Prune": true})
 	if err != nil || len(r.Changes) != 6 || len(r.Notes) != 2 {
 		t.Fatal(err, fmt.Sprintf("%+v", r))
 	}
-	r, err = run(f, "Import-Configuration", args{"Path": "LocalAdministrators = []\n[POP3]\n[[Administrator]]\nIdentity = \"alice@example.org\"\nRole = \"Organization Administrator\"\n", "Prune": true})
+	r, err = ownerRuns(f, "Import-Configuration", args{"Path": "LocalAdministrators = []\n[POP3]\n[[Administrator]]\nIdentity = \"alice@example.org\"\nRole = \"Organization Administrator\"\n", "Prune": true})
 	if err != nil || len(r.Changes) < 4 {
 		t.Fatal(err, fmt.Sprintf("%+v", r))
 	}
@@ -168,12 +168,12 @@ func TestConfigurationRefused(t *testing.T) {
 		{"a = " + strings.Repeat("[", 500000), "line 1: brackets are nested too deeply"},
 		{"\xff = 1\n", "line 1: "},
 	} {
-		_, err := run(f, "Import-Configuration", args{"Path": manage.FileContent{Base64: []byte(c.file)}})
+		_, err := ownerRuns(f, "Import-Configuration", args{"Path": manage.FileContent{Base64: []byte(c.file)}})
 		if err == nil || !strings.Contains(mail.TextOf(err), c.want) {
 			t.Errorf("%.60q: %v; want %s", c.file, err, c.want)
 		}
 	}
-	_, err := run(f, "Import-Configuration", args{"Path": "[[Administrator]]\nIdentity = \"alice@example.org\"\nRole = \"ViewOnlyAdmin\"\n", "Prune": true})
+	_, err := ownerRuns(f, "Import-Configuration", args{"Path": "[[Administrator]]\nIdentity = \"alice@example.org\"\nRole = \"ViewOnlyAdmin\"\n", "Prune": true})
 	if mail.KindOf(err) != mail.KindCannot {
 		t.Error("nobody is left, and it is not refused:", err)
 	}
@@ -205,7 +205,7 @@ func TestConfigurationUndone(t *testing.T) {
 	before := export(t, f, true)
 	f.Server.Records = full{f.Records}
 	file := "[POP3]\nBanner = \"x\"\nLoginType = 1\n[IMAP4]\nSSLBindings = []\n[[Administrator]]\nIdentity = \"alice@example.org\"\nRole = \"ViewOnlyAdmin\"\n"
-	_, err := run(f, "Import-Configuration", args{"Path": file})
+	_, err := ownerRuns(f, "Import-Configuration", args{"Path": file})
 	if mail.KindOf(err) != mail.KindUnavailable || !strings.Contains(mail.TextOf(err), "changed back") {
 		t.Error(err)
 	}
@@ -223,7 +223,7 @@ func TestConfigurationUndone(t *testing.T) {
 		}
 		return nil, nil, nil
 	})
-	if _, err := run(f, "Import-Configuration", args{"Path": "[POP3]\nBanner = \"x\"\n[IMAP4]\nSSLBindings = []\n"}); err == nil {
+	if _, err := ownerRuns(f, "Import-Configuration", args{"Path": "[POP3]\nBanner = \"x\"\n[IMAP4]\nSSLBindings = []\n"}); err == nil {
 		t.Error("not refused")
 	}
 	if after := export(t, f, true); after != before {
@@ -266,13 +266,13 @@ func TestConfigurationRoundTrip(t *testing.T) {
 				if r.Noun == "Service" {
 					cmdlet, a["Name"] = "Set-Service", string(s)
 				}
-				if _, err := run(f, cmdlet, a); err == nil { // others are no values of this setting
+				if _, err := ownerRuns(f, cmdlet, a); err == nil { // others are no values of this setting
 					set++
 				}
 			}
 		}
 		text := export(t, f, rapid.Bool().Draw(t, "all"))
-		r, err := run(f, "Import-Configuration", args{"Path": text, "WhatIf": true, "Prune": true})
+		r, err := ownerRuns(f, "Import-Configuration", args{"Path": text, "WhatIf": true, "Prune": true})
 		if err != nil || len(r.Changes) != 0 {
 			t.Fatal(err, fmt.Sprintf("%+v", r), text)
 		}
@@ -281,13 +281,13 @@ func TestConfigurationRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		plain := export(t, other, true)
-		if _, err := run(other, "Import-Configuration", args{"Path": text}); err != nil {
+		if _, err := ownerRuns(other, "Import-Configuration", args{"Path": text}); err != nil {
 			t.Fatal(err, text)
 		}
 		if a, b := export(t, f, true), export(t, other, true); a != b {
 			t.Fatalf("%s\nbecame\n%s", a, b)
 		}
-		if _, err := run(other, "Import-Configuration", args{"Path": plain}); err != nil {
+		if _, err := ownerRuns(other, "Import-Configuration", args{"Path": plain}); err != nil {
 			t.Fatal(err, plain)
 		}
 		if back := export(t, other, true); back != plain {
@@ -304,14 +304,14 @@ func FuzzConfiguration(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		server := fresh(t)
 		before := export(t, server, true)
-		_, err := run(server, "Import-Configuration", args{"Path": manage.FileContent{Base64: file}})
+		_, err := ownerRuns(server, "Import-Configuration", args{"Path": manage.FileContent{Base64: file}})
 		if err != nil {
 			if kind := mail.KindOf(err); kind == mail.KindServerBug || export(t, server, true) != before {
 				t.Errorf("%q: %v", file, err)
 			}
 			return
 		}
-		if r, err := run(server, "Import-Configuration", args{"Path": manage.FileContent{Base64: file}, "WhatIf": true}); err != nil || len(r.Changes) > 0 {
+		if r, err := ownerRuns(server, "Import-Configuration", args{"Path": manage.FileContent{Base64: file}, "WhatIf": true}); err != nil || len(r.Changes) > 0 {
 			t.Errorf("%q: %v %+v", file, err, r)
 		}
 	})
