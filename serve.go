@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/role"
@@ -45,7 +47,12 @@ func (c serveCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	server, err := role.Open(s.ctx, config, role.Options{}, log)
+	systemd := supervisor{log}
+	inherited, err := systemd.sockets()
+	if err != nil {
+		return err
+	}
+	server, err := role.Open(s.ctx, config, role.Options{Inherited: inherited}, log)
 	if err != nil {
 		return err
 	}
@@ -63,13 +70,17 @@ func (c serveCommand) Run(s *streams) error {
 	if console := server.Manage().ConsoleURL(); console != "" {
 		log.Info("the console is open: postern console prints a link to sign in", "console", console)
 	}
-	waitAndReload(s.ctx, server, log)
+	systemd.tell(daemon.SdNotifyReady)
+	stop := systemd.watch(server)
+	waitAndReload(s.ctx, func() error { return systemd.reload(server.Reload) }, log)
+	stop()
+	systemd.tell(daemon.SdNotifyStopping)
 	event.ServerStopping.Log(s.ctx, log) // sessions have a moment to end
 	return server.Close()
 }
 
 // waitAndReload waits for the end of ctx; SIGHUP reads certificates again.
-func waitAndReload(ctx context.Context, server *role.Server, log *slog.Logger) {
+func waitAndReload(ctx context.Context, reload func() error, log *slog.Logger) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -78,7 +89,7 @@ func waitAndReload(ctx context.Context, server *role.Server, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			if err := server.Reload(); err != nil {
+			if err := reload(); err != nil {
 				log.Error("reload", "error", err)
 			} else {
 				log.Info("certificates read again")

@@ -125,6 +125,9 @@ next:
 			closeDoors(opened)
 			return nil, mail.Errorf(mail.KindCannot, "%s: the service %s has no certificate.", r, s.Name)
 		}
+		if s.Inherited.covers(r, rows) {
+			continue
+		}
 		l, err := s.listen(r, gone)
 		if err != nil {
 			// A host without IPv6 must not need other settings than the default.
@@ -143,6 +146,9 @@ next:
 }
 
 func (s *Service) listen(r row, gone []*door) (net.Listener, error) {
+	if l, err := s.Inherited.listen(r); l != nil || err != nil {
+		return l, err
+	}
 	if r.path != "" {
 		mode := fs.FileMode(s.SocketMode)
 		if mode == 0 {

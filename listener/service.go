@@ -44,6 +44,8 @@ type Service struct {
 	// NoLogin: the protocol has no login (LMTP), so connections count as logged
 	// in from the start.
 	NoLogin bool
+	// Inherited are sockets that are open already; nil is none.
+	Inherited *Inherited
 	// SocketMode is the mode of Unix sockets, 0660 when 0.
 	SocketMode uint32
 	// Observer is told of connections and commands; nil is nobody.

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -83,6 +84,21 @@ func (s *Server) unready(ctx context.Context) []string {
 		}
 	}
 	return why
+}
+
+// Alive returns when the parts that every request needs have answered: the services'
+// locks, the settings, the store's memory. It hangs when one of them does; a disk
+// that does not take changes is /readyz's affair, as starting again would not help.
+func (s *Server) Alive(ctx context.Context) error {
+	for _, name := range settings.Services {
+		if svc := s.service(name); svc != nil {
+			svc.Open()
+			s.settings.Current(name)
+		}
+	}
+	s.statistics.Series(statistics.SignIns, "", time.Now().Add(-time.Minute), time.Now(), time.Minute)
+	_, err := s.store.Records(ctx, healthKind, s.config.Name)
+	return err
 }
 
 // health serves /healthz, /readyz and, behind guard, /metrics.

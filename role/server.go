@@ -29,6 +29,9 @@ type Options struct {
 	Limits auth.Limits
 	// Directory sets the price of passwords.
 	Directory dirembedded.Options
+	// Inherited are listening sockets that the services take instead of opening
+	// their own; the Server closes them.
+	Inherited *listener.Inherited
 	// WrapDirectory stands between authentication and the directory.
 	WrapDirectory func(directory.Directory) directory.Directory
 }
@@ -118,7 +121,15 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	})
 	s.settings.Apply(s.applyBindings)
 	s.beginProtocolLogs()
-	return s, s.openConsole()
+	if err := s.openConsole(); err != nil {
+		return nil, err
+	}
+	for _, name := range settings.Services {
+		if svc := s.service(name); svc != nil {
+			svc.Inherited = options.Inherited
+		}
+	}
+	return s, nil
 }
 
 // Start serves. The management socket must open; a protocol service that cannot
@@ -141,11 +152,13 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.startMetrics(run); err != nil {
 		return err
 	}
+	var configured []listener.Bindings
 	for _, name := range settings.Services {
 		svc := s.service(name)
 		if svc == nil {
 			continue
 		}
+		configured = append(configured, svc.bindings())
 		svc.set(manage.Stopped, "")
 		if settings.StartupType.Of(s.settings.Current(name)) != settings.Automatic {
 			continue
@@ -153,6 +166,9 @@ func (s *Server) Start(ctx context.Context) error {
 		if err := svc.start(s.log); err != nil {
 			event.CannotStart.Log(ctx, s.log, "service", name, "error", err)
 		}
+	}
+	for _, name := range s.options.Inherited.Unused(configured) {
+		s.log.Warn("an inherited socket is not used: no binding has its address", "socket", name)
 	}
 	return nil
 }
@@ -191,6 +207,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.stop()
 	}
 	s.work.Wait()
+	s.options.Inherited.Close()
 	s.protocolLogs.close(s.log)
 	if err := s.statistics.Close(); err != nil {
 		s.log.Warn("the statistics cannot be written", "error", err)
