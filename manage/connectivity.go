@@ -56,9 +56,12 @@ func testConnectivity(s settings.Service) func(context.Context, *Call) (func(con
 		defer cancel()
 		c.Log.InfoContext(ctx, "connectivity test", "who", c.Caller.Name, "service", s, "address", p.Address)
 		for _, step := range p.Run(ctx) {
-			c.Add(Object{{"Scenario", step.Scenario}, {"Result", string(step.Outcome)}, {"Latency", step.Latency.Milliseconds()}, {"Error", step.Error}})
+			c.Add(Object{{"Scenario", step.Scenario}, {"Result", string(step.Outcome)}, {"Latency", float64(step.Latency.Round(100*time.Microsecond).Microseconds()) / 1000}, {"Error", step.Error}})
 			if step.Outcome == probe.Failure {
 				c.result.ExitCode = 1
+				if step.Scenario == "TLS" && !p.TrustAny {
+					c.Note("-TrustAnySSLCertificate does not check the certificate.")
+				}
 			}
 		}
 		return nil, nil

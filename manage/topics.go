@@ -27,7 +27,7 @@ func topics() []topic {
 		}},
 		{"about_Pipelines", "How the objects of one cmdlet reach the next.", []string{
 			"Behind | stand filters and cmdlets. Filters choose, order, count and format objects: Where-Object, Select-Object, ForEach-Object, Sort-Object, Group-Object, Measure-Object, Format-List, Format-Table, ConvertTo-Json, ConvertTo-Csv.",
-			" Get-Mailbox | Where-Object { $_.TotalItemSize -gt 1GB -and $_.Enabled } | Sort-Object TotalItemSize -Descending",
+			" Get-Mailbox | Where-Object { $_.TotalItemSize -gt 1GB } | Sort-Object Name",
 			"A cmdlet behind | runs once for each object. Parameters that Get-Help marks with \"from a pipe\" take the object's property of their name or of an alias, or the text itself.",
 			" Get-CASMailbox | Where-Object { $_.ImapEnabled } | Set-CASMailbox -PopEnabled:$false",
 			" Get-Mailbox test* | Remove-Mailbox -WhatIf",

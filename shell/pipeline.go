@@ -148,7 +148,11 @@ func (s *session) first(ctx context.Context, g *stage) (*manage.Result, int) {
 // failed shows why a call failed; somebody who said no knows.
 func (s *session) failed(name string, err error) int {
 	if errors.Is(err, errDeclined) {
-		fmt.Fprintln(s.Err, s.Catalogue.say("Nothing was changed."))
+		text := s.Catalogue.say("Nothing was changed.")
+		if _, object, piped := strings.Cut(name, " "); piped {
+			text = safe(object) + ": " + text
+		}
+		fmt.Fprintln(s.Err, text)
 		return Failed
 	}
 	s.fail(name, err)

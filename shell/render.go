@@ -267,8 +267,10 @@ func (s *Screen) table(w io.Writer, r *manage.Result, patterns []string) {
 		cells[i] = make([]string, len(names))
 		for j, n := range names {
 			v, _ := o.Value(n)
-			if _, isNumber := v.(int64); !isNumber && v != "unlimited" {
-				right[j] = false
+			switch v.(type) {
+			case int64, float64:
+			default:
+				right[j] = right[j] && v == "unlimited"
 			}
 			cells[i][j] = show(v, r.Units[n])
 			widths[j] = max(widths[j], runewidth.StringWidth(cells[i][j]))
