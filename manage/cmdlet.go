@@ -54,7 +54,8 @@ type Parameter struct {
 	Position  int      `json:"position,omitempty"` // 1 for the first value without a name; 0 is named only
 	Mandatory bool     `json:"mandatory,omitempty"`
 	// Pipeline: behind a pipe the shell gives it, for each object, the property
-	// that has its name or one of its aliases, or the text itself.
+	// that has its name or one of its aliases. The first of a cmdlet's takes what
+	// is no object but text.
 	Pipeline bool     `json:"pipeline,omitempty"`
 	Values   []string `json:"values,omitempty"` // what completion offers
 	Suggest  Suggest  `json:"suggest,omitempty"`

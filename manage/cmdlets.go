@@ -253,7 +253,7 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Gives a role to an operating-system user or to a mailbox.",
 			Help:     "It acts with the next request. To change a server's configuration a Server Administrator must also be a local administrator there.",
 			Parameters: append([]Parameter{
-				{Name: "Identity", Type: TypeText, Position: 1, Mandatory: true, Suggest: SuggestMailboxes, Help: "An operating-system user as unix:NAME, or a mailbox."},
+				{Name: "Identity", Aliases: []string{"Name"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Suggest: SuggestMailboxes, Help: "An operating-system user as unix:NAME, or a mailbox."},
 				roleParameter(true, "The role."),
 				{Name: "Scope", Type: TypeList, TypeName: "list of servers", Default: "all servers", Help: "The servers of a Server Administrator; the list replaces the one before."},
 			}, here()...),
@@ -267,8 +267,8 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Takes a role away.",
 			Help:     "It acts with the next request: sessions and API tokens that rest on the role end. The last Organization Administrator stays.",
 			Parameters: append([]Parameter{
-				{Name: "Identity", Type: TypeText, Position: 1, Mandatory: true, Help: "Who holds the role, as Get-Administrator shows it."},
-				roleParameter(false, "The role; every role of the identity when left out."),
+				{Name: "Identity", Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Help: "Who holds the role, as Get-Administrator shows it."},
+				piped(roleParameter(false, "The role; every role of the identity when left out.")),
 			}, here()...),
 			Examples: []Example{{"Remove-Administrator alice@example.org -Confirm:$false", "Every role, without the question."}},
 		},
@@ -288,7 +288,7 @@ func Cmdlets() []*Cmdlet {
 			Help:     "A Server Administrator needs it to change this server's configuration over the network. Users of the operating system are members of its group instead.",
 			Parameters: append([]Parameter{
 				groupParameter(),
-				{Name: "Member", Type: TypeText, Position: 2, Mandatory: true, Suggest: SuggestMailboxes, Help: "The mailbox: a sign-in name or address."},
+				{Name: "Member", Aliases: []string{"Name"}, Type: TypeText, Position: 2, Mandatory: true, Pipeline: true, Suggest: SuggestMailboxes, Help: "The mailbox: a sign-in name or address."},
 			}, here()...),
 			Examples: []Example{{"Add-LocalGroupMember Administrators alice@example.org", ""}},
 		},
@@ -297,7 +297,7 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Takes a mailbox from the local administrators of this server.",
 			Parameters: append([]Parameter{
 				groupParameter(),
-				{Name: "Member", Type: TypeText, Position: 2, Mandatory: true, Help: "The mailbox, as Get-LocalGroupMember shows it."},
+				{Name: "Member", Aliases: []string{"Name"}, Type: TypeText, Position: 2, Mandatory: true, Pipeline: true, Help: "The mailbox, as Get-LocalGroupMember shows it."},
 			}, here()...),
 			Examples: []Example{{"Remove-LocalGroupMember Administrators alice@example.org", ""}},
 		},
@@ -328,8 +328,8 @@ func Cmdlets() []*Cmdlet {
 			Name: "Remove-ApiToken", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: removeAPIToken,
 			Synopsis: "Ends an API token at once: one of the caller's, or for an Organization Administrator anybody's.",
 			Parameters: append([]Parameter{
-				{Name: "Name", Type: TypeText, Position: 1, Mandatory: true, Help: "The token."},
-				{Name: "Owner", Type: TypeText, Default: "the caller", Help: "Whose token it is, as Get-ApiToken shows it."},
+				{Name: "Name", Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Help: "The token."},
+				{Name: "Owner", Type: TypeText, Pipeline: true, Default: "the caller", Help: "Whose token it is, as Get-ApiToken shows it."},
 			}, here()...),
 			Examples: []Example{{"Remove-ApiToken monitoring", ""}},
 		},
@@ -588,6 +588,12 @@ func services(mandatory bool) Parameter {
 
 func exportable() Parameter {
 	return Parameter{Name: "PrivateKeyExportable", Type: TypeBool, Default: "$false", Help: "$true: Export-ServerCertificate may give the private key away."}
+}
+
+// piped marks a parameter that an object in a pipe gives, too.
+func piped(p Parameter) Parameter {
+	p.Pipeline = true
+	return p
 }
 
 func identity0(help string, mandatory bool) Parameter {

@@ -85,6 +85,9 @@ func writeFunction(b *strings.Builder, c *Cmdlet) {
 		if c.Changes && (p.Name == "WhatIf" || p.Name == "Confirm") {
 			continue // of SupportsShouldProcess
 		}
+		if p.Name == FollowSwitch {
+			continue // PowerShell reads an answer when it has ended
+		}
 		parameters = append(parameters, p)
 		help := p.Help
 		if p.Default != "" {
@@ -114,7 +117,7 @@ func writeFunction(b *strings.Builder, c *Cmdlet) {
 			b.WriteByte(',')
 		}
 		b.WriteString("\n")
-		writeParameter(b, p)
+		writeParameter(b, p, !slices.ContainsFunc(parameters[:i], func(q Parameter) bool { return q.Pipeline }))
 		kinds = append(kinds, p.Name+" = "+quotePS(kindPS(p.Type)))
 	}
 	fmt.Fprintf(b, "\n    )\n    process {\n        $kinds = @{ %s }\n", strings.Join(kinds, "; "))
@@ -125,7 +128,8 @@ func writeFunction(b *strings.Builder, c *Cmdlet) {
 	fmt.Fprintf(b, "        Invoke-PosternCmdlet -Name %s -Bound $PSBoundParameters -Kinds $kinds -Caller $PSCmdlet -Changes $%t -WhatIf %s\n    }\n}\n", quotePS(c.Name), c.Changes, whatIf)
 }
 
-func writeParameter(b *strings.Builder, p Parameter) {
+// writeParameter writes one parameter. byText: a text in a pipe is for it.
+func writeParameter(b *strings.Builder, p Parameter, byText bool) {
 	var binding []string
 	if p.Mandatory {
 		binding = append(binding, "Mandatory = $true")
@@ -133,8 +137,11 @@ func writeParameter(b *strings.Builder, p Parameter) {
 	if p.Position > 0 {
 		binding = append(binding, fmt.Sprintf("Position = %d", p.Position-1))
 	}
+	if p.Pipeline && byText {
+		binding = append(binding, "ValueFromPipeline = $true")
+	}
 	if p.Pipeline {
-		binding = append(binding, "ValueFromPipeline = $true", "ValueFromPipelineByPropertyName = $true")
+		binding = append(binding, "ValueFromPipelineByPropertyName = $true")
 	}
 	if binding != nil {
 		fmt.Fprintf(b, "        [Parameter(%s)]\n", strings.Join(binding, ", "))

@@ -25,17 +25,16 @@ func TestModule(t *testing.T) {
 		if strings.Count(text, "\nfunction "+function(c)+" {\n") != 1 {
 			t.Errorf("%s has no function", c.Name)
 		}
-		byText := 0
 		for _, p := range c.Parameters {
 			if !identifier.MatchString(p.Name) || slices.Contains(common, p.Name) {
 				t.Errorf("%s -%s cannot be a parameter of a function", c.Name, p.Name)
 			}
-			if p.Pipeline {
-				byText++
-			}
 		}
-		if byText > 1 {
-			t.Errorf("%s takes %d parameters from a text in the pipeline", c.Name, byText)
+		if from, end := strings.Index(text, "\nfunction "+function(c)+" {\n"), 0; from >= 0 {
+			end = from + strings.Index(text[from:], "\n}\n")
+			if n := strings.Count(text[from:end], "ValueFromPipeline = $true"); n > 1 {
+				t.Errorf("%s takes %d parameters from a text in the pipeline", c.Name, n)
+			}
 		}
 	}
 	hostile := "'; Remove-Item / #> \u2019; evil\n.PARAMETER x\n$(evil) `n"

@@ -222,6 +222,9 @@ func take(c *manage.Cmdlet, given map[string]any, o manage.Object, expand string
 			continue
 		}
 		candidates := append([]string{p.Name}, p.Aliases...)
+		if expand != "" && len(names) > 0 {
+			break
+		}
 		if expand != "" {
 			candidates = []string{expand}
 		}

@@ -81,6 +81,9 @@ func TestModule(t *testing.T) {
 		}
 		var want []string
 		for _, q := range c.Parameters {
+			if q.Name == manage.FollowSwitch {
+				continue
+			}
 			if !c.Changes || q.Name != "WhatIf" && q.Name != "Confirm" {
 				want = append(want, "$"+q.Name)
 			}
