@@ -177,6 +177,21 @@ func Cmdlets() []*Cmdlet {
 			Examples:   []Example{{"Remove-ServerCertificate 5A9B0C1D", ""}},
 		},
 		{
+			Name: "Get-AcmeSettings", Role: ViewOnlyAdministrator, View: ViewList, Run: getNoun(settings.Console, "AcmeSettings"),
+			Synopsis:   "Shows how certificates are got from an ACME server such as Let's Encrypt.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-AcmeSettings", ""}},
+		},
+		{
+			Name: "Set-AcmeSettings", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setNoun(settings.Console, "AcmeSettings"),
+			Synopsis:   "Changes how certificates are got from an ACME server such as Let's Encrypt.",
+			Parameters: append(append(settingParameters(settings.Console, "AcmeSettings"), expectedParameter()), here()...),
+			Examples: []Example{
+				{"Set-AcmeSettings -AcmeTermsAgreed $true -AcmeEmail postmaster@example.org", "Once, before New-ServerCertificate -Acme."},
+				{"Set-AcmeSettings -AcmeTlsBindings $null", "HTTP-01 only."},
+			},
+		},
+		{
 			Name: "Get-Mailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailbox,
 			Columns:  []string{"Name", "DisplayName", "Enabled", "ItemCount", "TotalItemSize", "ProhibitSendReceiveQuota"},
 			Synopsis: "Shows mailboxes with their quota and use.",

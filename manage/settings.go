@@ -14,11 +14,17 @@ import (
 type work = func(ctx context.Context, c *Call) (do func(context.Context) error, err error)
 
 // getSettings shows one object: the service's settings in the table's order.
-func getSettings(s settings.Service) work {
+func getSettings(s settings.Service) work { return getNoun(s, "Settings") }
+
+// setSettings changes the settings that were given, all or none.
+func setSettings(s settings.Service) work { return setNoun(s, "Settings") }
+
+// getNoun shows the settings of one noun.
+func getNoun(s settings.Service, noun string) work {
 	return func(_ context.Context, c *Call) (func(context.Context) error, error) {
 		values := c.Settings.Current(s)
-		c.Add(append(Object{{"Server", c.Settings.Server()}, {"Service", string(s)}}, settingsObject(s, values)...))
-		for _, r := range settings.Of(s, "Settings") {
+		c.Add(append(Object{{"Server", c.Settings.Server()}, {"Service", string(s)}}, settingsObject(s, noun, values)...))
+		for _, r := range settings.Of(s, noun) {
 			c.Warn(r.Warning(values))
 		}
 		for _, w := range c.Settings.Warnings() {
@@ -28,29 +34,33 @@ func getSettings(s settings.Service) work {
 		}
 		if err := c.certificate(values); err != nil {
 			c.Warn(mail.TextOf(err))
+		} else if c.Pairs != nil {
+			if shown := c.Pairs.ShownFor(settings.X509CertificateName.Of(values)); shown != nil {
+				c.Warn(shown.Warning(c.Now()))
+			}
 		}
 		return nil, nil
 	}
 }
 
-// settingsObject gives the settings of a service, in the table's order.
-func settingsObject(s settings.Service, values *settings.Values) Object {
+// settingsObject gives the settings of a service and noun, in the table's order.
+func settingsObject(s settings.Service, noun string, values *settings.Values) Object {
 	var o Object
-	for _, r := range settings.Of(s, "Settings") {
+	for _, r := range settings.Of(s, noun) {
 		o = append(o, Property{r.Name, r.Show(values)})
 	}
 	return o
 }
 
-// setSettings changes the settings that were given, all or none.
-func setSettings(s settings.Service) work {
+// setNoun changes the settings of one noun that were given, all or none.
+func setNoun(s settings.Service, noun string) work {
 	return func(ctx context.Context, c *Call) (func(context.Context) error, error) {
-		edits := c.edits(s, "Settings")
+		edits := c.edits(s, noun)
 		if len(edits) == 0 {
 			return nil, hinted(mail.Errorf(mail.KindBadArgument, "%s needs a setting to change", c.Cmdlet.Name), "Get-Help "+c.Cmdlet.Name+" lists them.")
 		}
 		return c.changeSettings(s, edits, func(old, new *settings.Values) error {
-			if err := c.expected(ctx, string(s), settingsObject(s, old)); err != nil {
+			if err := c.expected(ctx, string(s), settingsObject(s, noun, old)); err != nil {
 				return err
 			}
 			return c.acceptable(old, new)

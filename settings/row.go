@@ -63,11 +63,12 @@ const (
 	Authentication Page = "Authentication"
 	Connection     Page = "Connection"
 	Retrieval      Page = "Retrieval Settings"
+	ACME           Page = "ACME"
 	ProtocolLog    Page = "Protocol Log"
 )
 
 // Pages lists the property pages in their order.
-var Pages = []Page{General, Binding, Authentication, Connection, Retrieval, ProtocolLog}
+var Pages = []Page{General, Binding, Authentication, Connection, Retrieval, ProtocolLog, ACME}
 
 // Choice is one value of a setting that has a fixed set of them.
 type Choice struct {
@@ -80,7 +81,7 @@ type Choice struct {
 // Row describes one setting. Rows are made in this package and never change.
 type Row struct {
 	Name     string    // also the cmdlets' parameter
-	Noun     string    // "Settings": of Set-PopSettings and Set-ImapSettings; "Service": of Set-Service
+	Noun     string    // "Settings": of Set-PopSettings and the like; "Service": of Set-Service; "AcmeSettings"
 	Page     Page      // where a console shows it
 	Type     string    // in words, for help: "IP:port list", "time span", …
 	Services []Service // where it exists

@@ -14,6 +14,12 @@ var Table = []*Row{
 	LoginType.Row,
 	X509CertificateName.Row,
 
+	AcmeDirectory.Row,
+	AcmeEmail.Row,
+	AcmeTermsAgreed.Row,
+	AcmeHttpBindings.Row,
+	AcmeTlsBindings.Row,
+
 	AuthenticatedConnectionTimeout.Row,
 	PreAuthenticatedConnectionTimeout.Row,
 	MaxConnections.Row,
@@ -43,6 +49,7 @@ var Table = []*Row{
 var Checks = []func(*Values) error{
 	customNeedsURL,
 	bindingsAreDistinct,
+	acmeChallenge,
 	quotaFits,
 }
 
