@@ -36,6 +36,7 @@ auth
 statistics
 listener
 certificate
+acme
 imap
 pop3
 lmtp

@@ -38,6 +38,9 @@ type Bundle struct {
 	Key   crypto.Signer       // nil when there was none
 }
 
+// Belongs tells whether the key is that of the certificate.
+func (b *Bundle) Belongs(key crypto.Signer) bool { return matches(b.Chain[0], key) }
+
 // Read reads PEM (certificates and key in any order), DER (one certificate), a PKCS#7
 // list of certificates in PEM or DER, or PKCS#12 with its password. further, which may be nil, is a second file: a key
 // in PEM that stands apart. The chain is put in order; what does not belong to it is

@@ -3,6 +3,7 @@ package listener
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +42,11 @@ type Service struct {
 	// ALPN is the protocol's name in TLS (RFC 7301): a client that offers only
 	// other names is refused, one that offers none is accepted. "" for none.
 	ALPN string
+	// Challenge answers TLS-ALPN-01 (RFC 8737): the certificate of a challenge for the
+	// name that a client asks for, else nil. A client that offers "acme-tls/1" alone
+	// is shown it, and nothing is spoken behind the handshake. nil, as it is for the
+	// mail protocols: such a client is refused.
+	Challenge func(name string) *tls.Certificate
 	// NoLogin: the protocol has no login (LMTP), so connections count as logged
 	// in from the start.
 	NoLogin bool
@@ -251,6 +257,9 @@ func (s *Service) serve(c *Conn) {
 		}
 	}
 	c.logBegin(nil)
+	if state := c.TLS(); state != nil && state.NegotiatedProtocol == challengeALPN {
+		return
+	}
 	s.Handle(c.ctx, c)
 }
 

@@ -42,12 +42,33 @@ func (s *Service) tls() *tls.Config {
 				return pair, err
 			},
 		}
+		if s.Challenge != nil {
+			c.GetConfigForClient = s.challenged
+		}
 		if s.ALPN != "" {
 			c.NextProtos = []string{s.ALPN}
 		}
 		s.config.config = c
 	})
 	return s.config.config
+}
+
+// challengeALPN is the name of TLS-ALPN-01 (RFC 8737, 4).
+const challengeALPN = "acme-tls/1"
+
+// challenged gives the configuration for a challenge, nil for every other client.
+func (s *Service) challenged(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != challengeALPN || len(hello.ServerName) > maxServerName {
+		return nil, nil
+	}
+	pair := s.Challenge(strings.ToLower(hello.ServerName))
+	if pair == nil {
+		return nil, nil
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, CipherSuites: aead, NextProtos: []string{challengeALPN},
+		Certificates: []tls.Certificate{*pair}, SessionTicketsDisabled: true,
+	}, nil
 }
 
 // CanStartTLS tells whether StartTLS can be offered: the service has a

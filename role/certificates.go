@@ -2,9 +2,11 @@ package role
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
 	"time"
 
+	"github.com/postern-mail/postern/acme"
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
@@ -21,6 +23,14 @@ func (s *Server) openCertificates() (err error) {
 		Folder: filepath.Join(s.config.Data, "certificates"), Hosts: hosts, Log: s.log,
 	})
 	return err
+}
+
+// openAcme makes the client that gets and renews certificates; Start runs it.
+func (s *Server) openAcme() {
+	s.acme = acme.New(acme.Options{
+		Certificates: s.certificates, Records: s.store, Settings: s.current(settings.Console),
+		Console: func() []netip.AddrPort { return s.console.Addrs().SSL }, Log: s.log,
+	})
 }
 
 // watchNames tells at the start and once a day which services have no certificate for

@@ -43,7 +43,7 @@ func (s *Server) openConsole() error {
 	s.console = &service{
 		Service: &listener.Service{
 			Name: string(settings.Console), Handle: s.web.Handle, NoLogin: true, Settings: s.current(settings.Console),
-			Certificates: s.certificates.Shown(), ALPN: consoleALPN, Log: s.log, Observer: s.observer(settings.Console),
+			Certificates: s.certificates.Shown(), ALPN: consoleALPN, Challenge: s.acme.Challenge, Log: s.log, Observer: s.observer(settings.Console),
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(settings.Console)) },
 	}

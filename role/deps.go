@@ -3,7 +3,6 @@
 package role
 
 import (
-	_ "github.com/caddyserver/certmagic"
 	_ "github.com/chromedp/chromedp"
 	_ "github.com/coreos/go-systemd/v22/activation"
 	_ "github.com/coreos/go-systemd/v22/daemon"
@@ -17,5 +16,4 @@ import (
 	_ "go.opentelemetry.io/otel/sdk/trace"
 	_ "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	_ "golang.org/x/time/rate"
-	_ "software.sslmate.com/src/go-pkcs12"
 )

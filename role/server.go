@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/postern-mail/postern/acme"
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/certificate"
@@ -55,6 +56,7 @@ type Server struct {
 	observation
 
 	certificates *certificate.Store
+	acme         *acme.Client
 	auth         *auth.Authenticator
 
 	protocolLogs protocolLogs
@@ -112,9 +114,10 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 			return nil, err
 		}
 	}
+	s.openAcme()
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: s.certificates.Shown(), Pairs: s.certificates, Explain: s.explain, Access: access{s},
+		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events,
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
@@ -148,6 +151,7 @@ func (s *Server) Start(ctx context.Context) error {
 	})
 	s.work.Go(func() { s.certificates.Watch(run) })
 	s.work.Go(func() { s.watchNames(run) })
+	s.work.Go(func() { s.acme.Run(run) })
 	s.work.Go(func() { s.statistics.Run(run) })
 	if err := s.startMetrics(run); err != nil {
 		return err
