@@ -14,9 +14,11 @@ test: setup
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
 
-# setup installs the Debian packages that the tests drive, if they are not there.
+# setup installs the Debian packages and the Go programs that the tests drive, if
+# they are not there.
 setup:
 	./scripts/test-packages
+	GO=$(GO) ./scripts/test-tools
 
 # fuzz runs every fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -70,6 +71,26 @@ func Program(t testing.TB, name, debian string) string {
 		t.Fatalf("%s is not installed; it is in the Debian package %s (scripts/test-packages installs it)", name, debian)
 	}
 	return path
+}
+
+// Tool gives the path of a Go program that scripts/test-tools installs. Without it
+// the test is skipped, and fails in CI.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	home, _ := os.UserHomeDir()
+	for _, folder := range []string{filepath.Join(root(), ".tools"), filepath.Join(cmp.Or(os.Getenv("GOPATH"), filepath.Join(home, "go")), "bin")} {
+		if path := filepath.Join(folder, name); executable(path) {
+			return path
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s is not installed; make setup installs it", name)
+	}
+	t.Skipf("%s is not installed; make setup installs it", name)
+	return ""
 }
 
 func executable(path string) bool {
