@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/certificate"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -81,7 +82,7 @@ func (c *Client) renew(ctx context.Context, old *certificate.Certificate) (next 
 	if err == nil {
 		var made *certificate.Certificate
 		if made, err = c.Certificates.Replace(old, got.chain, got.key, c.renewal(got)); err == nil {
-			c.Log.Info("a certificate was renewed", "names", names, "thumbprint", made.Thumbprint(), "notAfter", made.Leaf().NotAfter)
+			event.CertificateRenewed.Log(ctx, c.Log, "names", names, "thumbprint", made.Thumbprint(), "notAfter", made.Leaf().NotAfter)
 			return next
 		}
 	}
@@ -95,13 +96,10 @@ func (c *Client) renew(ctx context.Context, old *certificate.Certificate) (next 
 	r.Next = now.Add(pause(old.Leaf().NotAfter.Sub(old.Leaf().NotBefore), r.Failures))
 	d := old.Details
 	d.Renewal = &r
-	c.Log.Error("a certificate could not be renewed; the old one stays", "event", EventNotRenewed, "names", names, "failures", r.Failures,
+	event.NotRenewed.Log(ctx, c.Log, "names", names, "failures", r.Failures,
 		"next", r.Next, "notAfter", old.Leaf().NotAfter, "error", err)
 	if _, err := c.Certificates.SetDetails(old, d); err != nil {
 		c.Log.Error("the failure of a renewal cannot be noted", "names", names, "error", err)
 	}
 	return r.Next
 }
-
-// EventNotRenewed is the event of a certificate that could not be renewed.
-const EventNotRenewed = 12023

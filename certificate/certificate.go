@@ -163,7 +163,7 @@ func (c *Certificate) Status(now time.Time) Status {
 		return Expired
 	case now.Before(leaf.NotBefore):
 		return NotYetValid
-	case leaf.NotAfter.Sub(now) < warnBefore(leaf):
+	case leaf.NotAfter.Sub(now) < c.warnBefore():
 		return Expiring
 	case c.IsSelfSigned():
 		return Untrusted
@@ -171,10 +171,14 @@ func (c *Certificate) Status(now time.Time) Status {
 	return Valid
 }
 
-// warnBefore is ExpiryWarning, or a third of the life of a certificate that lives
-// shortly by intention.
-func warnBefore(leaf *x509.Certificate) time.Duration {
-	return min(ExpiryWarning, leaf.NotAfter.Sub(leaf.NotBefore)/3)
+// warnBefore is ExpiryWarning, or less for a certificate that lives shortly by
+// intention: a third of its life; a sixth when it should have been renewed by then.
+func (c *Certificate) warnBefore() time.Duration {
+	life := c.Leaf().NotAfter.Sub(c.Leaf().NotBefore)
+	if c.Source == FromACME {
+		return min(ExpiryWarning, life/6)
+	}
+	return min(ExpiryWarning, life/3)
 }
 
 // KeyAlgorithm names the kind and size of the key: "ECDSA P-256", "RSA 2048".

@@ -3,15 +3,10 @@ package certificate
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
-)
 
-// The events of certificates, as Exchange numbers them.
-const (
-	EventExpired  = 12016 // a certificate has expired
-	EventExpiring = 12018 // a certificate expires soon
+	"github.com/postern-mail/postern/event"
 )
 
 // Warning says in a sentence what is wrong with the dates of a certificate at the
@@ -43,18 +38,6 @@ func days(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d days", n)
 	}
-}
-
-// level is how loud a certificate's end is told: from 30 days, from 7 days, from the
-// last day on.
-func level(left time.Duration) slog.Level {
-	switch {
-	case left > 14*24*time.Hour:
-		return slog.LevelInfo
-	case left > 24*time.Hour:
-		return slog.LevelWarn
-	}
-	return slog.LevelError
 }
 
 // Warnings lists what is wrong with the dates of the certificates that clients are
@@ -109,11 +92,10 @@ func (s *Store) tell() {
 		if text == "" {
 			continue
 		}
-		event := EventExpiring
-		left := c.Leaf().NotAfter.Sub(now)
-		if left <= 0 {
-			event = EventExpired
+		what := event.CertificateEnds
+		if now.After(c.Leaf().NotAfter) {
+			what = event.CertificateExpired
 		}
-		s.Log.Log(context.Background(), level(left), text, "event", event, "thumbprint", c.Thumbprint(), "notAfter", c.Leaf().NotAfter)
+		what.Log(context.Background(), s.Log, "problem", text, "thumbprint", c.Thumbprint(), "notAfter", c.Leaf().NotAfter)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 )
@@ -170,7 +171,7 @@ func (s *Store) load() error {
 			return
 		}
 		fault = err
-		s.Log.Error("a certificate cannot be used", "name", name, "error", err)
+		event.CertificateFault.Log(context.Background(), s.Log, "name", name, "error", err)
 		for _, old := range s.current {
 			if old.Name == name {
 				kept := *old

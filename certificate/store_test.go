@@ -362,12 +362,12 @@ func TestExpiry(t *testing.T) {
 	}
 	s.tell()
 	s.tell()
-	if n := strings.Count(log.String(), "event=12018"); n != 1 {
+	if n := strings.Count(log.String(), "event=2008"); n != 1 {
 		t.Error(n, log.String())
 	}
 	now = now.Add(25 * time.Hour)
 	s.tell()
-	if n := strings.Count(log.String(), "event=12016"); n != 1 {
+	if n := strings.Count(log.String(), "event=2009"); n != 1 {
 		t.Error(n, log.String())
 	}
 	if w := s.Warnings(); len(w) != 1 {

@@ -24,6 +24,11 @@ var (
 	TooManyConnections = &Event{1011, slog.LevelWarn, "the service is full; a connection is refused", "MaxConnections of the service's settings is the limit."}
 	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
+	CertificateEnds    = &Event{2008, slog.LevelWarn, "a certificate expires soon", "Bring its successor with Import-ServerCertificate, or see Get-ServerCertificate for why it could not be renewed."}
+	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
+	CertificateRenewed = &Event{2010, slog.LevelInfo, "a certificate was renewed", ""}
+	NotRenewed         = &Event{2011, slog.LevelError, "a certificate could not be renewed; the old one stays", "It is tried again. Get-ServerCertificate shows the reason, Get-AcmeSettings how it is asked for."}
+	CertificateFault   = &Event{2012, slog.LevelError, "a certificate cannot be used", "NAME.crt and NAME.key in the folder of certificates do not belong together, or cannot be read."}
 	ServiceStarted     = &Event{3001, slog.LevelInfo, "service serves", ""}
 	ServiceStopped     = &Event{3002, slog.LevelInfo, "service stopped", "Start-Service starts it."}
 	CannotStart        = &Event{3003, slog.LevelError, "a service cannot start", "Get-Service shows why; Set-…Settings changes its bindings."}
@@ -41,6 +46,7 @@ var (
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, NoCertificate,
+	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	StoredSetting, AuditMended, AuditLost, AuditHead,
 }

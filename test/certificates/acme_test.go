@@ -260,7 +260,7 @@ func TestRenewal(t *testing.T) {
 	if !shown(t, s.IMAPS, "mail.example.org", nil).Equal(second) {
 		t.Error("the old one did not stay")
 	}
-	if !strings.Contains(s.Output(), "event=12023") {
+	if !strings.Contains(s.Output(), "event=2011") {
 		t.Error("no event", s.Output())
 	}
 }
