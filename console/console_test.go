@@ -96,13 +96,17 @@ type site struct {
 	header http.Header
 }
 
-func open(t *testing.T) *site {
+// newHandler makes a console of parts that live in memory.
+func newHandler(t testing.TB) (http.Handler, *managetest.Fake) {
 	t.Helper()
 	fake, err := managetest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{Fake: fake, t: t, header: http.Header{}}
+	pair := httptest.NewUnstartedServer(nil)
+	pair.StartTLS()
+	leaf := pair.Certificate()
+	pair.Close()
 	handler, err := console.New(console.Parts{
 		Manage: fake.Server, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Statistics: history{},
 		SignIns: signIns{
@@ -111,12 +115,19 @@ func open(t *testing.T) *site {
 			"distant": {Name: "<b>distant</b>", From: "192.0.2.1", Roles: []manage.Role{manage.ServerAdministrator}},
 			"nobody":  {Name: "nobody@example.org", From: "192.0.2.1"},
 		},
-		Certificate: func(string) *x509.Certificate { return s.server.Certificate() },
+		Certificate: func(string) *x509.Certificate { return leaf },
 		Now:         func() time.Time { return managetest.Now },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return handler, fake
+}
+
+func open(t *testing.T) *site {
+	t.Helper()
+	handler, fake := newHandler(t)
+	s := &site{Fake: fake, t: t, header: http.Header{}}
 	s.server = httptest.NewTLSServer(handler)
 	t.Cleanup(s.server.Close)
 	s.client = s.server.Client()
@@ -173,22 +184,17 @@ func (s *site) post(path string, pairs ...string) answer {
 	return s.do("POST", path, "application/x-www-form-urlencoded", form.Encode())
 }
 
-// TestLook serves for eyes: POSTERN_LOOK=127.0.0.1:9999 go test -run TestLook.
+// TestLook serves for eyes, with what the tests make up, and writes its address to the
+// file that POSTERN_LOOK names.
 func TestLook(t *testing.T) {
 	if os.Getenv("POSTERN_LOOK") == "" {
 		t.Skip()
 	}
 	s := open(t)
 	t.Log(s.server.URL)
-	os.WriteFile(os.Getenv("POSTERN_LOOK"), []byte(s.server.URL), 0o600)
+	if err := os.WriteFile(os.Getenv("POSTERN_LOOK"), []byte(s.server.URL), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	time.Sleep(2 * time.Hour)
 }
 
-func TestPages(t *testing.T) {
-	s := open(t).as("root")
-	for _, p := range []string{"/", "/pop3", "/pop3/authentication", "/imap4/binding", "/lmtp", "/console/connection"} {
-		if a := s.get(p); a.StatusCode != 200 {
-			t.Errorf("%s: %s\n%s", p, a.Status, a.body)
-		}
-	}
-}

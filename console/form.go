@@ -36,12 +36,15 @@ type Form struct {
 	// Aside gives what else belongs beside the fields: a template of parts.html and
 	// its data, from what is typed. It follows the typing.
 	Aside func(f *Form) (part string, data any)
+	// Told tells of a note of the cmdlet whether Aside says it already.
+	Told func(note string) bool
 
 	Result  *manage.Result // what it showed
 	Error   string         // in the visitor's language
 	Hint    string
 	Refusal string // why the visitor may not, in the visitor's language; "" when they may
 	Remedy  string // how to get what Refusal says, in the visitor's language
+	Quiet   bool   // another form of the page tells of the refusal
 	Live    bool   // the preview follows typing, and tells of errors itself
 
 	V *Visit
@@ -91,6 +94,9 @@ func (v *Visit) Add(f *Form) *Form {
 	f.V = v
 	if err := v.Manage.May(v.Caller, f.Cmdlet); err != nil {
 		f.Refusal, f.Remedy = sentence(v.Error(err)), v.Text(manage.FaultOf(err).Hint)
+	}
+	for _, other := range v.Forms {
+		f.Quiet = f.Quiet || other.Remedy == f.Remedy && other.Refusal != ""
 	}
 	for _, field := range f.Fields {
 		field.F, field.was = f, field.Value
@@ -210,6 +216,10 @@ func texts(value any) []string {
 // read takes what was sent for the field.
 func (f *Field) read(form url.Values) error {
 	sent, there := form["f."+f.Name]
+	was, known := form["was."+f.Name]
+	if !there && !known && f.Value != nil {
+		return nil // not in the form: a box that is off, or an empty list, brings its "was"
+	}
 	for i := range sent {
 		sent[i] = strings.ReplaceAll(sent[i], "\r\n", "\n")
 		if f.Kind != Secret && f.Kind != Long {
@@ -232,7 +242,7 @@ func (f *Field) read(form url.Values) error {
 			f.typed = []string{sent[0]}
 		}
 	}
-	if was, ok := form["was."+f.Name]; ok {
+	if known {
 		d := json.NewDecoder(strings.NewReader(was[0]))
 		d.UseNumber()
 		if err := d.Decode(&f.was); err != nil {
@@ -426,6 +436,9 @@ func (f *Form) fault(err error) {
 	fault := manage.FaultOf(err)
 	f.V.status = mail.KindOf(err).Answer().HTTP
 	f.Hint = f.V.Text(fault.Hint)
+	if len(f.Fields) == 0 {
+		f.V.Failed = f
+	}
 	field := f.Field(fault.Parameter)
 	if field == nil {
 		f.Error = sentence(f.V.Error(err))
@@ -458,7 +471,10 @@ func (f *Form) review(w http.ResponseWriter) {
 	}
 	if r.Result = f.check(); r.Result == nil {
 		if f.Refusal != "" {
-			f.Error, v.status = f.Refusal, http.StatusForbidden
+			f.Error, f.Hint, v.status = f.Refusal, f.Remedy, http.StatusForbidden
+			if len(f.Fields) == 0 {
+				v.Failed = f
+			}
 		}
 		v.render(w, v.Page.Template)
 		return
@@ -468,6 +484,9 @@ func (f *Form) review(w http.ResponseWriter) {
 
 func (f *Form) showReview(w http.ResponseWriter, r *Review) {
 	v := f.V
+	if r.Result != nil && f.Told != nil {
+		r.Result.Notes = slices.DeleteFunc(r.Result.Notes, f.Told)
+	}
 	v.Review = r
 	v.Title = v.T(v.Page.Title) + ": " + v.T("review the change")
 	if len(r.Overtook) > 0 {

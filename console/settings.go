@@ -119,6 +119,7 @@ func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, cmdle
 		if r.Name == settings.LoginType.Name {
 			field.Extra, field.ExtraData = "matrix", v.matrices(s)
 			f.Aside = v.impactAside(s)
+			f.Told = func(note string) bool { return strings.Contains(note, " the last 7 days at ") }
 		}
 		f.Fields = append(f.Fields, field)
 	}
@@ -144,16 +145,14 @@ func (v *Visit) settingField(r *settings.Row, s settings.Service, value any) *Fi
 	case r.Type == "time span":
 		f.Kind = Span
 	}
-	if standard := r.Default(s, v.ServerName()); f.Kind != Bool {
-		f.Default = v.Value(standard)
-		if list, ok := standard.([]string); ok {
-			f.Default = strings.Join(list, ", ")
-		}
-	} else {
+	switch standard := r.Default(s, v.ServerName()).(type) {
+	case bool:
 		f.Default = v.T("off")
-		if standard == true {
+		if standard {
 			f.Default = v.T("on")
 		}
+	default: // as it would be typed
+		f.Default = strings.Join(texts(standard), ", ")
 	}
 	return f
 }
@@ -214,7 +213,6 @@ func (v *Visit) matrices(s settings.Service) []matrix {
 type impact struct {
 	*Visit
 	LoginType string
-	Changed   bool // it is another one than is set
 	statistics.Impact
 	More int // users that are not shown
 }
@@ -230,10 +228,10 @@ func (v *Visit) impactAside(s settings.Service) func(*Form) (string, any) {
 	return func(f *Form) (string, any) {
 		field := f.Field(settings.LoginType.Name)
 		t, err := mail.ParseLoginType(field.Text())
-		if err != nil || v.Statistics == nil || v.May("Get-Mailbox") != "" {
+		if err != nil || v.Statistics == nil || !field.given() || v.May("Get-LogonStatistics") != "" {
 			return "", nil
 		}
-		i := &impact{Visit: v, LoginType: t.String(), Changed: field.Text() != strings.Join(texts(field.Value), ""), Impact: v.Statistics.Refused(s, t, impactWindow)}
+		i := &impact{Visit: v, LoginType: t.String(), Impact: v.Statistics.Refused(s, t, impactWindow)}
 		if n := len(i.Affected); n > maxAffected {
 			i.More, i.Affected = n-maxAffected, i.Affected[:maxAffected]
 		}

@@ -39,6 +39,7 @@ type Visit struct {
 	Forms  map[string]*Form // by Form.ID
 	Done   *Outcome         // what the visitor's last action has done
 	Review *Review          // of the form that was sent
+	Failed *Form            // a button that did not work
 	Fault  string           // why there is no page, in this language
 	// Lines do in the shell what this page does to be shown.
 	Lines []string

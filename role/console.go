@@ -63,7 +63,7 @@ func (s *Server) authenticate(ctx context.Context, name, password string, remote
 
 // webHandler puts together what is served over HTTPS.
 func (s *Server) webHandler() (http.Handler, error) {
-	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Certificate: s.certificateFor})
+	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Statistics: s.statistics, Certificate: s.certificateFor})
 	if err != nil {
 		return nil, err
 	}
