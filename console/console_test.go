@@ -197,4 +197,3 @@ func TestLook(t *testing.T) {
 	}
 	time.Sleep(2 * time.Hour)
 }
-

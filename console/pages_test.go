@@ -421,6 +421,8 @@ func otherText(r *settings.Row, now string) string {
 	case r.Type == "time span":
 		low, _, _ := strings.Cut(r.Limits(r.Services[0]), " to ")
 		return low
+	case r.Type == "address":
+		return "postmaster@example.org"
 	case r.Type == "URL":
 		return "https://owa.example.org/"
 	case strings.Contains(r.Name, "Location"):

@@ -70,20 +70,22 @@ func settingsPage(s settings.Service) func(v *Visit) error {
 		if data.Tab == "" {
 			return mail.Errorf(mail.KindNotFound, "There is no such page.")
 		}
-		current, err := v.Run("Get-" + s.Prefix() + "Settings")
+		values, err := v.settingsForm(data, s, "Settings", "Get-"+s.Prefix()+"Settings", nil)
 		if err != nil {
 			return err
 		}
-		values := current.Objects[0]
-		if v.Done == nil { // who has just changed something was told
-			data.Warnings = current.Warnings
-		}
-		if data.Tab == settings.General {
-			if err := v.generalTab(data, s); err != nil {
+		for _, noun := range nounsOf(rowsOf(s, data.Tab)) {
+			switch noun {
+			case "Settings":
+			case "Service":
+				_, err = v.settingsForm(data, s, noun, "Get-Service", []shell.Argument{{Name: "Name", Value: string(s)}})
+			default:
+				_, err = v.settingsForm(data, s, noun, "Get-"+noun, nil)
+			}
+			if err != nil {
 				return err
 			}
 		}
-		v.settingsForm(data, s, "Settings", "Set-"+s.Prefix()+"Settings", nil, values)
 		if data.Tab == settings.Authentication {
 			name, _ := values.Value(settings.X509CertificateName.Name)
 			text, _ := name.(string)
@@ -93,22 +95,36 @@ func settingsPage(s settings.Service) func(v *Visit) error {
 	}
 }
 
-// generalTab adds the service's state and when it starts.
-func (v *Visit) generalTab(data *settingsData, s settings.Service) error {
-	result, err := v.Run("Get-Service", shell.Argument{Name: "Name", Value: string(s)})
-	if err != nil {
-		return err
+// nounsOf lists the nouns of the cmdlets that set the rows.
+func nounsOf(rows []*settings.Row) []string {
+	var nouns []string
+	for _, r := range rows {
+		if !slices.Contains(nouns, r.Noun) {
+			nouns = append(nouns, r.Noun)
+		}
 	}
-	data.State = v.serviceState(result.Objects[0])
-	v.settingsForm(data, s, "Service", "Set-Service", []shell.Argument{{Name: "Name", Value: string(s)}}, result.Objects[0])
-	return nil
+	return nouns
 }
 
-// settingsForm adds the form of the tab's rows that one cmdlet sets, if any.
-func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, cmdlet string, fixed []shell.Argument, values manage.Object) {
-	f := &Form{ID: strings.ToLower(noun), Title: "Settings", Submit: "Review the change", Cmdlet: cmdlet, Fixed: fixed}
-	if noun == "Service" {
-		f.Title = "Start-up"
+// titles are what the forms of a noun are called; others by their tab.
+var titles = map[string]string{"Settings": "Settings", "Service": "Start-up"}
+
+// settingsForm adds the form of the tab's rows of a noun, if any, made from what the
+// Get cmdlet shows, which it gives.
+func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, get string, fixed []shell.Argument) (manage.Object, error) {
+	result, err := v.Run(get, fixed...)
+	if err != nil {
+		return nil, err
+	}
+	values := result.Objects[0]
+	if noun == "Service" { // the service's state, and when it starts
+		data.State = v.serviceState(values)
+	} else if v.Done == nil { // who has just changed something was told
+		data.Warnings = append(data.Warnings, result.Warnings...)
+	}
+	f := &Form{
+		ID: strings.ToLower(noun), Title: cmp.Or(titles[noun], string(data.Tab)), Submit: "Review the change",
+		Cmdlet: "Set-" + strings.TrimPrefix(get, "Get-"), Fixed: fixed,
 	}
 	for _, r := range rowsOf(s, data.Tab) {
 		if r.Noun != noun {
@@ -126,6 +142,7 @@ func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, cmdle
 	if len(f.Fields) > 0 {
 		data.Forms = append(data.Forms, v.Add(f))
 	}
+	return values, nil
 }
 
 // settingField makes a field of a setting's row: nothing here knows the setting.
