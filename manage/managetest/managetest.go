@@ -441,6 +441,9 @@ type Directory struct {
 	passwords map[string]string
 	changes   int   // of passwords
 	CreateErr error // given by Create when it is not nil
+	// BeforeChange is what somebody else changes just before Change, when it is not
+	// nil.
+	BeforeChange func(*directory.Entry)
 }
 
 // find gives the index of the entry that a name or alias means; mu is held.
@@ -510,6 +513,9 @@ func (d *Directory) Change(_ context.Context, name string, change func(*director
 		return mail.Errorf(mail.KindNotFound, "no entry")
 	}
 	e := d.entries[i]
+	if d.BeforeChange != nil {
+		d.BeforeChange(&e)
+	}
 	if err := change(&e); err != nil {
 		return err
 	}
