@@ -14,13 +14,14 @@ import (
 
 // generated are the pages of docs that follow from the code.
 var generated = map[string]func() ([]byte, error){
-	"docs/settings.md": written(settings.WriteDocs),
-	"docs/cmdlets.md":  written(manage.WriteDocs),
-	"docs/metrics.md":  written(metrics.WriteDocs),
-	"docs/rfc.md":      rfcPage,
+	"docs/settings.md":   written(settings.WriteDocs),
+	"docs/cmdlets.md":    written(manage.WriteDocs),
+	"docs/rights.md":     written(manage.WriteRights),
+	"docs/metrics.md":    written(metrics.WriteDocs),
+	"docs/rfc.md":        rfcPage,
+	"docs/deviations.md": deviationsPage,
 
 	"docs/grafana/postern.json": written(metrics.WriteDashboard),
-	"docs/deviations.md":        deviationsPage,
 }
 
 func written(write func(io.Writer) error) func() ([]byte, error) {

@@ -288,6 +288,16 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Remove-Administrator alice@example.org -Confirm:$false", "Every role, without the question."}},
 		},
 		{
+			Name: "Get-ManagementRole", Role: ViewOnlyAdministrator, View: ViewTable, Run: getManagementRole,
+			Columns:  []string{"Cmdlet", "Roles", "LocalAdministrator", "MayRun"},
+			Synopsis: "Shows which roles may run which cmdlet, and whether the caller may.",
+			Parameters: append([]Parameter{
+				{Name: "Cmdlet", Type: TypeText, Position: 1, Suggest: SuggestCmdlets, Help: "Only this cmdlet; * and ? stand for any characters."},
+				roleParameter(false, "Only what this role may run."),
+			}, here()...),
+			Examples: []Example{{"Get-ManagementRole *-Mailbox", "Who manages mailboxes."}, {"Get-ManagementRole | Where-Object MayRun -eq $true", "What you may do."}},
+		},
+		{
 			Name: "Get-LocalGroupMember", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLocalGroupMember,
 			Columns:  []string{"Name", "ObjectClass", "PrincipalSource"},
 			Synopsis: "Shows the local administrators of this server.",

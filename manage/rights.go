@@ -1,7 +1,9 @@
 package manage
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -130,4 +132,74 @@ func holds(roles []Role, needed Role) bool {
 	}
 	return slices.Contains(roles, needed) || slices.Contains(roles, OrganizationAdministrator) ||
 		(needed == ViewOnlyAdministrator && (slices.Contains(roles, ServerAdministrator) || slices.Contains(roles, RecipientAdministrator)))
+}
+
+// holders gives the roles that may run a cmdlet, the strongest first.
+func (c *Cmdlet) holders() []Role {
+	var list []Role
+	for _, r := range Roles {
+		if holds([]Role{r}, c.Role) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// getManagementRole shows the rights table: one object a cmdlet, with the roles
+// that may run it.
+func getManagementRole(_ context.Context, c *Call) (func(context.Context) error, error) {
+	role, err := c.role()
+	if err != nil {
+		return nil, err
+	}
+	for _, cmdlet := range c.cmdlets {
+		if !matches(c.Text("Cmdlet"), cmdlet.Name) || role != "" && !holds([]Role{role}, cmdlet.Role) {
+			continue
+		}
+		var names []string
+		for _, r := range cmdlet.holders() {
+			names = append(names, string(r))
+		}
+		c.Add(Object{
+			{"Cmdlet", cmdlet.Name}, {"Roles", names}, {"LocalAdministrator", cmdlet.Local},
+			{"MayRun", c.permit(c.Caller, cmdlet) == nil},
+		})
+	}
+	if c.Given("Cmdlet") && len(c.result.Objects) == 0 && role == "" {
+		return nil, about("Cmdlet", mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", c.Text("Cmdlet")))
+	}
+	return nil, nil
+}
+
+// WriteRights writes the rights table as Markdown, made from Cmdlets.
+func WriteRights(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Rights\n\nMade from `manage.Cmdlets` by `make docs`; do not edit. Who holds no role may do nothing. `Get-ManagementRole` shows this table for\n" +
+		"the caller; `Add-Administrator` gives roles; [architecture.md](architecture.md) says how an administrator proves who it is.\n\n" +
+		"*yes, local*: who holds the role must also be a local administrator of the server: root, the server's own user or a member of its operating-system\n" +
+		"group, for a mailbox a member of the list of `Add-LocalGroupMember`. *own*: only what is the caller's own. A Server Administrator of some servers has the rights of\n" +
+		"the column on those, and the View-Only Administrator's on others. An API token has the rights of its role and of its owner, both.\n\n| Cmdlet |")
+	for _, r := range Roles {
+		b.WriteString(" " + string(r) + " |")
+	}
+	b.WriteString("\n| --- |" + strings.Repeat(" --- |", len(Roles)) + "\n")
+	for _, c := range Cmdlets() {
+		fmt.Fprintf(&b, "| [`%s`](cmdlets.md#%s) |", c.Name, strings.ToLower(c.Name))
+		for _, r := range Roles {
+			cell := "no"
+			switch {
+			case !holds([]Role{r}, c.Role):
+			case c.Local:
+				cell = "yes, local"
+			case c.Own && r != OrganizationAdministrator:
+				cell = "own"
+			default:
+				cell = "yes"
+			}
+			b.WriteString(" " + cell + " |")
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }

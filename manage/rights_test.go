@@ -1,6 +1,7 @@
 package manage_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -80,5 +81,50 @@ func TestRights(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestRightsTable: the page and Get-ManagementRole say what is enforced.
+func TestRightsTable(t *testing.T) {
+	f := newFake(t, "")
+	var b bytes.Buffer
+	if err := manage.WriteRights(&b); err != nil {
+		t.Fatal(err)
+	}
+	shown := run(t, f, "Get-ManagementRole", nil).Objects
+	for i, c := range manage.Cmdlets() {
+		row := "| [`" + c.Name + "`](cmdlets.md#" + strings.ToLower(c.Name) + ") |"
+		var names []string
+		for _, r := range manage.Roles {
+			cell := " no |"
+			if may([]manage.Role{r}, true, c) {
+				names = append(names, string(r))
+				cell = " yes |"
+				if c.Own && r != manage.OrganizationAdministrator {
+					cell = " own |"
+				}
+			}
+			if may([]manage.Role{r}, true, c) && !may([]manage.Role{r}, false, c) {
+				cell = " yes, local |"
+			}
+			row += cell
+		}
+		if !strings.Contains(b.String(), "\n"+row+"\n") {
+			t.Errorf("the page has no row %s", row)
+		}
+		if roles, _ := shown[i].Value("Roles"); plainJSON(t, roles) != plainJSON(t, names) {
+			t.Errorf("%s: %v", c.Name, shown[i])
+		}
+	}
+	if text := plainJSON(t, run(t, f, "Get-ManagementRole", args{"Cmdlet": "*-PopSettings", "Role": "ViewOnlyAdmin"})); !strings.Contains(text, "Get-PopSettings") || strings.Contains(text, "Set-PopSettings") {
+		t.Error(text)
+	}
+	view := manage.Caller{Name: "unix:eve", Roles: []manage.Role{manage.ViewOnlyAdministrator}}
+	r, err := f.Run(context.Background(), view, "Get-ManagementRole", []byte(`{"Cmdlet":"Set-Mailbox"}`))
+	if err != nil || !strings.Contains(plainJSON(t, r), `"MayRun":false`) {
+		t.Error(plainJSON(t, r), err)
+	}
+	if _, err := f.Run(context.Background(), view, "Get-ManagementRole", []byte(`{"Cmdlet":"x"}`)); mail.KindOf(err) != mail.KindNotFound {
+		t.Error(err)
 	}
 }
