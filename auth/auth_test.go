@@ -330,3 +330,30 @@ func TestPlainAuthzid(t *testing.T) {
 		}
 	}
 }
+
+// TestConsole: the console's sign-in has the policy and the brakes of every other
+// one; which protocols a mailbox may use says nothing about it.
+func TestConsole(t *testing.T) {
+	state, _, _ := handshake(t)
+	a, _, attempts := setup(noDelay)
+	c := Conn{Service: settings.Console, LoginType: mail.SecureLogin, Remote: from("192.0.2.1:1")}
+	_, err := a.Password(t.Context(), c, "anna@example.org", "secret")
+	wantKind(t, "without TLS", err, mail.KindPrivacyRequired)
+	c.TLS = &state
+	for _, name := range []string{"anna@example.org", "popless", "imapless"} {
+		if id, err := a.Password(t.Context(), c, name, "secret"); err != nil || id.Entry.Name != name || id.Mechanism != "console sign-in" {
+			t.Error(name, id, err)
+		}
+	}
+	for _, wrong := range [][2]string{{"anna@example.org", "Secret"}, {"anna@example.org", ""}, {"nobody@example.org", "secret"}, {"", ""}, {"a\x00b", "secret"}} {
+		_, err := a.Password(t.Context(), c, wrong[0], wrong[1])
+		wantKind(t, wrong[0], err, mail.KindAuthenticationFailed)
+	}
+	if last := (*attempts)[len(*attempts)-1]; last.Service != settings.Console || !last.TLS {
+		t.Errorf("%+v", last)
+	}
+	_, err = a.Password(t.Context(), c, "off", "secret")
+	wantKind(t, "switched off", err, mail.KindDisabled)
+	_, err = a.Password(t.Context(), c, "off", "wrong")
+	wantKind(t, "switched off, wrong password", err, mail.KindAuthenticationFailed)
+}
