@@ -151,6 +151,7 @@ func resultSchema() schema {
 			"warnings": texts,
 			"notes":    texts,
 			"confirm":  schema{"type": "string", "description": "A question; nothing was done. Call again with Confirm false when the answer is yes."},
+			"exitCode": schema{"type": "integer", "description": "What a command line ends with: not 0 when the cmdlet did its work and found something wrong."},
 		},
 	}
 }

@@ -165,7 +165,7 @@ func typePS(t Type) string {
 		return "switch"
 	case TypeSecret:
 		return "securestring"
-	case TypeText, TypeNumber, TypeSize, TypeFile:
+	case TypeText, TypeNumber, TypeSize, TypeFile, TypeSave:
 		return "string"
 	}
 	return "object"
@@ -174,7 +174,7 @@ func typePS(t Type) string {
 // kindPS is how ConvertTo-PosternValue of the module converts a value.
 func kindPS(t Type) string {
 	switch t {
-	case TypeSecret, TypeSwitch, TypeFile:
+	case TypeSecret, TypeSwitch, TypeFile, TypeSave:
 		return string(t)
 	case TypeList, TypeValues:
 		return "list"

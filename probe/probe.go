@@ -269,11 +269,12 @@ func (r *run) handshake() error {
 	return nil
 }
 
-// private tells whether nobody else can read what is sent: under TLS, and on this
-// host.
+// private tells whether nobody else can read what is sent: under TLS, and within
+// this host.
 func (r *run) private() bool {
-	addr, ok := r.conn.RemoteAddr().(*net.TCPAddr)
-	return r.secure || ok && addr.IP.IsLoopback()
+	there, ok := r.conn.RemoteAddr().(*net.TCPAddr)
+	here, _ := r.conn.LocalAddr().(*net.TCPAddr)
+	return r.secure || ok && (there.IP.IsLoopback() || here != nil && here.IP.Equal(there.IP))
 }
 
 // send writes one line.

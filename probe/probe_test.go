@@ -139,6 +139,7 @@ func (d deaf) Read(b []byte) (int, error)  { return d.in.Read(b) }
 func (d deaf) Write(b []byte) (int, error) { return len(b), nil }
 func (d deaf) SetDeadline(time.Time) error { return nil }
 func (d deaf) Close() error                { return nil }
+func (d deaf) LocalAddr() net.Addr         { return nil }
 func (d deaf) RemoteAddr() net.Addr        { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func FuzzProbe(f *testing.F) {

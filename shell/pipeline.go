@@ -50,6 +50,9 @@ func (s *session) pipeline(ctx context.Context, p pipeline) int {
 		case g.filter != nil:
 			if err := g.filter.run(st, g.bound, g.args); err != nil {
 				s.fail(g.name(), err)
+				if slices.ContainsFunc(stages[:i], func(g stage) bool { return g.cmdlet != nil && g.cmdlet.Changes }) {
+					return Failed // something was done
+				}
 				return Misused
 			}
 		case i == 0:
@@ -173,8 +176,7 @@ func (s *session) feed(ctx context.Context, g *stage, st *stream) (*manage.Resul
 		}
 		if err != nil {
 			code = max(code, s.failed(g.name()+object(g.cmdlet, bound), err))
-			var refused *manage.CallError
-			if answers.none || ctx.Err() != nil || errors.Is(err, errNobody) || mail.KindOf(err) == mail.KindUnavailable && !errors.As(err, &refused) {
+			if answers.none || ctx.Err() != nil || errors.Is(err, errNobody) || unreachable(err) {
 				break
 			}
 			continue
@@ -186,6 +188,12 @@ func (s *session) feed(ctx context.Context, g *stage, st *stream) (*manage.Resul
 			all.Units = map[string]string{}
 		}
 		maps.Copy(all.Units, r.Units)
+		if r.File != nil && all.File != nil { // PEM files may stand one behind the other
+			r.File.Content = append(all.File.Content, r.File.Content...)
+		}
+		if r.File != nil {
+			all.File = r.File
+		}
 		all.Notes = union(all.Notes, r.Notes)
 		all.Warnings = union(all.Warnings, r.Warnings)
 	}

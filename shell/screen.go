@@ -140,14 +140,13 @@ func (s *session) runAll(ctx context.Context, lines []pipeline) int {
 func (s *session) table(ctx context.Context) ([]*manage.Cmdlet, error) {
 	if s.cmdlets == nil {
 		list, err := s.client.Cmdlets(ctx)
-		var refused *manage.CallError
 		switch {
 		case err == nil:
 			s.cmdlets = list
-		case errors.As(err, &refused):
-			return nil, err
-		default:
+		case unreachable(err):
 			s.cmdlets, s.offline = manage.Cmdlets(), err
+		default:
+			return nil, err
 		}
 	}
 	return s.cmdlets, nil
@@ -155,29 +154,35 @@ func (s *session) table(ctx context.Context) ([]*manage.Cmdlet, error) {
 
 // run runs a cmdlet on the server. Help is there without one.
 func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[string]any) (*manage.Result, error) {
-	if s.offline == nil {
-		sent, path, err := unsaved(cmdlet, bound)
-		if err != nil {
+	sent, path, err := unsaved(cmdlet, bound)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.client.Run(ctx, cmdlet.Name, sent)
+	if unreachable(err) {
+		help, ok, helpErr := manage.Offline(ctx, cmdlet.Name, bound)
+		if !ok {
 			return nil, err
 		}
-		r, err := s.client.Run(ctx, cmdlet.Name, sent)
-		if err == nil && r.File != nil && path != "" {
-			if err := save(path, r.File.Content); err != nil {
-				return nil, err
-			}
-			r.Notes = append(r.Notes, s.Catalogue.say("%s was written.", path))
-			r.File = nil
+		if helpErr == nil {
+			help.Notes = append(help.Notes, s.Catalogue.say("This is the help of this program: %s.", mail.TextOf(err)))
 		}
-		return r, err
+		return help, helpErr
 	}
-	r, ok, err := manage.Offline(ctx, cmdlet.Name, bound)
-	if !ok {
-		return nil, s.offline
-	}
-	if err == nil {
-		r.Notes = append(r.Notes, s.Catalogue.say("This is the help of this program: %s.", mail.TextOf(s.offline)))
+	if err == nil && r.File != nil && path != "" {
+		if err := save(path, r.File.Content); err != nil {
+			return nil, err
+		}
+		r.Notes = append(r.Notes, s.Catalogue.say("%s was written.", path))
+		r.File = nil
 	}
 	return r, err
+}
+
+// unreachable tells whether err is that no server answered, and not its answer.
+func unreachable(err error) bool {
+	var refused *manage.CallError
+	return err != nil && mail.KindOf(err) == mail.KindUnavailable && !errors.As(err, &refused)
 }
 
 // cmdlet finds a cmdlet by name or alias.

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,6 +201,29 @@ func TestQuestionsOfPipelines(t *testing.T) {
 		if _, err := f.Directory.CheckPassword(context.Background(), name, "pass word"); err != nil {
 			t.Error(name, err)
 		}
+	}
+}
+
+// TestExitCode: a test that finds something wrong says so with its exit code, alone
+// and in a pipeline.
+func TestExitCode(t *testing.T) {
+	f, client, _ := managetest.Serve(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Access.Addr = netip.MustParseAddrPort(l.Addr().String())
+	l.Close() // nobody listens
+	var out bytes.Buffer
+	for _, line := range []string{"Test-PopConnectivity -LightMode", "Test-PopConnectivity -LightMode | ? Result -eq Failure | ft Scenario, Error"} {
+		out.Reset()
+		code := (&session{Screen: &Screen{Out: &out, Err: &out}, client: client}).line(context.Background(), line)
+		if code != Failed || !strings.Contains(out.String(), "refused") {
+			t.Errorf("%s: %d %s", line, code, &out)
+		}
+	}
+	if code := (&session{Screen: &Screen{Out: &out, Err: &out}, client: client}).line(context.Background(), "New-Mailbox carol@example.org -Password x | ? Nonsense"); code != Failed {
+		t.Error("something was done, and the exit code says that nothing was:", code)
 	}
 }
 

@@ -252,10 +252,16 @@ func (p *blockParser) term(depth int) (test, error) {
 	if err != nil {
 		return nil, err
 	}
-	if left == nil || !strings.HasPrefix(left.text, "$_.") {
+	property, ok := "", false
+	switch {
+	case left != nil && left.text == "$_" && p.stream.expand != "": // the objects are values
+		property, ok = p.stream.expand, true
+	case left != nil:
+		property, ok = strings.CutPrefix(left.text, "$_.")
+	}
+	if !ok {
 		return nil, p.fault("a comparison begins with a property, $_.Name")
 	}
-	property := left.text[3:]
 	name, ok := p.operator()
 	if !ok || name == "and" || name == "or" {
 		if ok {

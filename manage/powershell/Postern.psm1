@@ -114,17 +114,37 @@ function ConvertTo-PosternValue {
     return [string] $Value
 }
 
+# Save-PosternFile writes a new file that, where the system can say so, only its
+# owner can read: it may hold a key.
+function Save-PosternFile {
+    param([string] $Path, [byte[]] $Content)
+    if ($PSVersionTable.PSVersion -ge [version] '7.3' -and -not $IsWindows) {
+        $options = [System.IO.FileStreamOptions]::new()
+        $options.Mode = [System.IO.FileMode]::CreateNew
+        $options.Access = [System.IO.FileAccess]::Write
+        $options.UnixCreateMode = [System.IO.UnixFileMode] 'UserRead, UserWrite'
+        $stream = [System.IO.FileStream]::new($Path, $options)
+    } else {
+        $stream = [System.IO.File]::Open($Path, [System.IO.FileMode]::CreateNew)
+    }
+    try { $stream.Write($Content, 0, $Content.Length) } finally { $stream.Dispose() }
+}
+
 # Invoke-PosternCmdlet runs a cmdlet on the server for the function $Caller. $Kinds
 # says which parameters there are and how their values are sent.
 function Invoke-PosternCmdlet {
     param([string] $Name, [System.Collections.IDictionary] $Bound, [System.Collections.IDictionary] $Kinds, [System.Management.Automation.PSCmdlet] $Caller, [bool] $Changes, [bool] $WhatIf)
-    $target = ''
+    $target, $save = '', ''
     try {
         $arguments = @{}
         foreach ($key in $Kinds.Keys) {
-            if ($Bound.ContainsKey($key)) {
-                $arguments[$key] = ConvertTo-PosternValue -Kind $Kinds[$key] -Value $Bound[$key]
+            if (-not $Bound.ContainsKey($key)) { continue }
+            if ($Kinds[$key] -eq 'save') { # the file is written on this side
+                $save = $Caller.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Bound[$key])
+                if (Test-Path -LiteralPath $save) { throw ($save + ' exists already.') }
+                continue
             }
+            $arguments[$key] = ConvertTo-PosternValue -Kind $Kinds[$key] -Value $Bound[$key]
         }
         foreach ($key in 'Identity', 'Name', 'Thumbprint') {
             if ($target -eq '' -and $arguments.ContainsKey($key)) { $target = [string] $arguments[$key] }
@@ -177,6 +197,16 @@ function Invoke-PosternCmdlet {
     foreach ($object in $result.objects) {
         $object.PSObject.TypeNames.Insert(0, 'Postern.' + ($Name -split '-')[1])
         $Caller.WriteObject($object)
+    }
+    if ((& $has 'file')) {
+        $content = [System.Convert]::FromBase64String($result.file.content)
+        if ($save -ne '') {
+            Save-PosternFile -Path $save -Content $content
+        } elseif ($content -contains 0) {
+            $Caller.WriteObject($content, $false)
+        } else {
+            $Caller.WriteObject([System.Text.Encoding]::UTF8.GetString($content))
+        }
     }
     if ((& $has 'exitCode')) {
         $Caller.WriteError([System.Management.Automation.ErrorRecord]::new([System.InvalidOperationException]::new($Name + ' found a failure.'), 'Failure', 'InvalidResult', $target))
