@@ -26,7 +26,7 @@ const (
 	maxChain = 20
 	// maxIterations bounds what a PKCS#12 file may make us compute: OpenSSL writes
 	// 2,048, others up to 600,000.
-	maxIterations = 10_000_000
+	maxIterations = 1_000_000
 	// minRSA is the smallest RSA key that is accepted, in bits.
 	minRSA = 2048
 )
