@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -198,11 +197,7 @@ func explainError(err error) string {
 type versionCommand struct{}
 
 func (versionCommand) Run(s *streams) error {
-	version := "development"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		version = info.Main.Version
-	}
-	fmt.Fprintln(s.out, "postern", version)
+	fmt.Fprintln(s.out, "postern", role.Version())
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,7 @@ type Entry struct {
 	Source string            `json:"source"`       // a service, or "Postern"
 	Text   string            `json:"text"`
 	Data   map[string]string `json:"data,omitempty"`
-	// Count is how often it happened within flushEvery; Data is the first one's.
+	// Count is how often it happened within flushEvery, with other Data maybe.
 	Count int `json:"count"`
 }
 
@@ -46,6 +47,7 @@ func (e *Entry) Type() string {
 const (
 	maxEntries    = 5000 // that are kept in memory
 	maxPending    = 500  // that wait to be written
+	maxSame       = 5    // of them that differ in their Data only
 	maxFile       = 2 << 20
 	maxAttributes = 20
 	maxText       = 1000 // bytes of a text
@@ -183,8 +185,13 @@ func (l *Log) add(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	waiting := l.entries[len(l.entries)-l.pending:]
-	for i := range waiting {
-		if w := &waiting[i]; w.ID == e.ID && w.Source == e.Source && w.Text == e.Text && w.Level == e.Level {
+	same := 0
+	for i := range slices.Backward(waiting) {
+		w := &waiting[i]
+		if w.ID != e.ID || w.Source != e.Source || w.Text != e.Text || w.Level != e.Level {
+			continue
+		}
+		if same++; same == maxSame || maps.Equal(w.Data, e.Data) {
 			w.Count++
 			return
 		}

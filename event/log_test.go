@@ -48,7 +48,7 @@ func TestLog(t *testing.T) {
 	ServiceStarted.Log(ctx, log, "service", "POP3", "listening", []string{"[::]:110"})
 	log.With("service", "IMAP4").WithGroup("more").Warn("strange", "name", "x\ny", "error", errors.New("why"))
 	TooManyOfUser.Log(ctx, log.With("service", "POP3"), "user", "alice")
-	TooManyOfUser.Log(ctx, log.With("service", "POP3"), "user", "bob")
+	TooManyOfUser.Log(ctx, log.With("service", "POP3"), "user", "alice")
 	log.Error(strings.Repeat("long", 1000), "long", strings.Repeat("long", 1000))
 	check := func(l *Log) {
 		t.Helper()
@@ -142,4 +142,21 @@ func FuzzRead(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestCounts: what differs in its data is kept a few times, then counted.
+func TestCounts(t *testing.T) {
+	l, log, _ := open(t, t.TempDir())
+	defer l.Close()
+	for i := range 100 {
+		log.Warn("happens", "i", i)
+	}
+	found, _ := l.Search(Query{})
+	total := 0
+	for _, e := range found {
+		total += e.Count
+	}
+	if len(found) != maxSame || total != 100 {
+		t.Error(len(found), total)
+	}
 }

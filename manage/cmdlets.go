@@ -404,6 +404,29 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-ClientAccessServer", Role: ViewOnlyAdministrator, View: ViewList, Run: getClientAccessServer,
+			Synopsis:   "Shows this server as the one that serves mail programs.",
+			Parameters: append([]Parameter{serverIdentity()}, here()...),
+			Examples:   []Example{{"Get-ClientAccessServer", ""}},
+		},
+		{
+			Name: "Get-MailboxServer", Role: ViewOnlyAdministrator, View: ViewList, Run: getMailboxServer,
+			Synopsis:   "Shows this server as the one that keeps the mail: engine, sizes, free disk space.",
+			Parameters: append([]Parameter{serverIdentity()}, here()...),
+			Examples:   []Example{{"Get-MailboxServer | Format-List DataSize, DiskFree", ""}},
+		},
+		{
+			Name: "Test-ServerConfiguration", Role: ViewOnlyAdministrator, View: ViewTable, Run: testServerConfiguration,
+			Columns:  []string{"Check", "Target", "Result", "Detail", "Fix"},
+			Synopsis: "Judges the configuration: log-in, certificates, services, settings, administrators, audit log, disk, clock.",
+			Help: "Result is Pass, Warn or Fail; Fix is the line that mends it. The exit code is 1 when one fails. " +
+				"SecureLogin passes; another LoginType warns without unencrypted bindings, and fails with them.",
+			Parameters: append([]Parameter{
+				{Name: "Check", Type: TypeText, Position: 1, Values: checkNames(), Help: "Only this check; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Test-ServerConfiguration | Where-Object Result -ne Pass", "What is to be mended."}},
+		},
+		{
 			Name: "Export-Configuration", Role: ViewOnlyAdministrator, View: ViewText, Run: exportConfiguration,
 			Synopsis: "Prints the configuration as TOML, for Import-Configuration: settings that differ from their default, start-up types, administrators and local administrators.",
 			Help:     "It has no secrets and no mailboxes, and the same configuration is always the same text, so that it can be kept in git.",
@@ -654,6 +677,19 @@ func sessionService(help string) Parameter {
 		p.Values = append(p.Values, string(s))
 	}
 	return p
+}
+
+func serverIdentity() Parameter {
+	return Parameter{Name: "Identity", Type: TypeText, Position: 1, Help: "Only the server of this name; * and ? stand for any characters."}
+}
+
+// checkNames are what Test-ServerConfiguration looks at.
+func checkNames() []string {
+	var names []string
+	for _, check := range checks {
+		names = append(names, check.name)
+	}
+	return names
 }
 
 func serviceName(mandatory bool) Parameter {

@@ -27,6 +27,9 @@ type fataler interface {
 
 // ownerRuns runs a cmdlet for the owner in the server itself.
 func ownerRuns(f *managetest.Fake, cmdlet string, a args) (*manage.Result, error) {
+	if a == nil {
+		a = args{}
+	}
 	body, err := json.Marshal(a)
 	if err != nil {
 		return nil, err

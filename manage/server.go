@@ -146,6 +146,8 @@ type Parts struct {
 	Administrators string
 	Audit          Audit
 	Events         Events
+	// Host tells of the computer and the process.
+	Host Host
 	// Sessions are the connections of the services.
 	Sessions Sessions
 	// ProtocolLog gives the protocol log of a service, nil for one that has none.

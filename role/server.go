@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/postern-mail/postern/acme"
 	"github.com/postern-mail/postern/audit"
@@ -64,6 +65,7 @@ type Server struct {
 	settings *settings.Live
 	audit    *audit.Log
 	events   *event.Log
+	started  time.Time
 	manage   *manage.Server
 
 	stop   context.CancelFunc
@@ -87,7 +89,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, err
 	}
 	log = slog.New(events.Handler(log.Handler()))
-	s = &Server{config: config, options: options, log: log, events: events}
+	s = &Server{config: config, options: options, log: log, events: events, started: time.Now()}
 	defer func(opened *Server) {
 		if err != nil {
 			opened.Close()
@@ -118,7 +120,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Access: access{s},
-		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events,
+		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
 	})

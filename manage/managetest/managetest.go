@@ -46,6 +46,7 @@ type Fake struct {
 	Certs     *Certificates
 	Audit     *Audit
 	Events    *Events
+	Host      *Host
 	Records   *Records
 	Access    *Access
 	Sessions  *Sessions
@@ -53,6 +54,12 @@ type Fake struct {
 
 	passed atomic.Int64 // since Now
 }
+
+// Host gives Now.
+type Host struct{ Now manage.Facts }
+
+// Facts implements manage.Host.
+func (h *Host) Facts(context.Context) (manage.Facts, error) { return h.Now, nil }
 
 // Events are events that a test has put there, the newest first.
 type Events []event.Entry
@@ -106,9 +113,13 @@ func New() (*Fake, error) {
 		Certs:     &Certificates{Present: []string{ServerName}},
 		Audit:     &Audit{},
 		Events:    &Events{},
-		Records:   &Records{},
-		Access:    &Access{},
-		Sessions:  &Sessions{},
+		Host: &Host{manage.Facts{
+			Roles: []string{manage.ClientAccess, manage.MailboxRole}, Version: "v1.0.0", Started: Now.Add(-26 * time.Hour),
+			Engine: "memory", Directory: "embedded", DataFolder: "/var/lib/postern", DataSize: 5 << 20, DiskFree: 50 << 30, DiskSize: 100 << 30,
+		}},
+		Records:  &Records{},
+		Access:   &Access{},
+		Sessions: &Sessions{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
@@ -137,7 +148,7 @@ func New() (*Fake, error) {
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Records: f.Records, Authenticate: f.authenticate,
+		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})
@@ -295,7 +306,7 @@ func (a *Audit) Head() audit.Head {
 // Search implements manage.Audit.
 func (a *Audit) Search(_ context.Context, q audit.Query) (found []audit.Entry, more bool, err error) {
 	for i, r := range slices.Backward(a.Records()) {
-		e := audit.Entry{Sequence: uint64(i + 1), Record: r}
+		e := audit.Entry{Sequence: uint64(i + 1), Record: r, Hash: strings.Repeat("f", 64)}
 		switch {
 		case !q.Wants(&e):
 		case len(found) == q.Limit:
@@ -370,13 +381,15 @@ type Services struct {
 	mu     sync.Mutex
 	states map[settings.Service]manage.State
 	live   *settings.Live
+	// Problems are told of services; set them when no cmdlet runs.
+	Problems map[settings.Service]string
 }
 
 // Status implements manage.Services.
 func (s *Services) Status(which settings.Service) manage.ServiceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := manage.ServiceStatus{State: s.states[which]}
+	status := manage.ServiceStatus{State: s.states[which], Problem: s.Problems[which]}
 	if status.State != manage.Running {
 		return status
 	}
