@@ -6,15 +6,18 @@ import (
 	"crypto/x509"
 	"embed"
 	"encoding/hex"
+	"fmt"
 	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"path"
+	"runtime/debug"
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
@@ -192,6 +195,16 @@ func (c *Console) guard(next http.Handler) http.Handler {
 	}))
 	inner := origin.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p)
+			default:
+				event.Panicked.Log(r.Context(), c.Log, "service", settings.Console, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				panic(http.ErrAbortHandler) // the connection ends
+			}
+		}()
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -56,7 +56,8 @@ type Kind string
 // The kinds.
 const (
 	Text   Kind = "text"
-	Number Kind = "number" // a whole number, a size, or "unlimited"
+	Number Kind = "number" // a whole number, or "unlimited"
+	Size   Kind = "size"   // bytes, such as 10MB, or "unlimited"
 	Span   Kind = "span"   // hours:minutes:seconds
 	Bool   Kind = "bool"
 	Choice Kind = "choice" // one of Choices
@@ -167,7 +168,19 @@ func (f *Field) Texts() []string {
 	if f.typed != nil {
 		return f.typed
 	}
-	return texts(f.Value)
+	return f.texts(f.Value)
+}
+
+// texts writes a value as it is typed into the field.
+func (f *Field) texts(value any) []string {
+	list := texts(value)
+	if f.Kind != Size || len(list) != 1 {
+		return list
+	}
+	if n, err := strconv.ParseInt(list[0], 10, 64); err == nil {
+		return []string{settings.FormatSize(n)}
+	}
+	return list
 }
 
 // Text is what stands in a field that has one text.
@@ -260,7 +273,7 @@ func (f *Field) given() bool {
 	if f.was == nil {
 		return f.Kind == Bool && f.typed[0] == "true" || f.Kind != Bool && strings.Join(f.typed, "") != ""
 	}
-	return !slices.Equal(f.typed, texts(f.was))
+	return !slices.Equal(f.typed, f.texts(f.was))
 }
 
 // overtaken tells whether somebody else has changed what the field was made from.

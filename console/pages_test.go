@@ -3,7 +3,9 @@ package console_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -431,4 +433,26 @@ func otherText(r *settings.Row, now string) string {
 		return "3MB"
 	}
 	return "other.example.org"
+}
+
+// TestPanic has a part of the server fail: the connection ends, and the log knows
+// why.
+func TestPanic(t *testing.T) {
+	var log strings.Builder
+	fake, err := managetest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, err := console.New(console.Parts{Manage: fake.Server, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler || !strings.Contains(log.String(), "path=/pop3") || !strings.Contains(log.String(), "console.(*Console).caller") {
+			t.Errorf("%v\n%s", p, &log)
+		}
+	}()
+	request := httptest.NewRequest("GET", "/pop3", nil)
+	request.Header.Set("Cookie", "__Host-session=root") // whom there is nobody to ask about
+	handler.ServeHTTP(httptest.NewRecorder(), request)
 }

@@ -153,6 +153,8 @@ func (v *Visit) settingField(r *settings.Row, s settings.Service, value any) *Fi
 	switch {
 	case len(r.Choices) > 0:
 		f.Kind, f.Limits = Choice, ""
+	case r.Type == "size":
+		f.Kind = Size
 	case schema["type"] == "integer":
 		f.Kind = Number
 	case schema["type"] == "boolean":
@@ -169,7 +171,7 @@ func (v *Visit) settingField(r *settings.Row, s settings.Service, value any) *Fi
 			f.Default = v.T("on")
 		}
 	default: // as it would be typed
-		f.Default = strings.Join(texts(standard), ", ")
+		f.Default = strings.Join(f.texts(standard), ", ")
 	}
 	return f
 }
@@ -182,6 +184,9 @@ func (v *Visit) limits(r *settings.Row, s settings.Service) string {
 		if high == settings.Unlimited {
 			return v.T("%s or more, or unlimited", low)
 		}
+		return v.T("%s to %s", low, high)
+	}
+	if low, high, ok := strings.Cut(r.Limits(s), " to "); ok && (r.Type == "time span" || r.Type == "size") {
 		return v.T("%s to %s", low, high)
 	}
 	return v.Text(r.Limits(s))

@@ -71,8 +71,7 @@ func TestGerman(t *testing.T) {
 			add(c.Help, "settings")
 		}
 		for _, s := range r.Services {
-			_, number := r.Schema(s)["minimum"].(int)
-			if len(r.Choices) == 0 && !number && r.Type != "time span" {
+			if len(r.Choices) == 0 && !slices.Contains([]string{"int", "size", "time span"}, r.Type) {
 				add(r.Limits(s), "settings")
 			}
 		}
