@@ -22,6 +22,7 @@ sasl
 demo
 settings
 metrics
+tracing
 probe
 protolog
 imap/wire

@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/tracing"
 )
 
 // The roles that a server can have.
@@ -54,6 +55,13 @@ type Config struct {
 	// Metrics is an IP:port where metrics and health are served over HTTP to whoever
 	// asks, without a sign-in; "" is none.
 	Metrics string `toml:"metrics"`
+	// Traces is the URL of an OpenTelemetry collector (OTLP over HTTP); when it is
+	// left out the variable OTEL_EXPORTER_OTLP_ENDPOINT says it, and without both there
+	// are no traces.
+	Traces string `toml:"traces"`
+	// TracesSample is the part of sessions that is traced, above 0 to 1; 0.1 when it
+	// is left out.
+	TracesSample float64 `toml:"traces_sample"`
 }
 
 // DefaultConfig is what holds without a settings file: under root the system's
@@ -126,7 +134,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log, max_message_size and metrics. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log, max_message_size, metrics, traces and traces_sample. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -184,6 +192,14 @@ func (c *Config) check() error {
 	}
 	if _, err := netip.ParseAddrPort(c.Metrics); c.Metrics != "" && err != nil {
 		return bad("metrics: %q is not IP:port.", c.Metrics)
+	}
+	if c.Traces != "" {
+		if _, err := tracing.Endpoint(c.Traces); err != nil {
+			return bad("traces: %s", mail.TextOf(err))
+		}
+	}
+	if !(c.TracesSample >= 0 && c.TracesSample <= 1) {
+		return bad("traces_sample is above 0 and at most 1.")
 	}
 	if c.MaxMessageSize < 0 || c.MaxMessageSize > 1<<30 {
 		return bad("max_message_size is 1 to 1073741824 bytes.")

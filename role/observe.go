@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,12 +15,15 @@ import (
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/tracing"
 )
 
 // observation is what sees the server work.
 type observation struct {
 	statistics *statistics.History
 	metrics    *metrics.Metrics
+	traces     *tracing.Tracer // nil: off
+	sessions   sync.Map        // *listener.Conn to *tracing.Session, of those that are traced
 
 	stopping    atomic.Bool
 	probe       probe
@@ -27,7 +31,11 @@ type observation struct {
 }
 
 // openObservation makes it; nothing is observed yet.
-func (s *Server) openObservation() {
+func (s *Server) openObservation() (err error) {
+	s.traces, err = tracing.Open(tracing.Options{Endpoint: s.config.Traces, Sample: s.config.TracesSample, Server: s.config.Name, Log: s.log})
+	if err != nil {
+		return err
+	}
 	s.metrics = metrics.New()
 	s.statistics = statistics.Open(statistics.Options{
 		Path: filepath.Join(s.config.Data, "statistics", "statistics.json.gz"),
@@ -42,6 +50,17 @@ func (s *Server) openObservation() {
 		},
 		Log: s.log,
 	})
+	return nil
+}
+
+// closeObservation writes and sends what is left, when the services have stopped.
+func (s *Server) closeObservation() {
+	if err := s.statistics.Close(); err != nil {
+		s.log.Warn("the statistics cannot be written", "error", err)
+	}
+	if err := s.traces.Close(); err != nil {
+		s.log.Warn("the last traces could not be sent", "error", err)
+	}
 }
 
 // beginObservation tells the metrics whom to ask, once all parts are there.
@@ -104,29 +123,54 @@ func (s *Server) delivered(d lmtp.Delivery) {
 		s.statistics.Delivered(1)
 	}
 	s.metrics.Delivery(outcome(d.Err), d.Bytes, d.Took)
+	s.session(d.Conn).Delivery(d.Bytes, d.Began, d.Took, outcome(d.Err))
 }
 
 // ran takes a run of a cmdlet: manage.Parts.Observe.
-func (s *Server) ran(cmdlet string, _ time.Time, err error) {
+func (s *Server) ran(cmdlet string, began time.Time, err error) {
 	s.metrics.Cmdlet(cmdlet, outcome(err))
+	s.traces.Cmdlet(cmdlet, began, outcome(err))
+}
+
+// session gives the trace of a connection, nil when it is not traced.
+func (o *observation) session(c *listener.Conn) *tracing.Session {
+	if o.traces == nil {
+		return nil
+	}
+	v, _ := o.sessions.Load(c)
+	session, _ := v.(*tracing.Session)
+	return session
 }
 
 // observer is the listener.Observer of one service.
 type observer struct {
 	*observation
+	service  string
 	commands *metrics.Commands
 }
 
 func (s *Server) observer(name settings.Service) listener.Observer {
-	return observer{&s.observation, s.metrics.Commands(string(name))}
+	return observer{&s.observation, string(name), s.metrics.Commands(string(name))}
 }
 
 // Opened implements listener.Observer.
-func (o observer) Opened(c *listener.Conn) {}
+func (o observer) Opened(c *listener.Conn) {
+	if o.traces == nil {
+		return
+	}
+	address := ""
+	if a := c.Remote(); a.IsValid() {
+		address = a.Addr().String()
+	}
+	if session := o.traces.Session(o.service, address, c.Accepted()); session != nil {
+		o.sessions.Store(c, session)
+	}
+}
 
 // Command implements listener.Observer.
 func (o observer) Command(c *listener.Conn, name string, began time.Time, ok bool) {
 	o.commands.Command(name, time.Since(began), ok)
+	o.session(c).Command(name, began, ok)
 	switch name {
 	case "ID", "LOGIN", "AUTHENTICATE":
 		// A client says what it is before the login or after it.
@@ -137,7 +181,13 @@ func (o observer) Command(c *listener.Conn, name string, began time.Time, ok boo
 }
 
 // Closed implements listener.Observer.
-func (o observer) Closed(c *listener.Conn) {}
+func (o observer) Closed(c *listener.Conn) {
+	if session := o.session(c); session != nil {
+		o.sessions.Delete(c)
+		in, out := c.Bytes()
+		session.End(c.TLS() != nil, c.Status().Mechanism, in, out)
+	}
+}
 
 // observedEngine measures the changes of a store.
 type observedEngine struct {

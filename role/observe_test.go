@@ -1,6 +1,7 @@
 package role
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -9,12 +10,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
@@ -206,4 +211,59 @@ func TestReady(t *testing.T) {
 	s.stopping.Store(true)
 	want("/readyz", 503, `The server is stopping.`)
 	want("/nothing", 404, "")
+}
+
+// TestTraces: sessions, commands, deliveries and cmdlets reach the collector, and
+// nothing of what people said.
+func TestTraces(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	var raw bytes.Buffer
+	collecting := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		body, err := io.ReadAll(r.Body)
+		var export collector.ExportTraceServiceRequest
+		if err == nil {
+			err = proto.Unmarshal(body, &export)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		raw.Write(body)
+		for _, resource := range export.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
+				for _, span := range scope.Spans {
+					got = append(got, span.Name)
+				}
+			}
+		}
+	}))
+	defer collecting.Close()
+	c := config(t)
+	c.Traces, c.TracesSample = collecting.URL, 1
+	s := started(t, c)
+	caller := manage.Caller{Name: "test", Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true}
+	if _, err := s.manage.Run(t.Context(), caller, "New-Mailbox", []byte(`{"Name":"alice@example.org","Password":"hidden-1"}`)); err != nil {
+		t.Fatal(err)
+	}
+	talk(t, s.Addrs(settings.IMAP4).Clear[0].String(), `a LOGIN alice@example.org hidden-2`, "b HIDDEN-3", "c LOGOUT")
+	talk(t, s.Addrs(settings.LMTP).Clear[0].String(), "LHLO hidden-4", "MAIL FROM:<hidden-5@example.org>", "RCPT TO:<alice@example.org>", "DATA", "Subject: hidden-6\r\n\r\n.", "QUIT")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, want := range []string{"IMAP4 session", "LOGIN", "unknown command", "LOGOUT", "LMTP session", "RCPT", "DATA", "delivery", "New-Mailbox"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no span %q in %q", want, got)
+		}
+	}
+	if text := strings.ToLower(raw.String()); strings.Contains(text, "hidden") || strings.Contains(text, "alice") {
+		t.Error("what people said is told")
+	}
+	s.sessions.Range(func(any, any) bool {
+		t.Error("a session is kept")
+		return true
+	})
 }

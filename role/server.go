@@ -95,7 +95,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 			opened.Close()
 		}
 	}(s)
-	s.openObservation()
+	if err := s.openObservation(); err != nil {
+		return nil, err
+	}
 	if err := s.openCertificates(); err != nil {
 		return nil, err
 	}
@@ -215,9 +217,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	s.work.Wait()
 	s.options.Inherited.Close()
 	s.protocolLogs.close(s.log)
-	if err := s.statistics.Close(); err != nil {
-		s.log.Warn("the statistics cannot be written", "error", err)
-	}
+	s.closeObservation()
 	defer func() {
 		if err := s.events.Close(); err != nil {
 			s.log.Warn("the events could not be kept", "error", err)
