@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
@@ -72,9 +71,9 @@ func (o *office) run(t *testing.T, name string, parameters map[string]any) *mana
 // shown gives a setting as the shell shows it now.
 func (o *office) shown(t *testing.T, s settings.Service, row *settings.Row) any {
 	t.Helper()
-	name, parameters := "Get-"+s.Prefix()+"Settings", map[string]any{}
+	name, parameters := "Get-"+noun(s, row), map[string]any{}
 	if row.Noun == "Service" {
-		name, parameters["Name"] = "Get-Service", string(s)
+		parameters["Name"] = string(s)
 	}
 	v, _ := o.run(t, name, parameters).Objects[0].Value(row.Name)
 	return v
@@ -87,12 +86,21 @@ func (o *office) base(t *testing.T) string {
 	return "https://localhost:" + server.Port(fmt.Sprint(list.([]any)[0]))
 }
 
+// noun is that of the cmdlets of a setting.
+func noun(s settings.Service, row *settings.Row) string {
+	if row.Noun == "Settings" {
+		return s.Prefix() + "Settings"
+	}
+	return row.Noun
+}
+
 // change gives the cmdlet that changes a setting, and its parameters.
 func change(s settings.Service, row *settings.Row, value any) (string, map[string]any) {
+	parameters := map[string]any{row.Name: value}
 	if row.Noun == "Service" {
-		return "Set-Service", map[string]any{"Name": string(s), row.Name: value}
+		parameters["Name"] = string(s)
 	}
-	return "Set-" + s.Prefix() + "Settings", map[string]any{row.Name: value}
+	return "Set-" + noun(s, row), parameters
 }
 
 func (o *office) faces() []face {
@@ -110,11 +118,7 @@ func (o *office) inShell(t *testing.T, s settings.Service, row *settings.Row, va
 	args = append(args, "-"+row.Name)
 	switch v := value.(type) {
 	case []any, []string:
-		text, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, strings.Trim(strings.ReplaceAll(string(text), `"`, ""), "[]"))
+		args = append(args, strings.ReplaceAll(strings.Trim(strings.TrimSuffix(strings.TrimPrefix(fmt.Sprint(v), "["), "]"), " "), " ", ","))
 	case bool:
 		args = append(args, fmt.Sprintf("$%t", v))
 	default:
