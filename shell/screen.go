@@ -165,7 +165,7 @@ func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[stri
 			return nil, err
 		}
 		if helpErr == nil {
-			help.Notes = append(help.Notes, s.Catalogue.say("This is the help of this program: %s.", mail.TextOf(err)))
+			help.Notes = append(help.Notes, s.Catalogue.say("No server answers, so this is the help of the program itself: %s.", mail.TextOf(err)))
 		}
 		return help, helpErr
 	}
