@@ -209,6 +209,6 @@ function Invoke-PosternCmdlet {
         }
     }
     if ((& $has 'exitCode')) {
-        $Caller.WriteError([System.Management.Automation.ErrorRecord]::new([System.InvalidOperationException]::new($Name + ' found a failure.'), 'Failure', 'InvalidResult', $target))
+        $Caller.WriteError([System.Management.Automation.ErrorRecord]::new([System.InvalidOperationException]::new(('{0} did its work and found something wrong or different (exit code {1}).' -f $Name, $result.exitCode)), 'Found', 'InvalidResult', $target))
     }
 }
