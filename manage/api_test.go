@@ -163,6 +163,7 @@ func TestRightsOverSocket(t *testing.T) {
 		}
 		return uint32(n)
 	}
+	t.Setenv("TMPDIR", "/tmp") // where every user may go
 	f, _, path := managetest.Serve(t)
 	f.Administrators = group.Name
 	// The socket keeps others out before any role is asked for. Here everybody gets
