@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -103,7 +104,7 @@ func readScope(names []string) ([]string, error) {
 	var scope []string
 	for _, name := range names {
 		name = strings.ToLower(name)
-		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }) {
+		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r == ' ' || r == '/' || !unicode.IsPrint(r) }) {
 			return nil, mail.Errorf(mail.KindBadArgument, "Scope contains %q, which is not a server's name", name)
 		}
 		if !slices.Contains(scope, name) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -137,7 +138,7 @@ func (s *Server) localHint(identity string) string {
 func (s *Server) known(ctx context.Context, text string) (identity, warning string, err error) {
 	if len(text) >= len(unixPrefix) && strings.EqualFold(text[:len(unixPrefix)], unixPrefix) {
 		name := text[len(unixPrefix):]
-		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == ':' }) {
+		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r == ' ' || r == ':' || !unicode.IsPrint(r) }) {
 			return "", "", mail.Errorf(mail.KindBadArgument, "%q is not the name of an operating-system user", text)
 		}
 		if _, err := user.Lookup(name); err != nil && !strings.HasPrefix(name, "#") {

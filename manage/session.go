@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/netip"
+	"os/user"
 	"strings"
 	"sync"
 	"time"
@@ -240,10 +242,15 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 	return c, nil
 }
 
-// unchanged tells whether a mailbox is what it was when p was made.
+// unchanged tells whether a mailbox is what it was when p was made, and whether
+// there still is an operating-system user.
 func (s *Server) unchanged(ctx context.Context, identity string, p proof) (bool, error) {
-	if strings.HasPrefix(identity, unixPrefix) {
-		return true, nil
+	if name, isUser := strings.CutPrefix(identity, unixPrefix); isUser {
+		if strings.HasPrefix(name, "#") {
+			return true, nil // a number that never had a name
+		}
+		_, err := user.Lookup(name)
+		return !errors.As(err, new(user.UnknownUserError)), nil
 	}
 	e, err := s.Directory.Lookup(ctx, identity)
 	if err != nil {

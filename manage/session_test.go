@@ -336,6 +336,17 @@ func TestLink(t *testing.T) {
 	if _, err := f.RedeemLink(ctx, linkToken(t, daemon), here); mail.KindOf(err) != mail.KindNoPermission {
 		t.Error("without a role:", err)
 	}
+	// A user whom the operating system no longer knows.
+	run(t, f, "Add-Administrator", args{"Identity": "unix:no-such-user", "Role": "ViewOnlyAdmin"})
+	gone, _, err := f.NewLink("unix:no-such-user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token, err := f.RedeemLink(ctx, linkToken(t, gone), here); err == nil {
+		if _, err := f.SessionCaller(ctx, token); mail.KindOf(err) != mail.KindAuthenticationFailed {
+			t.Error("a user who is gone:", err)
+		}
+	}
 	session, err := f.SessionCaller(ctx, signIn(t, f))
 	if err != nil {
 		t.Fatal(err)

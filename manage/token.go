@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/directory"
@@ -174,8 +175,8 @@ func (c *Call) expiry(now time.Time) (time.Time, error) {
 func newAPIToken(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	now := c.Now().UTC()
 	t := apiToken{Name: c.Text("Name"), Owner: c.Caller.Name, Created: now}
-	if n := len(t.Name); n == 0 || n > maxTokenName || strings.ContainsFunc(t.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return nil, wrong("Name", "Name has 1 to %d bytes without control characters", maxTokenName)
+	if n := len(t.Name); n == 0 || n > maxTokenName || strings.ContainsFunc(t.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return nil, wrong("Name", "Name has 1 to %d bytes of letters, digits, signs and blanks", maxTokenName)
 	}
 	if c.Caller.Way == WayToken {
 		return nil, hinted(mail.Errorf(mail.KindCannot, "an API token cannot make another one"), "Sign in at the console or use the shell on the server.")

@@ -85,6 +85,7 @@ func TestTokens(t *testing.T) {
 		{alice, "New-ApiToken", args{"Name": "", "Role": "RecipientAdmin"}, "!BadArgument"},
 		{alice, "New-ApiToken", args{"Name": strings.Repeat("x", 65), "Role": "RecipientAdmin"}, "!BadArgument"},
 		{alice, "New-ApiToken", args{"Name": "a\x1b[2J", "Role": "RecipientAdmin"}, "!BadArgument"},
+		{alice, "New-ApiToken", args{"Name": "a\u202eb", "Role": "RecipientAdmin"}, "!BadArgument"},
 		{alice, "New-ApiToken", args{"Name": "ci", "Role": "OrgAdmin"}, "!NoPermission"},
 		{alice, "New-ApiToken", args{"Name": "ci", "Role": "ServerAdmin"}, "!NoPermission"},
 		{alice, "New-ApiToken", args{"Name": "ci", "Role": "RecipientAdmin", "Scope": "a"}, "!BadArgument"},
