@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/metrics"
 	"github.com/postern-mail/postern/settings"
@@ -17,6 +18,7 @@ var generated = map[string]func() ([]byte, error){
 	"docs/settings.md":   written(settings.WriteDocs),
 	"docs/cmdlets.md":    written(manage.WriteDocs),
 	"docs/rights.md":     written(manage.WriteRights),
+	"docs/events.md":     written(event.WriteDocs),
 	"docs/metrics.md":    written(metrics.WriteDocs),
 	"docs/rfc.md":        rfcPage,
 	"docs/deviations.md": deviationsPage,
