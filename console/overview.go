@@ -35,10 +35,11 @@ type serviceState struct {
 // Finding is something that needs attention.
 type Finding struct {
 	Result string // "Fail" or "Warn"
-	Check  string // English
+	What   string // in the visitor's language
 	Detail string // English
-	Fix    string // English: what to do
-	Path   string // of the page where to do it, "" for none
+	Fix    string // what mends it, "" when nothing is known
+	Typed  bool   // Fix is a line of the shell
+	Path   string // of the page where to look, "" for none
 }
 
 // overview shows the first page.
@@ -52,7 +53,7 @@ func overview(v *Visit) error {
 	for _, o := range result.Objects {
 		data.Services = append(data.Services, v.serviceState(o))
 	}
-	if data.Findings, err = v.findings(data.Services); err != nil {
+	if data.Findings, err = v.findings(); err != nil {
 		return err
 	}
 	v.plots(data)
@@ -94,44 +95,55 @@ func (v *Visit) serviceState(o manage.Object) *serviceState {
 	return s
 }
 
-// findings gathers what needs attention: the rows of Test-ServerConfiguration that
-// did not pass, else what the services say of themselves.
-func (v *Visit) findings(services []*serviceState) ([]Finding, error) {
+// places are the pages where the checks of Test-ServerConfiguration are mended;
+// what begins with a slash is below the page of the check's service.
+var places = map[string]string{
+	"LoginType": "/authentication", "Certificate": "/authentication", "Service": "/", "Reachable": "/binding", "Settings": "/", "StoredSettings": "/",
+	"Administrators": "administrators", "AuditLog": "audit",
+}
+
+// findings are the rows of Test-ServerConfiguration that did not pass, the failures
+// first.
+func (v *Visit) findings() ([]Finding, error) {
+	result, err := v.Run("Test-ServerConfiguration")
+	if err != nil {
+		return nil, err
+	}
 	var list []Finding
-	if v.Has("Test-ServerConfiguration") && v.May("Test-ServerConfiguration") == "" {
-		result, err := v.Run("Test-ServerConfiguration")
-		if err != nil {
-			return nil, err
+	for _, o := range result.Objects {
+		f := Finding{Result: textOf(o, "Result"), Detail: textOf(o, "Detail"), Fix: textOf(o, "Fix")}
+		if f.Result == string(manage.Pass) {
+			continue
 		}
-		for _, o := range result.Objects {
-			if verdict := textOf(o, "Result"); verdict != "Pass" {
-				list = append(list, Finding{Result: verdict, Check: textOf(o, "Check"), Detail: textOf(o, "Detail"), Fix: textOf(o, "Fix")})
-			}
+		check, target := textOf(o, "Check"), textOf(o, "Target")
+		f.What = v.T(check)
+		place := places[check]
+		if below, ok := strings.CutPrefix(place, "/"); ok && target != "" {
+			place = strings.ToLower(target) + "/" + below
 		}
-	} else {
-		for _, s := range services {
-			if s.Problem != "" {
-				list = append(list, Finding{Result: "Fail", Check: s.Name, Detail: s.Problem, Path: s.Path})
-			}
-			service, err := settings.ParseService(s.Name)
-			if err != nil {
-				continue
-			}
-			result, err := v.run("Get-"+service.Prefix()+"Settings", nil)
-			if err != nil {
-				return nil, err
-			}
-			for _, w := range result.Warnings {
-				list = append(list, Finding{Result: "Warn", Check: s.Name, Detail: w, Path: s.Path + "/" + slugOf(settings.Authentication)})
-			}
+		if target != "" {
+			f.What = target + ": " + f.What
 		}
+		if path := "/" + strings.Trim(place, "/"); v.isPage(path) {
+			f.Path = path
+		}
+		name, _, _ := strings.Cut(f.Fix, " ")
+		f.Typed = v.Has(name)
+		list = append(list, f)
 	}
 	slices.SortStableFunc(list, func(a, b Finding) int { return cmp.Compare(severity(a.Result), severity(b.Result)) })
 	return list, nil
 }
 
+// isPage tells whether a path is a page's or below one.
+func (v *Visit) isPage(path string) bool {
+	return slices.ContainsFunc(v.pages, func(p *Page) bool {
+		return p.Path != "/" && (path == p.Path || strings.HasPrefix(path, p.Path+"/"))
+	})
+}
+
 func severity(result string) int {
-	if result == "Fail" {
+	if result == string(manage.Fail) {
 		return 0
 	}
 	return 1

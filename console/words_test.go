@@ -222,6 +222,9 @@ func readTexts(t *testing.T, name string, mine bool, add func(text, where string
 		switch n := n.(type) {
 		case *ast.CallExpr:
 			called := calledName(n.Fun)
+			if called == "add" && len(n.Args) == 3 && slices.Contains([]string{"Pass", "Warn", "Fail"}, calledName(n.Args[0])) { // a finding of Test-ServerConfiguration
+				add(formatText(n.Args[1]), set.Position(n.Pos()).String())
+			}
 			at, ok := sayers[called]
 			if !ok || at >= len(n.Args) || !mine && (called == "T" || called == "Count") {
 				return true
@@ -237,6 +240,17 @@ func readTexts(t *testing.T, name string, mine bool, add func(text, where string
 			}
 			if strings.ContainsFunc(verb.ReplaceAllString(format, ""), func(r rune) bool { return 'a' <= r|0x20 && r|0x20 <= 'z' }) {
 				add(format, set.Position(n.Pos()).String())
+			}
+		case *ast.CompositeLit:
+			rows := []ast.Expr{n}
+			kind := n.Type
+			if list, ok := n.Type.(*ast.ArrayType); ok {
+				rows, kind = n.Elts, list.Elt
+			}
+			for _, row := range rows {
+				if row, ok := row.(*ast.CompositeLit); ok && calledName(kind) == "finding" && len(row.Elts) == 4 {
+					add(formatText(row.Elts[2]), set.Position(row.Pos()).String())
+				}
 			}
 		case *ast.KeyValueExpr:
 			key, ok := n.Key.(*ast.Ident)
