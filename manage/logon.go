@@ -115,6 +115,9 @@ func getLogonStatistics(ctx context.Context, c *Call) (func(context.Context) err
 		objects = objects[:most]
 		c.Warn("There is more than is shown; -ResultSize unlimited shows all.")
 	}
+	if len(objects) == 0 {
+		c.Note("No such sign-in is known.")
+	}
 	for _, o := range objects {
 		c.Add(o)
 	}

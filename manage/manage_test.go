@@ -117,7 +117,7 @@ func TestCmdlets(t *testing.T) {
 		{"Get-LogonStatistics", args{"StartDate": "2027-13-01T00:00Z"}, "!BadArgument"},
 		{"Get-LogonStatistics", args{"StartDate": "yesterday"}, "!BadArgument"},
 		{"Get-LogonStatistics", args{"Service": "LMTP"}, "!BadArgument"},
-		{"Get-LogonStatistics", args{"StartDate": "2027-01-01 00:00"}, `"objects":[]`},
+		{"Get-LogonStatistics", args{"StartDate": "2027-01-01 00:00"}, `"objects":[] No such sign-in is known.`},
 		{"Test-Login", args{"Identity": "alice@example.org", "Protocol": "IMAP4"}, `"Result":"Pass" PlainTextAuthentication`},
 		{"Test-Login", args{"Identity": "alice@example.org", "Protocol": "LMTP"}, "!BadArgument"},
 		{"Test-Login", args{"Identity": "alice@example.org", "Protocol": "POP3", "ConnectionType": "tls"}, `over Tls`},

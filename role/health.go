@@ -151,7 +151,10 @@ func (s *Server) startMetrics(run context.Context) error {
 			server.Close()
 		}
 	})
-	s.log.Info("metrics are served", "listening", s.metricsAddr)
+	s.log.Info("metrics are served without a sign-in", "listening", s.metricsAddr)
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		s.log.Warn("metrics can be read by everybody who reaches that address")
+	}
 	return nil
 }
 
