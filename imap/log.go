@@ -14,7 +14,12 @@ import (
 // sent to the wrong place: of those only the size is logged.
 
 // beginLog notes that a command has come; nothing of it is consumed yet.
-func (s *session) beginLog() { s.conn.ProtocolLog().Begin(s.traffic()) }
+func (s *session) beginLog() {
+	if s.conn.ProtocolLog().Begin(s.traffic()) && !s.tapped {
+		s.tapped = true
+		s.dec.Tap(s.heard)
+	}
+}
 
 // traffic counts the bytes that were consumed and answered so far.
 func (s *session) traffic() (received, sent int64) {

@@ -52,6 +52,7 @@ type session struct {
 	logins  int    // that failed; a new TLS session does not make them undone
 	over    bool   // no further command is read
 	idling  bool   // another goroutine writes
+	tapped  bool   // the decoder's lines are heard, for the protocol log
 	// deleted: the selected mailbox is gone; the session ends after the answer.
 	deleted bool
 }
@@ -64,7 +65,6 @@ func newSession(ctx context.Context, server *Server, conn *listener.Conn) *sessi
 		s.enc.Continue("Ready.")
 		return s.enc.Flush()
 	})
-	s.dec.Tap(s.heard)
 	s.conn.SetState("Not authenticated", "")
 	s.applyLimits()
 	return s

@@ -80,6 +80,9 @@ func (c *Conn) ProtocolLog() *protolog.Session { return &c.protocol }
 // logBegin writes the beginning of a session to the protocol log; failed is why the
 // TLS handshake failed.
 func (c *Conn) logBegin(failed error) {
+	if !c.protocol.On() {
+		return
+	}
 	var o protolog.Outcome
 	switch {
 	case failed != nil:
@@ -94,6 +97,9 @@ func (c *Conn) logBegin(failed error) {
 // logEnd writes its end, with the reason when it was not the client's or the
 // protocol's.
 func (c *Conn) logEnd() {
+	if !c.protocol.On() {
+		return
+	}
 	var o protolog.Outcome
 	var known *mail.Error
 	switch cut := cmp.Or(c.deadlines.cutBy(), c.writeErr, c.readErr); {

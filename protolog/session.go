@@ -58,7 +58,7 @@ func (s *Session) User(name string) { s.user = name }
 // conversation so far. It tells whether the command is logged; Add and End do
 // nothing when it is not.
 func (s *Session) Begin(received, sent int64) bool {
-	if s.log == nil || !s.log.on.Load() {
+	if !s.On() {
 		if s.current != nil {
 			s.forget()
 		}
@@ -73,6 +73,9 @@ func (s *Session) Begin(received, sent int64) bool {
 	e.parameters = e.parameters[:0]
 	return true
 }
+
+// On tells whether the log is on.
+func (s *Session) On() bool { return s.log != nil && s.log.on.Load() }
 
 // Logging tells whether the command under way is logged.
 func (s *Session) Logging() bool { return s.current != nil }
@@ -124,7 +127,7 @@ func (s *Session) End(command string, o Outcome, received, sent int64) {
 
 // Event logs what is no command: the beginning and the end of a session.
 func (s *Session) Event(name string, o Outcome, lasted time.Duration, received, sent int64) {
-	if s.log == nil || !s.log.on.Load() {
+	if !s.On() {
 		return
 	}
 	s.forget()
