@@ -37,6 +37,8 @@ var (
 	ServerStarted      = &Event{3010, slog.LevelInfo, "the server has started", ""}
 	ServerStopping     = &Event{3011, slog.LevelInfo, "the server stops", ""}
 	Panicked           = &Event{3020, slog.LevelError, "a session ended by a fault of the server", "Report it, with the stack in the log."}
+	ProtocolLogLost    = &Event{3030, slog.LevelError, "the protocol log cannot be written; records are dropped and counted", "Make room on the disk or set another LogFileLocation; it is tried again every few seconds, and sessions go on."}
+	ProtocolLogBack    = &Event{3031, slog.LevelInfo, "the protocol log is written again", ""}
 	StoredSetting      = &Event{4001, slog.LevelError, "a stored setting cannot be used", "Set it again."}
 	AuditMended        = &Event{5001, slog.LevelWarn, "the audit log had to be mended", "Test-AuditLog tells whether anything is missing."}
 	AuditLost          = &Event{5002, slog.LevelError, "audit record lost", "The record is in the log; make room on the disk."}
@@ -48,7 +50,7 @@ var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
-	StoredSetting, AuditMended, AuditLost, AuditHead,
+	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,
 }
 
 // Key is the attribute that holds an event's number in the log.

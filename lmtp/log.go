@@ -40,10 +40,10 @@ func (r *replies) outcome() protolog.Outcome {
 	return o
 }
 
-// beginLog notes that a command has come, of which size bytes are consumed.
-func (x *session) beginLog(size int) {
-	received, sent := x.traffic()
-	x.conn.ProtocolLog().Begin(received-int64(size), sent)
+// beginLog notes that a command has come, before which so many bytes were consumed.
+func (x *session) beginLog(before int64) {
+	_, sent := x.traffic()
+	x.conn.ProtocolLog().Begin(before, sent)
 	x.faulty, x.replies, x.detail = false, replies{}, ""
 }
 

@@ -85,10 +85,11 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	x.reply(220, "", s.Hostname+" LMTP service is ready")
 	for !x.over {
 		x.lines.Next()
+		before, _ := x.traffic()
 		line, err := x.lines.Line(maxLine)
 		switch {
 		case errors.Is(err, listener.ErrLineTooLong):
-			x.beginLog(0)
+			x.beginLog(before)
 			x.fault(500, "5.5.2", "The line is too long")
 			x.endLog(nil, "")
 			continue
@@ -99,6 +100,7 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 		if x.client == "" && listener.HTTPRequest(string(line)) {
 			return
 		}
+		x.beginLog(before)
 		x.command(ctx, string(line))
 	}
 	x.lines.Flush()
@@ -107,7 +109,6 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 // command does one command line.
 func (x *session) command(ctx context.Context, line string) {
 	began := time.Now()
-	x.beginLog(len(line) + len("\r\n"))
 	verb, args, _ := strings.Cut(line, " ")
 	c := find(verb)
 	name := ""

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,9 +163,10 @@ func TestFollow(t *testing.T) {
 			session.Begin(0, 0)
 			session.End(command, protolog.Outcome{Result: "OK"}, 1, 1)
 		}
-		may := true
+		var may atomic.Bool
+		may.Store(true)
 		identify := func(context.Context) (manage.Caller, error) {
-			if !may {
+			if !may.Load() {
 				return manage.Caller{Name: "viewer"}, nil
 			}
 			return viewer, nil
@@ -195,14 +197,14 @@ func TestFollow(t *testing.T) {
 		if !slices.Equal(got, []string{"ONE", "THREE"}) {
 			t.Errorf("%q", got)
 		}
-		may = false
+		may.Store(false)
 		if err := <-done; mail.KindOf(err) != mail.KindNoPermission {
 			t.Errorf("%v", err)
 		}
 		if err := f.Follow(t.Context(), identify, "Get-ProtocolLog", nil, nothing, nil); mail.KindOf(err) != mail.KindNoPermission {
 			t.Errorf("%v", err)
 		}
-		may = true
+		may.Store(true)
 		for _, c := range []struct{ name, arguments string }{{"Get-Mailbox", ""}, {"Nonsense", ""}, {"Get-ProtocolLog", `{"x":1}`}, {"Get-ProtocolLog", `{"Service":"Console"}`}} {
 			if err := f.Follow(t.Context(), identify, c.name, []byte(c.arguments), nothing, nil); err == nil {
 				t.Errorf("%v is followed", c)

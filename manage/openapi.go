@@ -29,6 +29,9 @@ func OpenAPI(base string) map[string]any {
 	}
 	for _, c := range Cmdlets() {
 		paths["/cmdlet/"+c.Name] = schema{"post": c.operation()}
+		if c.Follow != nil {
+			paths["/follow/"+c.Name] = schema{"get": c.following()}
+		}
 	}
 	url := base
 	if url == "" {
@@ -89,6 +92,25 @@ func (c *Cmdlet) operation() schema {
 		body["required"] = required
 	}
 	o["requestBody"] = schema{"required": len(required) > 0, "content": jsonContent(body)}
+	return o
+}
+
+// following describes how a cmdlet is followed.
+func (c *Cmdlet) following() schema {
+	_, noun, _ := strings.Cut(c.Name, "-")
+	o := operation("Follow-"+c.Name, "Gives what "+c.Name+" would show, as it comes, until the caller goes.", noun, schema{
+		"description": "JSON lines: first a result without objects, then an object a line. An empty line comes now and then; the last one has an error when there is one.",
+		"content":     schema{"application/jsonl": schema{"schema": schema{"type": "object"}}},
+	})
+	o["description"] = "Needs " + roleText(c) + "."
+	o["x-role"], o["x-local-administrator"] = c.Role, c.Local
+	parameters := []any{}
+	for _, p := range c.Parameters {
+		if p.Name != FollowSwitch {
+			parameters = append(parameters, schema{"name": p.Name, "in": "query", "description": p.Help, "schema": schema{"type": "string", "maxLength": maxText}})
+		}
+	}
+	o["parameters"] = parameters
 	return o
 }
 

@@ -7,10 +7,10 @@ import "github.com/postern-mail/postern/protolog"
 // understood, anything may be a password that was sent to the wrong place: of those
 // only the size is logged.
 
-// beginLog notes that a command has come, of which size bytes are consumed.
-func (x *session) beginLog(size int) {
-	received, sent := x.traffic()
-	x.conn.ProtocolLog().Begin(received-int64(size), sent)
+// beginLog notes that a command has come, before which so many bytes were consumed.
+func (x *session) beginLog(before int64) {
+	_, sent := x.traffic()
+	x.conn.ProtocolLog().Begin(before, sent)
 	x.faulty, x.code, x.detail, x.logged = false, "", "", ""
 }
 

@@ -79,10 +79,11 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	defer x.closeDrop(ctx)
 	x.ok(settings.Banner.Of(s.Settings()))
 	for !x.over {
+		before, _ := x.traffic()
 		line, err := x.read()
 		switch {
 		case errors.Is(err, listener.ErrLineTooLong):
-			x.beginLog(0)
+			x.beginLog(before)
 			x.fault("The command is too long")
 			x.endLog(nil, "", false)
 		case errors.Is(err, listener.ErrTimeout):
@@ -95,6 +96,7 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 			}
 			return
 		default:
+			x.beginLog(before)
 			x.command(ctx, line)
 		}
 	}
@@ -132,7 +134,6 @@ func (x *session) command(ctx context.Context, line string) {
 	}
 	x.heard = true
 	began := time.Now()
-	x.beginLog(len(line) + len("\r\n"))
 	keyword, args, has := strings.Cut(line, " ")
 	c := find(keyword)
 	name := ""

@@ -3,6 +3,7 @@ package protolog
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -140,7 +142,7 @@ func (w *writer) fail(err error) {
 	w.retry = w.l.now().Add(retryAfter)
 	if !w.broken {
 		w.broken = true
-		w.l.log.Error("the protocol log cannot be written; records are dropped and counted", "folder", w.config.Folder, "error", err)
+		event.ProtocolLogLost.Log(context.Background(), w.l.log, "folder", w.config.Folder, "error", err)
 	}
 }
 
@@ -159,7 +161,7 @@ func (w *writer) open(t time.Time) bool {
 	w.file, w.out, w.size, w.looked = f, bufio.NewWriterSize(f, 32<<10), 0, t
 	if w.broken {
 		w.broken = false
-		w.l.log.Info("the protocol log is written again", "folder", w.config.Folder, "dropped", w.l.dropped.Load())
+		event.ProtocolLogBack.Log(context.Background(), w.l.log, "folder", w.config.Folder, "dropped", w.l.dropped.Load())
 	}
 	if w.config.Format == settings.Csv {
 		w.put(fmt.Appendf(nil, "#Software: Postern\n#Version: 1.0\n#Log-type: %s Log\n#Date: %s\n#Fields: %s\n", w.l.service, t.UTC().Format(timeForm), Fields))

@@ -212,6 +212,49 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// TestSizes: what each command received adds up to what came, however it was sent; an
+// unfinished one is nobody's.
+func TestSizes(t *testing.T) {
+	s := serve(t)
+	s.MustShell("Set-ImapSettings", "-ProtocolLogEnabled", "$true")
+	s.MustShell("Set-PopSettings", "-ProtocolLogEnabled", "$true")
+	message := "Subject: x\r\n\r\n" + strings.Repeat("x", 100_000) + "\r\n"
+	i := server.DialTLS(t, s.IMAPS, s.TLS())
+	i.Send("a LOGIN "+alice.Name+" {14+}", alice.Password[:14], "b LOGIN "+alice.Name+" "+alice.Password, "c NOOP", "d SELECT INBOX",
+		fmt.Sprintf("e APPEND INBOX {%d+}", len(message)), message, "f FETCH 1 (BODY[])", "g IDLE")
+	i.Until("+ ")
+	i.Send("DONE", "h SEARCH SUBJECT {1+}", "x", "i NONSENSE abc", "j LOGOUT")
+	i.Ended()
+	p := server.DialTLS(t, s.POP3S, s.TLS())
+	p.Send("USER x", "AUTH PLAIN", "!", strings.Repeat("y", 9000), "USER "+alice.Name, "PASS "+alice.Password, "RETR 1", "NOOP", "QUIT")
+	p.Ended()
+	for _, service := range []string{"IMAP4", "POP3"} {
+		var list []map[string]any
+		server.Eventually(t, 10*time.Second, "the end of the session", func() bool {
+			list = objects(t, s, "Get-ProtocolLog", "-Service", service)
+			return len(list) > 0 && list[len(list)-1]["Command"] == "CloseSession"
+		})
+		sum, sent := 0.0, 0.0
+		for n, o := range list[:len(list)-1] {
+			sum += o["BytesReceived"].(float64)
+			sent += o["BytesSent"].(float64)
+			if o["Sequence"].(float64) != float64(n) {
+				t.Errorf("%s: sequence %v at %d", service, o["Sequence"], n)
+			}
+			if c := o["Command"]; (c == "FETCH" || c == "RETR") && o["BytesSent"].(float64) < 100_000 || c == "APPEND" && o["BytesReceived"].(float64) < 100_000 {
+				t.Errorf("%v", o)
+			}
+		}
+		last := list[len(list)-1]
+		if total := last["BytesReceived"]; sum != total {
+			t.Errorf("%s: commands received %v bytes, the session %v: %v", service, sum, total, list)
+		}
+		if greeting := last["BytesSent"].(float64) - sent; greeting < 20 || greeting > 400 {
+			t.Errorf("%s: %v bytes were sent by no command", service, greeting)
+		}
+	}
+}
+
 // TestFollow: the log and the audit are followed while they are written; whoever goes
 // frees the place, and the server's end ends it.
 func TestFollow(t *testing.T) {
