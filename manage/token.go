@@ -176,7 +176,7 @@ func newAPIToken(ctx context.Context, c *Call) (func(context.Context) error, err
 	now := c.Now().UTC()
 	t := apiToken{Name: c.Text("Name"), Owner: c.Caller.Name, Created: now}
 	if n := len(t.Name); n == 0 || n > maxTokenName || strings.ContainsFunc(t.Name, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return nil, wrong("Name", "Name has 1 to %d bytes of letters, digits, signs and blanks", maxTokenName)
+		return nil, wrong("Name", "Name has 1 to %d bytes without control characters", maxTokenName)
 	}
 	if c.Caller.Way == WayToken {
 		return nil, hinted(mail.Errorf(mail.KindCannot, "an API token cannot make another one"), "Sign in at the console or use the shell on the server.")
