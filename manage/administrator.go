@@ -276,11 +276,15 @@ func (c *Call) guardAdministrator(ctx context.Context, name string) error {
 	return nil
 }
 
-// keepsAdministrator refuses to shut out the last Organization Administrator.
+// keepsAdministrator refuses to shut out the last Organization Administrator, and
+// warns of roles that stay behind.
 func (c *Call) keepsAdministrator(ctx context.Context, name string) error {
 	list, _, err := c.assignments().load(ctx)
 	if err != nil {
 		return err
+	}
+	if roles, _ := rolesAt(list, name, c.Settings.Server()); len(roles) > 0 {
+		c.Warn(name + " still holds a role: Remove-Administrator takes it away.")
 	}
 	if names := organizationAdministrators(list); len(names) == 1 && names[0] == name {
 		return about("Identity", hinted(mail.Errorf(mail.KindCannot, "%s is the last %s", name, OrganizationAdministrator), "Give the role to somebody else first: Add-Administrator."))

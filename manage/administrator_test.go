@@ -146,7 +146,9 @@ func TestGuardedMailboxes(t *testing.T) {
 		}
 	}
 	// A role outlives its mailbox: the name is guarded all the same.
-	run(t, f, "Remove-Mailbox", args{"Identity": alice, "Confirm": false})
+	if r := run(t, f, "Remove-Mailbox", args{"Identity": alice, "Confirm": false}); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "still holds a role") {
+		t.Error(r.Warnings)
+	}
 	if _, err := f.Run(ctx, bob, "New-Mailbox", []byte(`{"Name":"Alice@example.org","Password":"mine"}`)); mail.KindOf(err) != mail.KindNoPermission {
 		t.Error("a mailbox of an administrator's name:", err)
 	}

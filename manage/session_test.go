@@ -283,6 +283,19 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
+func TestConsoleURL(t *testing.T) {
+	f := newFake(t, "")
+	for binding, want := range map[string]string{
+		"0.0.0.0:8443": "https://mail.example.org:8443", "[::]:443": "https://mail.example.org:443", "[::1]:1": "https://localhost:1",
+		"192.0.2.7:8443": "https://192.0.2.7:8443", "[2001:db8::7]:8443": "https://[2001:db8::7]:8443",
+	} {
+		run(t, f, "Set-ConsoleSettings", args{"SSLBindings": binding})
+		if got := f.ConsoleURL(); got != want {
+			t.Errorf("%s: %s, want %s", binding, got, want)
+		}
+	}
+}
+
 func linkToken(t testing.TB, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
