@@ -235,7 +235,7 @@ func checkSettings(_ context.Context, c *Call, f *scene) (found []finding) {
 		v := c.Settings.Current(s)
 		for _, r := range settings.Of(s, "") {
 			if text := r.Warning(v); text != "" && r.Name != settings.LoginType.Name {
-				found = append(found, finding{string(s), Warn, text, fmt.Sprintf("Set-%sSettings -%s $null", s.Prefix(), r.Name)})
+				found = append(found, finding{string(s), Warn, text, fmt.Sprintf("%s -%s $null", setting(s, r), r.Name)})
 			}
 		}
 	}
@@ -243,6 +243,17 @@ func checkSettings(_ context.Context, c *Call, f *scene) (found []finding) {
 		found = []finding{{"", Pass, "No other setting is weak.", ""}}
 	}
 	return found
+}
+
+// setting is the cmdlet that changes a setting of a service.
+func setting(s settings.Service, r *settings.Row) string {
+	switch r.Noun {
+	case "Settings":
+		return "Set-" + s.Prefix() + "Settings"
+	case "Service":
+		return "Set-Service " + string(s)
+	}
+	return "Set-" + r.Noun
 }
 
 // checkStored: every stored setting can be read and acts.

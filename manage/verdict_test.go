@@ -61,6 +61,8 @@ func TestServerConfiguration(t *testing.T) {
 		}}, "Service POP3 Warn", "port in use", 0},
 		{"other role", "Service", []func(*managetest.Fake){func(f *managetest.Fake) { f.Host.Now.Roles = f.Host.Now.Roles[1:] }}, "Service LMTP Pass", "", 0},
 		{"console abroad", "Reachable", []func(*managetest.Fake){set("Set-ConsoleSettings", args{"SSLBindings": "0.0.0.0:8443"})}, "Reachable Console Pass", "can check", 0},
+		{"long sessions", "Settings", []func(*managetest.Fake){set("Set-ConsoleSettings", args{"SessionTimeout": "02:00:00"})}, "Settings Console Warn", "Set-ConsoleSettings -SessionTimeout $null", 0},
+		{"silent clients", "Settings", []func(*managetest.Fake){set("Set-ImapSettings", args{"PreAuthenticatedConnectionTimeout": "00:30:00"})}, "Settings IMAP4 Warn", "Set-ImapSettings -PreAuth", 0},
 		{"a person", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"})}, "Administrators  Pass", "", 0},
 		{"nobody but root", "Administrators", nil, "Administrators  Warn", "Add-Administrator", 0},
 		{"audit", "AuditLog", []func(*managetest.Fake){set("Set-PopSettings", args{"Banner": "x"})}, "AuditLog  Pass", "record 1", 0},

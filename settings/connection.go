@@ -12,6 +12,12 @@ var AuthenticatedConnectionTimeout = span(Row{
 var PreAuthenticatedConnectionTimeout = span(Row{
 	Name: "PreAuthenticatedConnectionTimeout", Noun: "Settings", Page: Connection, Services: both,
 	Help: "How long a connection may last, in all, before it has logged in.",
+	warn: func(v any) string {
+		if v.(time.Duration) > 10*time.Minute {
+			return "PreAuthenticatedConnectionTimeout lets whoever does not log in keep a connection for more than ten minutes."
+		}
+		return ""
+	},
 }, bounds[time.Duration]{time.Minute, 10 * time.Second, time.Hour})
 
 // MaxConnections bounds the service's connections.
@@ -36,6 +42,12 @@ var MaxConnectionsPerUser = count(Row{
 var SessionTimeout = span(Row{
 	Name: "SessionTimeout", Noun: "Settings", Page: Connection, Services: []Service{Console},
 	Help: "How long an administrator may be idle in the console before signing in again.",
+	warn: func(v any) string {
+		if v.(time.Duration) > time.Hour {
+			return "SessionTimeout makes whoever finds an unattended browser an administrator for more than an hour."
+		}
+		return ""
+	},
 }, bounds[time.Duration]{15 * time.Minute, time.Minute, 24 * time.Hour})
 
 // MaxCommandSize bounds a command, in bytes.
