@@ -197,6 +197,8 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Shows mailboxes with their quota and use.",
 			Parameters: append([]Parameter{
 				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
+				{Name: "Anr", Type: TypeText, Help: "Only mailboxes with this in their sign-in name, display name or addresses."},
+				{Name: "After", Type: TypeText, Help: "Only sign-in names that come after this one: the next page."},
 				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
 			}, here()...),
 			Examples: []Example{
@@ -237,6 +239,8 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Shows which protocols a mailbox may use.",
 			Parameters: append([]Parameter{
 				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
+				{Name: "Anr", Type: TypeText, Help: "Only mailboxes with this in their sign-in name, display name or addresses."},
+				{Name: "After", Type: TypeText, Help: "Only sign-in names that come after this one: the next page."},
 				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
 			}, here()...),
 			Examples: []Example{{"Get-CASMailbox | Where-Object { $_.PopEnabled -eq $false }", "Who may not use POP3."}},

@@ -20,6 +20,17 @@ const (
 	unlimited       = "unlimited"
 )
 
+// MoreMailboxes is the warning that not all mailboxes are shown.
+const MoreMailboxes = "There are more mailboxes than are shown; -ResultSize unlimited shows all."
+
+// mentions tells whether a part, in lower case, stands in an entry's sign-in name,
+// display name or addresses.
+func mentions(e directory.Entry, part string) bool {
+	return slices.ContainsFunc(append([]string{e.Name, e.DisplayName}, e.Aliases...), func(text string) bool {
+		return strings.Contains(strings.ToLower(text), part)
+	})
+}
+
 // entries gives the directory entries that -Identity means, all when it was left
 // out, at most -ResultSize of them.
 func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
@@ -35,16 +46,17 @@ func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if pattern != "" {
-		all = slices.DeleteFunc(all, func(e directory.Entry) bool { return !Like(pattern, e.Name) })
-	}
+	part, after := strings.ToLower(c.Text("Anr")), c.Text("After")
+	all = slices.DeleteFunc(all, func(e directory.Entry) bool {
+		return e.Name <= after && after != "" || pattern != "" && !Like(pattern, e.Name) || part != "" && !mentions(e, part)
+	})
 	most := standardResults
 	if c.Given("ResultSize") {
 		most = int(c.Number("ResultSize"))
 	}
 	if most > 0 && len(all) > most {
 		all = all[:most]
-		c.Warn("There are more mailboxes than are shown; -ResultSize unlimited shows all.")
+		c.Warn(MoreMailboxes)
 	}
 	return all, nil
 }

@@ -389,3 +389,32 @@ func TestDocs(t *testing.T) {
 		}
 	}
 }
+
+// TestMailboxSearch: by a part of any name, and page by page.
+func TestMailboxSearch(t *testing.T) {
+	_, c, _ := managetest.Serve(t)
+	for _, x := range []struct {
+		parameters map[string]any
+		want       string
+	}{
+		{map[string]any{"Anr": "ALICE ex"}, "alice@example.org"}, {map[string]any{"Anr": "a.example@"}, "alice@example.org"},
+		{map[string]any{"Anr": "example.org"}, "alice@example.org bob@example.org"}, {map[string]any{"Anr": "nobody"}, ""},
+		{map[string]any{"After": "alice@example.org"}, "bob@example.org"}, {map[string]any{"After": "bob@example.org"}, ""},
+		{map[string]any{"Identity": "*", "ResultSize": 1}, "alice@example.org"},
+	} {
+		for _, cmdlet := range []string{"Get-Mailbox", "Get-CASMailbox"} {
+			r, err := c.Run(t.Context(), cmdlet, x.parameters)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, o := range r.Objects {
+				name, _ := o.Value("Name")
+				names = append(names, name.(string))
+			}
+			if got := strings.Join(names, " "); got != x.want {
+				t.Errorf("%s %v: %q, want %q", cmdlet, x.parameters, got, x.want)
+			}
+		}
+	}
+}
