@@ -95,7 +95,7 @@ func New(parts Parts) (http.Handler, error) {
 }
 
 // common are the templates that every page has.
-var common = []string{"pages/layout.html", "pages/parts.html"}
+var common = []string{"pages/layout.html", "pages/parts.html", "pages/lists.html"}
 
 func (c *Console) readFiles() error {
 	base, err := template.New("").Funcs(template.FuncMap{"asset": c.asset, "icon": c.icon}).ParseFS(files, common...)

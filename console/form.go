@@ -31,8 +31,22 @@ type Form struct {
 	// Shows: what the cmdlet gives is shown on the page, in Result, not told as an
 	// outcome: for tests, and for secrets that are shown once.
 	Shows bool
-	// Next is where a form that was done leads; "" is the page itself.
+	// Next is where a form that was done leads; "" is the page itself. Then gives it
+	// from what the cmdlet gave, when that decides.
 	Next string
+	Then func(*manage.Result) string
+	// Once names the property of the cmdlet's object that is a secret, to be shown on
+	// the page that follows and never again; "" is none.
+	Once string
+	// Download: the cmdlet gives a file, which is the answer.
+	Download bool
+	// Slow: it takes many seconds, and the page says that it is under way.
+	Slow bool
+	// Columns are those of the table in which Result is shown; nil as in the shell.
+	Columns []Column
+	// Verdict sums up Result: "good", "warn" or "bad", and a sentence in the visitor's
+	// language.
+	Verdict func(*manage.Result) (badge, text string)
 	// Aside gives what else belongs beside the fields: a template of parts.html and
 	// its data, from what is typed. It follows the typing.
 	Aside func(f *Form) (part string, data any)
@@ -62,8 +76,10 @@ const (
 	Bool   Kind = "bool"
 	Choice Kind = "choice" // one of Choices
 	List   Kind = "list"   // texts, each in its own input
+	Set    Kind = "set"    // some of Choices
 	Long   Kind = "long"   // text of several lines
 	Secret Kind = "secret"
+	Upload Kind = "upload" // a file, or its text; it is sent as a parameter of TypeFile
 )
 
 // Field is one parameter of a form's cmdlet.
@@ -78,6 +94,10 @@ type Field struct {
 	Default  string // in the visitor's language; "" when there is none to tell
 	Note     string // in the visitor's language; what is to be worried about
 	Required bool
+	// Generate: a Secret that is left empty is made up, and shown once.
+	Generate bool
+	// Suggest are values to choose from; others may be typed.
+	Suggest []string
 	// Extra is a template of parts.html that is shown below the field with its
 	// data, "" for none.
 	Extra     string
@@ -86,6 +106,8 @@ type Field struct {
 	Error string // in the visitor's language
 
 	typed []string // what was typed, nil before a post
+	made  bool     // typed was made up
+	file  []byte   // what was sent for an Upload
 	was   any      // what the field was made from
 	F     *Form
 }
@@ -101,7 +123,7 @@ func (v *Visit) Add(f *Form) *Form {
 	}
 	for _, field := range f.Fields {
 		field.F, field.was = f, field.Value
-		f.Direct = f.Direct || field.Kind == Secret
+		f.Direct = f.Direct || field.Kind == Secret || field.Kind == Upload
 	}
 	v.Forms[f.ID] = f
 	return f
@@ -183,6 +205,9 @@ func (f *Field) texts(value any) []string {
 	return list
 }
 
+// Has tells whether the text is one of those that stand in the field.
+func (f *Field) Has(text string) bool { return slices.Contains(f.Texts(), text) }
+
 // Text is what stands in a field that has one text.
 func (f *Field) Text() string { return strings.Join(f.Texts(), " ") }
 
@@ -242,7 +267,7 @@ func (f *Field) read(form url.Values) error {
 	switch f.Kind {
 	case Bool:
 		f.typed = []string{strconv.FormatBool(there && slices.Contains(sent, "true"))}
-	case List:
+	case List, Set:
 		f.typed = slices.DeleteFunc(slices.Clone(sent), func(s string) bool { return s == "" })
 		if f.typed == nil {
 			f.typed = []string{}
@@ -254,6 +279,9 @@ func (f *Field) read(form url.Values) error {
 		if there {
 			f.typed = []string{sent[0]}
 		}
+	}
+	if f.Generate && there && sent[0] == "" {
+		f.typed, f.made = []string{newPassword()}, true
 	}
 	if known {
 		d := json.NewDecoder(strings.NewReader(was[0]))
@@ -267,6 +295,9 @@ func (f *Field) read(form url.Values) error {
 
 // given tells whether the field asks for something else than it was made from.
 func (f *Field) given() bool {
+	if len(f.file) > 0 {
+		return true
+	}
 	if f.typed == nil {
 		return false
 	}
@@ -278,7 +309,7 @@ func (f *Field) given() bool {
 
 // overtaken tells whether somebody else has changed what the field was made from.
 func (f *Field) overtaken() bool {
-	return f.Value != nil && !slices.Equal(texts(f.was), texts(f.Value))
+	return f.Value != nil && !slices.Equal(f.texts(f.was), f.texts(f.Value))
 }
 
 // argument is the field's value for the cmdlet.
@@ -286,8 +317,13 @@ func (f *Field) argument() shell.Argument {
 	switch f.Kind {
 	case Bool:
 		return shell.Argument{Name: f.Name, Value: f.typed[0] == "true"}
-	case List:
+	case List, Set:
 		return shell.Argument{Name: f.Name, Value: f.typed}
+	case Upload:
+		if len(f.file) > 0 {
+			return shell.Argument{Name: f.Name, Value: upload{f.Text(), f.file}}
+		}
+		return shell.Argument{Name: f.Name, Value: upload{strings.ToLower(f.Name) + ".pem", []byte(f.Text())}}
 	}
 	return shell.Argument{Name: f.Name, Value: f.Text()}
 }
@@ -371,6 +407,9 @@ func (f *Form) read(form url.Values) error {
 	known := []string{"form", "step"}
 	for _, field := range f.Fields {
 		known = append(known, "f."+field.Name, "was."+field.Name)
+		if field.Kind == Upload {
+			known = append(known, filePrefix+field.Name) // console.js sends its name
+		}
 	}
 	for name, values := range form {
 		if !slices.Contains(known, name) {
@@ -408,7 +447,11 @@ func (v *Visit) post(w http.ResponseWriter) {
 		v.fail(w, mail.Errorf(mail.KindNotFound, "This page has no such form any more. What it was about may be gone."))
 		return
 	}
-	if err := f.read(sent); err != nil {
+	err = f.read(sent)
+	if err == nil {
+		err = f.readFiles(v.Request)
+	}
+	if err != nil {
 		v.fail(w, err)
 		return
 	}
@@ -545,12 +588,28 @@ func (f *Form) apply(w http.ResponseWriter) {
 		v.render(w, v.Page.Template)
 		return
 	}
+	if f.Download && result.File != nil {
+		f.answerFile(w, result.File)
+		return
+	}
 	if f.Shows {
 		f.Result = result
 		v.render(w, v.Page.Template)
 		return
 	}
-	id := v.outcomes.add(&Outcome{Title: f.Title, Line: line, Changes: result.Changes, Warnings: result.Warnings, Notes: result.Notes}, v.Caller.Name)
+	done := &Outcome{Title: f.Title, Line: line, Changes: result.Changes, Units: result.Units, Warnings: result.Warnings, Notes: result.Notes}
+	for _, field := range f.Fields {
+		if field.made {
+			done.Secret, done.SecretName = field.Text(), field.Title()
+		}
+	}
+	if f.Once != "" && len(result.Objects) > 0 {
+		done.Secret, done.SecretName = textOf(result.Objects[0], f.Once), v.T(f.Once)
+	}
+	if f.Then != nil {
+		f.Next = f.Then(result)
+	}
+	id := v.outcomes.add(done, v.Caller.Name)
 	next, err := url.Parse(f.Next)
 	if f.Next == "" || err != nil {
 		next, _ = url.Parse(v.Here())

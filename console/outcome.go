@@ -13,8 +13,12 @@ type Outcome struct {
 	Title    string // English
 	Line     string // that does the same in the shell
 	Changes  []manage.Change
+	Units    map[string]string // of Changes
 	Warnings []string
 	Notes    []string
+	// Secret is shown once: whoever asks for the outcome first has it.
+	Secret     string
+	SecretName string // in the visitor's language
 
 	id, who string
 }
@@ -49,7 +53,9 @@ func (o *outcomes) of(id, who string) *Outcome {
 	defer o.mu.Unlock()
 	for _, done := range o.list {
 		if done.id == id && done.who == who {
-			return done
+			shown := *done
+			done.Secret = ""
+			return &shown
 		}
 	}
 	return nil

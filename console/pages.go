@@ -39,5 +39,9 @@ func Pages() []*Page {
 			Lead: "The way by which mail arrives."},
 		{Path: "/console", Title: "Console", Group: groupServices, Icon: "console", Template: "settings", Show: settingsPage(settings.Console),
 			Lead: "This console and the management API."},
+		{Path: mailboxesPath, Title: "Mailboxes", Group: groupPeople, Icon: "mailboxes", Template: "mailboxes", Show: mailboxes,
+			Lead: "Whose mail is here, how much of it, and who may sign in how."},
+		{Path: "/sessions", Title: "Sessions", Group: groupPeople, Icon: "sessions", Template: "sessions", Show: sessionsPage,
+			Lead: "Who is connected at this moment, and what they do."},
 	}
 }

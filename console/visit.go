@@ -217,8 +217,13 @@ func (v *Visit) execute(w http.ResponseWriter, file, name string, data any) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Language", v.Lang())
 	w.WriteHeader(v.status)
-	w.Write(b.Bytes())
+	turning.WriteString(w, b.String())
 }
+
+// turning shows the characters that turn the direction of a text, with which one
+// name can be made to look like another.
+var turning = strings.NewReplacer("\u202a", "[U+202A]", "\u202b", "[U+202B]", "\u202c", "[U+202C]", "\u202d", "[U+202D]", "\u202e", "[U+202E]",
+	"\u2066", "[U+2066]", "\u2067", "[U+2067]", "\u2068", "[U+2068]", "\u2069", "[U+2069]")
 
 // refuse answers a request that comes to no page.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, err error) { c.begin(r).fail(w, err) }
@@ -234,10 +239,15 @@ func fragment(r *http.Request) bool { return r.Header.Get(partHeader) != "" }
 
 // fields reads a form's body: only known fields, each once unless it is a list.
 func fields(r *http.Request) (url.Values, error) {
-	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "application/x-www-form-urlencoded" {
-		return nil, mail.Errorf(mail.KindBadArgument, "A form is sent as application/x-www-form-urlencoded.")
+	read := r.ParseForm
+	switch kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind {
+	case "application/x-www-form-urlencoded":
+	case "multipart/form-data":
+		read = func() error { return r.ParseMultipartForm(maxForm) } // the body has no more, so nothing goes to disk
+	default:
+		return nil, mail.Errorf(mail.KindBadArgument, "A form is sent as application/x-www-form-urlencoded or multipart/form-data.")
 	}
-	if err := r.ParseForm(); err != nil {
+	if err := read(); err != nil {
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {
 			return nil, mail.Errorf(mail.KindTooBig, "The form is too big: at most %d bytes are accepted.", maxForm)

@@ -343,6 +343,9 @@ func (w *Words) Value(value any) string {
 		if v == "" {
 			return "–"
 		}
+		if v == "unlimited" {
+			return w.T(v)
+		}
 		return v
 	case []string:
 		if len(v) == 0 {
@@ -353,6 +356,14 @@ func (w *Words) Value(value any) string {
 		return w.When(v)
 	}
 	return fmt.Sprint(value)
+}
+
+// Measured is Value of a number that counts a unit: "bytes", or "" for none.
+func (w *Words) Measured(value any, unit string) string {
+	if n, ok := value.(int64); ok && unit == "bytes" && n != settings.Unlimited {
+		return w.Size(n)
+	}
+	return w.Value(value)
 }
 
 // whole writes a number of a setting; the largest means that there is no limit.

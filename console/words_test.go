@@ -39,13 +39,14 @@ func TestGerman(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls := regexp.MustCompile(`\.(?:T|Count|CountWord) "((?:[^"\\]|\\.)*)"`)
+	calls := regexp.MustCompile(`\.(?:T|Count|CountWord|Empty) "((?:[^"\\]|\\.)*)"`)
+	offers := regexp.MustCompile(`\.Empty "(?:[^"\\]|\\.)*" "((?:[^"\\]|\\.)*)"`)
 	for _, name := range templates {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range calls.FindAllStringSubmatch(string(text), -1) {
+		for _, m := range append(calls.FindAllStringSubmatch(string(text), -1), offers.FindAllStringSubmatch(string(text), -1)...) {
 			s, err := strconv.Unquote(`"` + m[1] + `"`)
 			if err != nil {
 				t.Fatalf("%s: %s", name, m[0])
@@ -208,7 +209,7 @@ var sayers = map[string]int{
 }
 
 // fieldsOfText are the fields of literals that hold texts for people.
-var fieldsOfText = []string{"Title", "Help", "Submit", "Lead", "Group", "Fix", "Detail", "Text", "Remedy"}
+var fieldsOfText = []string{"Title", "Help", "Submit", "Lead", "Group", "Fix", "Detail", "Text", "Remedy", "Label", "Action"}
 
 // readTexts finds the texts and formats that a file says.
 func readTexts(t *testing.T, name string, mine bool, add func(text, where string)) {

@@ -46,12 +46,23 @@ function follow(form) {
   form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(ask, 250); });
 }
 
+// renew puts fresh in the place of an element; what has the focus keeps it, and what
+// was scrolled stays so.
+function renew(place, fresh) {
+  const focused = place.contains(document.activeElement) ? document.activeElement.id : "";
+  const scrolled = [...place.querySelectorAll(".scroll")].map((e) => e.scrollLeft);
+  place.replaceWith(fresh);
+  enhance(fresh);
+  [...fresh.querySelectorAll(".scroll")].forEach((e, i) => { e.scrollLeft = scrolled[i] ?? 0; });
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
 // refresh renews the elements that say how often, in seconds, while somebody looks.
 // It does not keep a session alive.
 function refresh(seconds) {
   setTimeout(async () => {
     const places = [...document.querySelectorAll(`[data-refresh="${seconds}"]`)]
-      .filter((e) => !e.contains(document.activeElement) && !e.querySelector("details[open]"));
+      .filter((e) => (!e.contains(document.activeElement) || document.activeElement.id) && !e.querySelector("details[open]"));
     if (places.length > 0 && document.visibilityState === "visible") {
       try {
         const answer = await fetch(location.href, { headers: { "X-Postern-Part": "refresh" } });
@@ -60,7 +71,7 @@ function refresh(seconds) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           for (const place of places) {
             const fresh = page.getElementById(place.id);
-            if (fresh && fresh.outerHTML !== place.outerHTML) { place.replaceWith(fresh); enhance(fresh); }
+            if (fresh && place.hasAttribute("data-refresh") && fresh.outerHTML !== place.outerHTML) renew(place, fresh);
           }
         }
       } catch (e) { console.warn(e); }

@@ -1,0 +1,280 @@
+package console
+
+import (
+	"net/url"
+	"slices"
+
+	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/shell"
+)
+
+// mailboxesData is what the list of mailboxes shows.
+type mailboxesData struct {
+	Search   *Search
+	Rows     []*mailbox
+	Pager    Pager
+	Warnings []string
+	New      string // where mailboxes are made
+}
+
+// mailbox is one of the list, or the one that a page is about.
+type mailbox struct {
+	Name, DisplayName, Path string
+	Addresses               []string
+	Enabled, Pop, Imap      bool
+	Use                     Usage
+	Items                   int64
+	object, protocols       manage.Object
+}
+
+// Usage is how much of a quota is used.
+type Usage struct {
+	Bytes, Quota int64 // Quota 0 is none
+}
+
+// Percent is how much of the quota is used, at most 100.
+func (u Usage) Percent() int {
+	if u.Quota <= 0 {
+		return 0
+	}
+	return int(min(float64(u.Bytes)/float64(u.Quota)*100, 100))
+}
+
+// Class tells how near the quota is.
+func (u Usage) Class() string {
+	switch p := u.Percent(); {
+	case p >= 95:
+		return "bad"
+	case p >= 80:
+		return "warn"
+	}
+	return "good"
+}
+
+// mailboxesAtOnce is how many mailboxes are on one page.
+const mailboxesAtOnce = 50
+
+// The pages below /mailboxes.
+const (
+	mailboxesPath = "/mailboxes"
+	newMailbox    = "new"
+	ofMailbox     = "mailbox"
+)
+
+func mailboxPath(part, name string) string {
+	path := mailboxesPath + "/" + ofMailbox
+	if part != "" {
+		path += "/" + part
+	}
+	return path + "?" + url.Values{"name": {name}}.Encode()
+}
+
+// mailboxes shows the list, the form for a new one, or one mailbox.
+func mailboxes(v *Visit) error {
+	switch v.Rest {
+	case "":
+		return v.mailboxList()
+	case newMailbox:
+		return v.newMailbox()
+	}
+	return v.mailboxPage()
+}
+
+func (v *Visit) mailboxList() error {
+	data := &mailboxesData{New: mailboxesPath + "/" + newMailbox}
+	v.Data = data
+	data.Search = v.search(&Input{Name: "q", Label: "Name, display name or address", Parameter: "Anr", Hint: "alice"})
+	arguments := append(data.Search.Arguments(), shell.Argument{Name: "ResultSize", Value: mailboxesAtOnce})
+	if from := v.Request.URL.Query().Get("from"); from != "" {
+		arguments = append(arguments, shell.Argument{Name: "After", Value: from})
+	}
+	result, err := v.Run("Get-Mailbox", arguments...)
+	if err != nil {
+		if data.Search.fault(v, err) {
+			return nil
+		}
+		return err
+	}
+	protocols, err := v.Run("Get-CASMailbox", arguments...)
+	if err != nil {
+		return err
+	}
+	byName := map[string]manage.Object{}
+	for _, o := range protocols.Objects {
+		byName[textOf(o, "Name")] = o
+	}
+	for _, o := range result.Objects {
+		data.Rows = append(data.Rows, mailboxOf(o, byName[textOf(o, "Name")]))
+	}
+	next := ""
+	data.Warnings = slices.DeleteFunc(result.Warnings, func(w string) bool {
+		if w == manage.MoreMailboxes && len(data.Rows) > 0 {
+			next = data.Rows[len(data.Rows)-1].Name
+			return true
+		}
+		return false
+	})
+	data.Pager = data.Search.pager(v, next)
+	return nil
+}
+
+func mailboxOf(o, protocols manage.Object) *mailbox {
+	m := &mailbox{
+		Name: textOf(o, "Name"), DisplayName: textOf(o, "DisplayName"), Addresses: listOf(o, "EmailAddresses"), Enabled: boolOf(o, "Enabled"),
+		Use: Usage{Bytes: intOf(o, "TotalItemSize"), Quota: intOf(o, "ProhibitSendReceiveQuota")}, Items: intOf(o, "ItemCount"),
+		Pop: boolOf(protocols, "PopEnabled"), Imap: boolOf(protocols, "ImapEnabled"), object: o, protocols: protocols,
+	}
+	m.Path = mailboxPath("", m.Name)
+	return m
+}
+
+// mailboxFields are the fields that a new mailbox and one that there is have in
+// common.
+func (v *Visit) mailboxFields(o manage.Object) []*Field {
+	value := func(name string) any { x, _ := o.Value(name); return x }
+	return []*Field{
+		{Name: "DisplayName", Label: v.T("Display name"), Help: v.T("The person's name."), Kind: Text, Value: value("DisplayName")},
+		{Name: "EmailAddresses", Label: v.T("Further addresses"), Help: v.T("Addresses that reach the mailbox, beside its name. With them one can sign in, too."), Kind: List, Value: value("EmailAddresses")},
+		{Name: "ProhibitSendReceiveQuota", Label: v.T("Storage limit"), Help: v.T("How much mail it may hold. Beyond it nothing more is delivered."),
+			Limits: v.T("a size such as 500MB or 2GB, or unlimited"), Kind: Size, Value: value("ProhibitSendReceiveQuota")},
+		{Name: "MaxMessages", Label: v.T("Message limit"), Help: v.T("How many messages it may hold."), Limits: v.T("a number, or unlimited"), Kind: Number, Value: value("MaxMessages")},
+	}
+}
+
+// newMailbox shows the form for a new mailbox.
+func (v *Visit) newMailbox() error {
+	v.Title = v.T("New mailbox")
+	f := &Form{ID: "new", Title: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "New-Mailbox", Direct: true}
+	f.Fields = append([]*Field{
+		{Name: "Name", Label: v.T("Name"), Help: v.T("The name to sign in with; with an @ it is the address, too."), Kind: Text, Required: true},
+		{Name: "Password", Label: v.T("Password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
+	}, v.mailboxFields(nil)...)
+	f.Then = func(r *manage.Result) string {
+		if len(r.Objects) == 0 {
+			return mailboxesPath
+		}
+		return mailboxPath("", textOf(r.Objects[0], "Name"))
+	}
+	v.Data = &mailboxData{New: v.Add(f)}
+	return nil
+}
+
+// mailboxData is what the page of one mailbox shows.
+type mailboxData struct {
+	New     *Form // on the page for a new one
+	Mailbox *mailbox
+	Tabs    []Tab
+	Tab     string
+
+	Created, PasswordSet     any
+	General, Access, Removal *Form
+	Password                 *Form
+	SignIns                  *Table
+	Sessions                 []*session
+	WhyNoSignIns             string // in the visitor's language
+	Test                     string // where a sign-in is explained
+	Warnings                 []string
+}
+
+// mailboxPage shows one mailbox.
+func (v *Visit) mailboxPage() error {
+	name := v.Request.URL.Query().Get("name")
+	identity := []shell.Argument{{Name: "Identity", Value: name}}
+	result, err := v.Run("Get-Mailbox", identity...)
+	if err == nil && len(result.Objects) != 1 {
+		err = noPage()
+	}
+	if err != nil {
+		return err
+	}
+	protocols, err := v.Run("Get-CASMailbox", identity...)
+	if err != nil {
+		return err
+	}
+	if len(protocols.Objects) != 1 {
+		return noPage()
+	}
+	m := mailboxOf(result.Objects[0], protocols.Objects[0])
+	v.Title = m.Name
+	data := &mailboxData{Mailbox: m, Warnings: result.Warnings, Test: "/test/sign-in?" + url.Values{"identity": {m.Name}}.Encode()}
+	v.Data = data
+	for _, part := range []struct{ title, slug string }{{"General", ""}, {"Sign-in", "sign-in"}, {"Activity", "activity"}} {
+		rest := ofMailbox
+		if part.slug != "" {
+			rest += "/" + part.slug
+		}
+		tab := Tab{Title: part.title, Path: mailboxPath(part.slug, m.Name), Current: v.Rest == rest}
+		if tab.Current {
+			data.Tab = part.title
+		}
+		data.Tabs = append(data.Tabs, tab)
+	}
+	identity[0].Value = m.Name
+	switch data.Tab {
+	case "General":
+		v.mailboxGeneral(data, identity)
+	case "Sign-in":
+		v.mailboxSignIn(data, identity)
+	case "Activity":
+		v.mailboxActivity(data, identity)
+	default:
+		return noPage()
+	}
+	return nil
+}
+
+func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
+	o := data.Mailbox.object
+	data.Created, _ = o.Value("WhenCreated")
+	enabled, _ := o.Value("Enabled")
+	data.General = v.Add(&Form{ID: "mailbox", Title: "Properties", Submit: "Review the change", Cmdlet: "Set-Mailbox", Fixed: identity,
+		Fields: append(v.mailboxFields(o), &Field{Name: "Enabled", Label: v.T("Enabled"), Help: v.T("Off: nobody signs in and nothing is delivered; the mail stays."), Kind: Bool, Value: enabled})})
+	data.Removal = v.Add(&Form{ID: "remove", Title: "Mailbox deleted", Submit: "Delete the mailbox", Cmdlet: "Remove-Mailbox", Fixed: identity, Danger: true,
+		Help: "The mailbox is deleted with all its mail and folders. It cannot be undone.", Next: mailboxesPath})
+}
+
+func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) {
+	data.PasswordSet, _ = data.Mailbox.object.Value("PasswordLastSet")
+	data.Password = v.Add(&Form{ID: "password", Title: "Password", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
+		Help:   "It holds from the next sign-in on. Sessions that are open stay open.",
+		Fields: []*Field{{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true}}})
+	field := func(name, label, help string) *Field {
+		value, _ := data.Mailbox.protocols.Value(name)
+		return &Field{Name: name, Label: label, Help: help, Kind: Bool, Value: value}
+	}
+	data.Access = v.Add(&Form{ID: "protocols", Title: "Protocols", Submit: "Review the change", Cmdlet: "Set-CASMailbox", Fixed: identity,
+		Fields: []*Field{
+			field("PopEnabled", "POP3", v.T("Whether the mailbox may be used over POP3.")),
+			field("ImapEnabled", "IMAP4", v.T("Whether the mailbox may be used over IMAP4.")),
+		}})
+}
+
+func (v *Visit) mailboxActivity(data *mailboxData, identity []shell.Argument) {
+	signIns, why := v.optional("Get-LogonStatistics", append(slices.Clone(identity), shell.Argument{Name: "Detailed", Value: true})...)
+	data.WhyNoSignIns = why
+	if signIns != nil && len(signIns.Objects) > 0 {
+		data.SignIns = v.Table(signIns, v.signInColumns()...)
+	}
+	if sessions, _ := v.optional("Get-Session", shell.Argument{Name: "User", Value: data.Mailbox.Name}); sessions != nil {
+		data.Sessions = v.sessionRows(sessions)
+	}
+}
+
+// signInColumns are those of Get-LogonStatistics -Detailed.
+func (v *Visit) signInColumns() []Column {
+	return []Column{
+		{Property: "LastTime", Title: "Latest", Text: v.Moment},
+		{Property: "Service"},
+		{Property: "Result", Title: "Result", Text: func(value any) string { return v.T(v.Value(value)) }, Badge: func(value any) string {
+			if value == "OK" {
+				return "good"
+			}
+			return "bad"
+		}},
+		{Property: "Count", Title: "Number", Number: true},
+		{Property: "Mechanism"},
+		{Property: "Tls", Title: "TLS"},
+		{Property: "ClientAddress", Title: "Address"},
+		{Property: "ClientName", Title: "Client"},
+	}
+}

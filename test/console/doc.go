@@ -1,0 +1,3 @@
+// Package console drives the console's pages in Debian's Chromium, against a server
+// that runs.
+package console

@@ -1,0 +1,191 @@
+package console
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/test/browser"
+	"github.com/postern-mail/postern/test/server"
+)
+
+func TestMain(m *testing.M) { server.Main(m) }
+
+var (
+	alice = server.Account{Name: "alice@example.org", Password: "correct horse battery"}
+	bob   = server.Account{Name: "bob@example.org", Password: "another long password"}
+)
+
+// desk is an administrator in front of a browser.
+type desk struct {
+	*server.Server
+	*browser.Page
+	t    *testing.T
+	base string
+}
+
+// sit starts a server with a few people on it, and signs the administrator in.
+func sit(t *testing.T) *desk {
+	t.Helper()
+	page := browser.Open(t)
+	s := server.Serve(t, server.Options{Accounts: []server.Account{alice, bob}})
+	d := &desk{Server: s, Page: page, t: t}
+	link, _, _ := strings.Cut(s.MustShell("console"), "\n")
+	d.base = link[:strings.Index(link, "/sign-in")]
+	d.Language("en")
+	d.Go(link)
+	d.Follow("main form .button")
+	return d
+}
+
+// at opens a page.
+func (d *desk) at(path string) {
+	d.t.Helper()
+	d.Go(d.base + path)
+	d.sound()
+}
+
+// sound fails when scripts or the content security policy have complained.
+func (d *desk) sound() {
+	d.t.Helper()
+	for _, fault := range d.Faults() {
+		if !strings.Contains(fault, "Failed to load resource") { // what a server refuses, the page shows
+			d.t.Errorf("%s: %s", d.URL(), fault)
+		}
+	}
+}
+
+// look takes pictures of the page in both languages and schemes, on a desktop and on
+// a telephone, into docs/screens/tmp, and has axe-core judge it.
+func (d *desk) look(name string) {
+	d.t.Helper()
+	dir := filepath.Join(server.Root(), "docs", "screens", "tmp")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		d.t.Fatal(err)
+	}
+	url := d.URL()
+	for _, as := range []struct {
+		language, scheme string
+		width            int64
+	}{{"en", "light", 1280}, {"de", "dark", 1280}, {"de", "light", 390}, {"en", "dark", 390}} {
+		d.Language(as.language)
+		d.Scheme(as.scheme)
+		d.Size(as.width, 900)
+		d.Go(url)
+		d.sound()
+		if wide := d.Script(`String(document.documentElement.scrollWidth)`); wide > fmt.Sprint(as.width) && len(wide) >= len(fmt.Sprint(as.width)) {
+			d.t.Errorf("%s is %s pixels wide on a screen of %d", name, wide, as.width)
+		}
+		d.judge(name + " in " + as.language + ", " + as.scheme)
+		d.Picture(filepath.Join(dir, fmt.Sprintf("%s-%s-%s-%d.png", name, as.language, as.scheme, as.width)))
+	}
+	d.Language("en")
+	d.Scheme("light")
+	d.Size(1280, 900)
+	d.Go(url)
+}
+
+// judge fails when axe-core finds something.
+func (d *desk) judge(name string) {
+	d.t.Helper()
+	for _, v := range d.Axe() {
+		d.t.Errorf("%s: %s", name, v)
+	}
+}
+
+// TestMailboxes: made with a password that is shown once, changed, and deleted.
+func TestMailboxes(t *testing.T) {
+	d := sit(t)
+	d.MustShell("Set-Mailbox", "bob@example.org", "-ProhibitSendReceiveQuota", "10KB", "-DisplayName", "Bob <b>Hostile</b> \u202egnp.exe")
+	d.MustDeliver(t, "Subject: x\r\n\r\n"+strings.Repeat("filling the quota up\r\n", 380), bob.Name)
+	d.at("/mailboxes")
+	if text := d.Text("[data-test=mailboxes]"); !strings.Contains(text, "[U+202E]") || !strings.Contains(text, "<b>Hostile</b>") {
+		t.Errorf("the list says %q", text)
+	}
+	d.look("mailboxes")
+	d.Type("[data-test=search-q]", "nobody-here")
+	d.Follow("[data-test=search-go]")
+	d.WaitText("[data-test=nothing]", "No mailbox")
+	d.at("/mailboxes/new")
+	d.look("mailbox-new")
+	d.Type("[data-test=Name]", "bob@example.org")
+	d.Follow("[data-test=submit-new]")
+	d.WaitText("[data-test=errors]", "exists")
+	d.look("mailbox-new-error")
+	d.at("/mailboxes/new")
+	d.Type("[data-test=Name]", "carol@example.org")
+	d.Type("[data-test=DisplayName]", "Carol Example")
+	d.Type("[data-test=ProhibitSendReceiveQuota]", "2GB")
+	d.WaitText("[data-test=shell-new]", "New-Mailbox carol@example.org -Password -DisplayName 'Carol Example' -ProhibitSendReceiveQuota 2GB")
+	d.Follow("[data-test=submit-new]")
+	password := d.Text("[data-test=secret] code")
+	if len(password) != 29 {
+		t.Fatalf("the password is %q", password)
+	}
+	d.judge("after New-Mailbox")
+	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "mailbox-made.png"))
+	d.Go(d.URL())
+	if d.Has("[data-test=secret]") {
+		t.Error("the password is shown twice")
+	}
+	session := d.Login(t, server.Account{Name: "carol@example.org", Password: password})
+	defer session.Conn.Close()
+	d.look("mailbox")
+	d.Type("[data-test=ProhibitSendReceiveQuota]", "3GB")
+	d.Follow("[data-test=submit-mailbox]")
+	d.WaitText("[data-test=changes]", "3 GB")
+	d.judge("review")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "2 GB")
+	d.at("/mailboxes/mailbox/activity?name=carol%40example.org")
+	d.WaitText("[data-test=sessions]", "carol")
+	d.look("mailbox-activity")
+	d.at("/mailboxes/mailbox/sign-in?name=carol%40example.org")
+	d.look("mailbox-sign-in")
+	d.Click("label.switch:has([data-test=PopEnabled])")
+	d.Follow("[data-test=submit-protocols]")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "PopEnabled")
+	d.at("/mailboxes/mailbox?name=carol%40example.org")
+	d.Follow("[data-test=remove]")
+	d.WaitText("main", "cannot be undone")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "carol@example.org")
+	if text := d.Text("[data-test=mailboxes]"); strings.Contains(text, "carol") {
+		t.Errorf("carol is still there: %q", text)
+	}
+}
+
+// TestSessions: shown as they are, renewed without losing what is focused, ended.
+func TestSessions(t *testing.T) {
+	d := sit(t)
+	d.at("/sessions")
+	d.look("sessions-none")
+	a, b := d.Login(t, alice), d.Login(t, bob)
+	defer a.Conn.Close()
+	defer b.Conn.Close()
+	a.MustIMAP(`ID ("name" "Mail <img src=x>" "version" "1")`)
+	a.MustIMAP("SELECT INBOX")
+	d.at("/sessions")
+	d.WaitText("[data-test=sessions]", "<img")
+	d.look("sessions")
+	id := d.Script(`[...document.querySelectorAll("tr[data-test]")].find(r => r.innerText.includes("alice")).dataset.test.slice("session-".length)`)
+	d.Script(`document.querySelector("[id='button-end-` + id + `']").focus(); ""`)
+	c := d.Login(t, bob)
+	defer c.Conn.Close()
+	d.Wait(`document.querySelectorAll("[data-test=sessions] tbody tr").length >= 3`)
+	if focused := d.Script(`document.activeElement.id`); focused != "button-end-"+id {
+		t.Errorf("the focus went to %q", focused)
+	}
+	d.Click("[data-test=pause]")
+	d.Script(`document.querySelector("[id='button-end-` + id + `']").click(); ""`)
+	d.WaitText("main", "broken off")
+	d.judge("ending a session")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "Session ended")
+	if text, ok := a.ReadLine(); ok == nil && !strings.HasPrefix(text, "* BYE") {
+		t.Errorf("the client was told %q", text)
+	}
+}
