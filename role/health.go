@@ -9,12 +9,17 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
 )
+
+// metricsConnections bounds those to the address without a sign-in.
+const metricsConnections = 64
 
 // probeEvery is how often the store is tried at most: each time a record is written.
 const probeEvery = 10 * time.Second
@@ -40,6 +45,9 @@ func (s *Server) writable(ctx context.Context) error {
 	// What is remembered must not come from a caller who went away.
 	p.last = s.touch(context.WithoutCancel(ctx))
 	p.at = time.Now()
+	if p.last != nil {
+		s.log.Warn("the store cannot be written to", "error", p.last)
+	}
 	return p.last
 }
 
@@ -67,8 +75,7 @@ func (s *Server) unready(ctx context.Context) []string {
 		return []string{"The server is stopping."}
 	}
 	var why []string
-	if err := s.writable(ctx); err != nil {
-		s.log.Warn("the store cannot be written to", "error", err)
+	if s.writable(ctx) != nil {
 		why = append(why, "The store cannot be written to.")
 	}
 	for _, name := range settings.Services {
@@ -142,7 +149,7 @@ func (s *Server) startMetrics(run context.Context) error {
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	s.metricsAddr = l.Addr().String()
-	s.work.Go(func() { server.Serve(l) }) // ends with ErrServerClosed
+	s.work.Go(func() { server.Serve(netutil.LimitListener(l, metricsConnections)) }) // ends with ErrServerClosed
 	s.work.Go(func() {
 		<-run.Done()
 		bound, cancel := context.WithTimeout(context.Background(), 2*time.Second)

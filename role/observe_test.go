@@ -92,7 +92,8 @@ func TestMetrics(t *testing.T) {
 	c.Metrics = "127.0.0.1:0"
 	s := started(t, c)
 	talk(t, s.Addrs(settings.IMAP4).Clear[0].String(), "a NOOP", "b HOCUS", "c AUTHENTICATE PLAIN", "d LOGOUT")
-	talk(t, s.Addrs(settings.POP3).Clear[0].String(), "CAPA", "QUIT")
+	talk(t, s.Addrs(settings.POP3).Clear[0].String(), "LANG", "STAT", "QUIT")
+	talk(t, s.Addrs(settings.LMTP).Clear[0].String(), "LHLO x", "RCPT TO:<x@example.org>", "QUIT")
 	if _, err := s.manage.Run(t.Context(), manage.Caller{}, "Get-Service", nil); mail.KindOf(err) != mail.KindNoPermission {
 		t.Fatal(err)
 	}
@@ -102,6 +103,17 @@ func TestMetrics(t *testing.T) {
 	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil || status != 200 {
 		t.Fatal(status, err)
+	}
+	failures := map[string]float64{}
+	for _, one := range families["postern_command_failures_total"].Metric {
+		failures[one.Label[1].GetValue()+" "+one.Label[0].GetValue()] = one.GetCounter().GetValue()
+	}
+	for command, want := range map[string]float64{
+		"POP3 STAT": 1, "POP3 QUIT": 0, "LMTP RCPT": 1, "LMTP LHLO": 0, "IMAP4 unknown": 1, "IMAP4 AUTHENTICATE": 1, "IMAP4 LOGOUT": 0,
+	} {
+		if failures[command] != want {
+			t.Errorf("%s: %v failures, want %v", command, failures[command], want)
+		}
 	}
 	for metric, want := range map[string]string{
 		"postern_command_seconds":            `service=IMAP4 command=NOOP`,
