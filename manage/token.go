@@ -214,12 +214,12 @@ func newAPIToken(ctx context.Context, c *Call) (func(context.Context) error, err
 	own, live := 0, 0
 	for _, other := range all {
 		switch {
-		case other.Owner == t.Owner && strings.EqualFold(other.Name, t.Name):
-			return nil, about("Name", hinted(mail.Errorf(mail.KindAlreadyExists, "you have an API token %q", other.Name), "Remove-ApiToken removes it."))
 		case now.Sub(other.Expires) > tokenKeptFor:
 			other.record.Value = nil
 			over = append(over, other.record)
 			continue
+		case other.Owner == t.Owner && strings.EqualFold(other.Name, t.Name):
+			return nil, about("Name", hinted(mail.Errorf(mail.KindAlreadyExists, "you have an API token %q", other.Name), "Remove-ApiToken removes it."))
 		case other.Owner == t.Owner:
 			own++
 		}
