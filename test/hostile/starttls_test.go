@@ -32,6 +32,7 @@ func TestInjection(t *testing.T) {
 	s.SetLoginType("PlainTextLogin")
 	hello := clientHello(t)
 	imapWords := "i1 LOGIN " + alice.Name + " \"" + alice.Password + "\"\r\n"
+	lmtpWords := "LHLO evil.example\r\nMAIL FROM:<>\r\n"
 	popWords := "USER " + alice.Name + "\r\nPASS " + alice.Password + "\r\n"
 	for name, behind := range map[string]string{
 		"a command": "i1 NOOP\r\n", "a login": "", "the ClientHello": hello, "its first byte": hello[:1], "all but its last byte": hello[:len(hello)-1],
@@ -51,12 +52,13 @@ func TestInjection(t *testing.T) {
 			}{
 				{imap(t, s, nil), "s1 STARTTLS\r\n", words(imapWords), "s1 OK"},
 				{pop(t, s, nil), "STLS\r\n", words(popWords), "+OK"},
+				{lmtp(t, s), "STARTTLS\r\n", words(lmtpWords), "220"},
 			} {
 				c.talk.Write(c.command + c.text)
 				// The refusal may be a BYE, a BAD or nothing; never a handshake and
 				// never an answer to what was behind.
 				for _, line := range c.talk.Ended() {
-					if strings.HasPrefix(line, "i1") || strings.HasPrefix(line, "\x16\x03") || strings.Count(line, "+OK") > 1 {
+					if strings.HasPrefix(line, "i1") || strings.HasPrefix(line, "\x16\x03") || strings.Count(line, "+OK") > 1 || strings.HasPrefix(line, "250") {
 						t.Errorf("%q with %.20q behind it: %.80q", c.command, c.text, line)
 					}
 				}
