@@ -142,6 +142,9 @@ func (v *Visit) Scheme() string {
 // ServerName is the name of the server that the console manages.
 func (v *Visit) ServerName() string { return v.Manage.Settings.Server() }
 
+// Zone is the server's time zone.
+func (v *Visit) Zone() string { return v.Now().Local().Format("MST (UTC-07:00)") }
+
 // Languages lists those to choose from.
 func (v *Visit) Languages() []*Language { return Languages }
 
