@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os/user"
 	"slices"
 	"strings"
 	"sync"
@@ -155,15 +156,39 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]int{"/metrics": 401, "/healthz": 200, "/readyz": 200} {
+	ask := func(method, path, authorization string, want int) {
+		t.Helper()
 		w := httptest.NewRecorder()
-		r := httptest.NewRequest("GET", "https://localhost"+path, nil)
+		r := httptest.NewRequest(method, "https://localhost"+path, nil)
 		r.RemoteAddr = "127.0.0.1:1"
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
 		web.ServeHTTP(w, r)
 		if w.Code != want {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			t.Errorf("%s %s: %d %.200s", method, path, w.Code, w.Body)
 		}
 	}
+	// On the first start root and the server's own user are administrators.
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, err := s.manage.CallerOf(t.Context(), "unix:"+me.Username, "test", manage.WaySocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.manage.Run(t.Context(), caller, "New-ApiToken", []byte(`{"Name":"prometheus","Role":"View-Only Administrator"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _ := made.Objects[0].Value("Token")
+	ask("GET", "/metrics", "", 401)
+	ask("GET", "/metrics", "Bearer nonsense", 401)
+	ask("GET", "/metrics", fmt.Sprintf("Bearer %v", token), 200)
+	ask("POST", "/metrics", fmt.Sprintf("Bearer %v", token), 405)
+	ask("GET", "/healthz", "", 200)
+	ask("GET", "/readyz", "", 200)
 }
 
 func at(address string) listener.Bindings {
