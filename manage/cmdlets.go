@@ -505,7 +505,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-ProtocolLog", Role: ViewOnlyAdministrator, View: ViewTable, Run: getProtocolLog, Follow: followProtocolLog,
-			Columns:  []string{"Time", "SessionId", "Address", "User", "Milliseconds", "Command", "Parameters", "Context"},
+			Columns:  []string{"Time", "SessionId", "User", "Command", "Parameters", "Context", "Milliseconds", "Address"},
 			Synopsis: "Shows what sessions said and how they were answered, the newest last.",
 			Help: "It reads what Set-PopSettings, Set-ImapSettings and Set-LmtpSettings -ProtocolLogEnabled $true have written. Passwords and mail are never in it; " +
 				"of what was not understood, or came before the log-in, only the size. Times are Universal Time.",

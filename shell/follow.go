@@ -69,7 +69,7 @@ func (s *session) follow(ctx context.Context, stages []stage) int {
 }
 
 // followTable shows objects one by one, the names of a table once. Columns get wider
-// as they need to.
+// as they need to; nothing is cut, since what is seen once cannot be asked for again.
 type followTable struct {
 	s      *Screen
 	names  []string
@@ -147,9 +147,6 @@ func (t *followTable) line(cells []string, how style) string {
 		}
 	}
 	text := strings.TrimRight(b.String(), " ")
-	if t.s.Terminal {
-		text = runewidth.Truncate(text, t.s.Width, "…")
-	}
 	if how != "" {
 		return t.s.paint(how, text)
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/reeflective/readline"
 	"github.com/reeflective/readline/inputrc"
@@ -25,6 +27,10 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return Script(ctx, client, os.Stdin, screen)
 	}
+	// Ctrl-C ends the line that is under way, such as one that follows a log, and not
+	// the shell.
+	ctx, stop := signal.NotifyContext(context.WithoutCancel(ctx), syscall.SIGTERM)
+	defer stop()
 	s := &session{Screen: screen, client: client}
 	_, err := s.table(ctx)
 	if err == nil {
@@ -67,7 +73,9 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 		if leaves(line) {
 			break
 		}
-		s.line(ctx, line)
+		under, done := signal.NotifyContext(ctx, os.Interrupt)
+		s.line(under, line)
+		done()
 	}
 	if err := h.save(); err != nil {
 		fmt.Fprintln(s.Err, say("The history could not be kept: %s", err))
