@@ -117,6 +117,12 @@ func TestRightsOverHTTPS(t *testing.T) {
 			}
 		}
 	}
+	// A Server Administrator of another server may look at this one.
+	give(t, f, alice, nil, true)
+	run(t, f, "Add-Administrator", args{"Identity": alice, "Role": "ServerAdmin", "Scope": "other.example.org"})
+	if got, want := tryAll(t, client), wanted([]manage.Role{manage.ViewOnlyAdministrator}, true); !slices.Equal(got, want) {
+		t.Errorf("of another server: permitted are\n%q, want\n%q", got, want)
+	}
 	// A token that holds less than its owner is no more than it says.
 	give(t, f, alice, []manage.Role{manage.OrganizationAdministrator}, true)
 	for _, role := range manage.Roles {
