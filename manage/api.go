@@ -101,7 +101,7 @@ func (s *Server) KnownHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.knownHost(r.Host) {
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			http.Error(w, "This server does not have that name: no certificate of it does.", http.StatusMisdirectedRequest)
+			http.Error(w, "This server does not have that name: use one that its certificate has, or an address.", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
