@@ -209,6 +209,20 @@ func TestRenewalFails(t *testing.T) {
 		if r := now().Renewal; r.Failures < 4 || r.Failures > 30 {
 			t.Errorf("%+v", r)
 		}
+		// As after a crash in the middle of a renewal: both are there.
+		next, err := certificate.NewSelfSigned(key, []string{"mail.example.org"}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Certificates.Add([]*x509.Certificate{next}, key, certificate.Details{
+			Source: certificate.FromACME, Renewal: &certificate.Renewal{Directory: "d", Next: time.Now().Add(1000 * time.Hour)}}); err != nil {
+			t.Fatal(err)
+		}
+		calls := wire.calls
+		time.Sleep(10 * 24 * time.Hour)
+		if _, err := c.Certificates.Find(made.Thumbprint()); mail.KindOf(err) != mail.KindNotFound || wire.calls != calls {
+			t.Error("the old one is renewed beside its successor", err)
+		}
 		cancel()
 		<-done
 	})

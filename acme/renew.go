@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/certificate"
@@ -58,13 +59,29 @@ func (c *Client) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for _, cert := range c.Certificates.List() {
+		list := c.Certificates.List()
+		for _, cert := range list {
 			if cert.Source == certificate.FromACME && cert.Renewal != nil && cert.Leaf() != nil && !c.Now().Before(cert.Renewal.Next) &&
 				!c.Now().Before(wait[cert.Name]) && ctx.Err() == nil {
+				if succeeded(list, cert) {
+					// The server ended between keeping the new one and removing this.
+					if err := c.Certificates.Remove(cert); err == nil {
+						continue
+					}
+				}
 				wait[cert.Name] = c.renew(ctx, cert)
 			}
 		}
 	}
+}
+
+// succeeded tells whether a later certificate stands in for old.
+func succeeded(list []*certificate.Certificate, old *certificate.Certificate) bool {
+	names := slices.Sorted(slices.Values(old.DomainNames()))
+	return slices.ContainsFunc(list, func(c *certificate.Certificate) bool {
+		return c.Source == certificate.FromACME && c.Leaf() != nil && c.Leaf().NotBefore.After(old.Leaf().NotBefore) &&
+			c.KeyAlgorithm() == old.KeyAlgorithm() && slices.Equal(slices.Sorted(slices.Values(c.DomainNames())), names)
+	})
 }
 
 // renew gets a successor, or notes why there is none and gives when to try again.
