@@ -86,7 +86,7 @@ func (s *Server) unready(ctx context.Context) []string {
 		svc.mu.Lock()
 		state, problem := svc.state, svc.problem
 		svc.mu.Unlock()
-		if state != manage.Running && (state != manage.Stopped || problem != "") {
+		if state == manage.Starting || state == manage.Stopped && problem != "" {
 			why = append(why, fmt.Sprintf("%s does not run.", name))
 		}
 	}
@@ -94,8 +94,8 @@ func (s *Server) unready(ctx context.Context) []string {
 }
 
 // Alive returns when the parts that every request needs have answered: the services'
-// locks, the settings, the store's memory. It hangs when one of them does; a disk
-// that does not take changes is /readyz's affair, as starting again would not help.
+// locks, the settings, the store's records. It hangs when one of them does. A disk
+// that takes no changes is /readyz's affair: mail can still be read.
 func (s *Server) Alive(ctx context.Context) error {
 	for _, name := range settings.Services {
 		if svc := s.service(name); svc != nil {
