@@ -46,6 +46,9 @@ func (k *keeper) SaveHead(_ context.Context, h Head) error {
 
 func open(t testing.TB, o Options) *Log {
 	t.Helper()
+	if o.create == nil {
+		o.create = unsynced
+	}
 	l, err := Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +123,7 @@ func content(t testing.TB, l *Log) []byte {
 func TestLog(t *testing.T) {
 	dir, k := filepath.Join(t.TempDir(), "audit"), &keeper{}
 	now := start
-	o := Options{Dir: dir, Keeper: k, MaxFile: 2500, Now: func() time.Time { return now }}
+	o := Options{Dir: dir, Keeper: k, MaxFile: 2500, Now: func() time.Time { return now }, create: create}
 	l := open(t, o)
 	sound(t, l, 0)
 	write(t, l, 1, 20)
@@ -192,20 +195,34 @@ func TestEveryByte(t *testing.T) {
 		}
 		return verify(t, l, Head{})
 	}
+	// Without files: there are thousands of them.
+	noticed := func(text []byte) bool {
+		c := chain{until: l.Head(), last: Head{0, genesis}}
+		if err := eachOf(context.Background(), newLines(bytes.NewReader(text)), c.line); err != nil {
+			t.Fatal(err)
+		}
+		if c.verdict.Fault == nil {
+			c.end()
+		}
+		return c.verdict.Fault != nil
+	}
+	if noticed(whole) {
+		t.Fatal("the log is not sound")
+	}
 	for i := range whole {
 		for _, c := range []byte{whole[i] ^ 1, whole[i] ^ 0x20, '\n', 0} {
 			text := bytes.Clone(whole)
-			if text[i] = c; c != whole[i] && put(text).Fault == nil {
+			if text[i] = c; c != whole[i] && !noticed(text) {
 				t.Fatalf("byte %d, %q for %q, is not noticed", i, c, whole[i])
 			}
 		}
-		if put(append(bytes.Clone(whole[:i]), whole[i+1:]...)).Fault == nil {
+		if !noticed(append(bytes.Clone(whole[:i]), whole[i+1:]...)) {
 			t.Fatalf("byte %d is missing, and it is not noticed", i)
 		}
-		if put(append(append(bytes.Clone(whole[:i]), '\n'), whole[i:]...)).Fault == nil {
+		if !noticed(append(append(bytes.Clone(whole[:i]), '\n'), whole[i:]...)) {
 			t.Fatalf("a line feed at %d is not noticed", i)
 		}
-		if put(whole[:i]).Fault == nil {
+		if !noticed(whole[:i]) {
 			t.Fatalf("a tail cut off at %d is not noticed", i)
 		}
 	}
@@ -224,8 +241,8 @@ func TestEveryByte(t *testing.T) {
 		{"doubled", "stands where record 3 belongs", join(lines[0], lines[1], lines[1], lines[2], lines[3]), 2},
 		{"doubled at the end", "stands where record 5 belongs", join(whole, lines[3]), 4},
 		{"exchanged", "Record 2 is missing", join(lines[0], lines[2], lines[1], lines[3]), 2},
-		{"empty line", "not an audit record", join(lines[0], []byte("\n"), lines[1], lines[2], lines[3]), 2},
-		{"endless line", "changed", join(lines[0], bytes.Repeat([]byte("x"), 3*maxLine), []byte("\n"), lines[1]), 2},
+		{"empty line", "not the record", join(lines[0], []byte("\n"), lines[1], lines[2], lines[3]), 2},
+		{"endless line", "was changed", join(lines[0], bytes.Repeat([]byte("x"), 3*maxLine), []byte("\n"), lines[1]), 2},
 	} {
 		v := put(c.text)
 		if v.Fault == nil != (c.problem == "") || v.Fault != nil && (v.Fault.Sequence != c.sequence || !strings.Contains(v.Fault.Problem, c.problem)) {
@@ -310,7 +327,7 @@ func TestAfterCrash(t *testing.T) {
 			continue
 		}
 		kept := &keeper{head: before}
-		o := Options{Dir: filepath.Join(t.TempDir(), "audit"), Keeper: kept, create: unsynced}
+		o := Options{Dir: filepath.Join(t.TempDir(), "audit"), Keeper: kept}
 		os.Mkdir(o.Dir, 0o700)
 		os.WriteFile(filepath.Join(o.Dir, name), whole[:cut], 0o600)
 		l := open(t, o)
@@ -322,7 +339,7 @@ func TestAfterCrash(t *testing.T) {
 		default:
 			sound(t, l, 3)
 			found, _, _ := l.Search(context.Background(), Query{Limit: 1})
-			if !bytes.Equal(found[0].Torn, whole[two:cut]) || found[0].Note == "" {
+			if !bytes.Equal(found[0].Torn, append(bytes.Clone(whole[two:cut]), '\n')) || found[0].Note == "" {
 				t.Fatalf("cut at %d: %+v", cut, found[0])
 			}
 		}
@@ -464,6 +481,33 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFullDiskAtStart: a server whose disk is full starts; what is to be noted comes
+// before the next record.
+func TestFullDiskAtStart(t *testing.T) {
+	dir, k := t.TempDir(), &keeper{}
+	l := open(t, Options{Dir: dir, Keeper: k})
+	write(t, l, 1, 2)
+	l.Close()
+	text := content(t, l)
+	os.WriteFile(filepath.Join(dir, fileName(1, time.Now().UTC().Format("2006-01"))), append(text, text[:50]...), 0o600)
+	room := 0
+	o := Options{Dir: dir, Keeper: k, create: func(path string) (file, error) {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		return failing{f, &room, false}, err
+	}}
+	l = open(t, o)
+	for _, room = range []int{0, 1, 70, 0, 1, 200} { // the notice itself is torn, again and again
+		if err := l.Record(context.Background(), record(3)); mail.KindOf(err) != mail.KindUnavailable {
+			t.Error(err)
+		}
+	}
+	l.Close()
+	l = open(t, o)
+	room = 1 << 20
+	write(t, l, 3, 3)
+	sound(t, l, 4)
+}
+
 // TestBounds: whatever is recorded, a record is bounded, and says that it was cut.
 func TestBounds(t *testing.T) {
 	l := open(t, Options{Dir: t.TempDir()})
@@ -550,7 +594,7 @@ func FuzzLog(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		dir := t.TempDir()
 		os.WriteFile(filepath.Join(dir, fileName(1, "2026-11")), text, 0o600)
-		l := open(t, Options{Dir: dir, Keeper: &keeper{head: head}, create: unsynced})
+		l := open(t, Options{Dir: dir, Keeper: &keeper{head: head}})
 		write(t, l, 3, 3)
 		v := verify(t, l, Head{})
 		if genuine := bytes.HasPrefix(text, append(bytes.Clone(line), second...)); v.Fault == nil && !genuine {

@@ -55,6 +55,7 @@ type Log struct {
 
 	mu     sync.Mutex
 	closed bool
+	looked bool // recover has found the head
 	head   Head
 	saved  Head  // what the Keeper has
 	file   file  // nil: to be opened, and looked at, before the next record
@@ -67,7 +68,7 @@ type Log struct {
 // Open opens the log. What a crash or a meddler left behind is looked at: a record
 // that was not written to its end stays where it is, with a record about it behind,
 // and a tail that is missing is recorded and stays missing, so that Verify finds it
-// whenever it is asked.
+// whenever it is asked. A log that can be read and not written opens.
 func Open(ctx context.Context, o Options) (*Log, error) {
 	if o.MaxFile <= 0 {
 		o.MaxFile = 16 << 20
@@ -79,9 +80,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.create == nil {
-		o.create = func(path string) (file, error) {
-			return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-		}
+		o.create = create
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the folder of the audit log cannot be made", Cause: err}
@@ -89,7 +88,15 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	l := &Log{Options: o, followers: map[chan Entry]bool{}}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l, l.recover(ctx)
+	if err := l.recover(ctx); err != nil {
+		if !l.looked {
+			return nil, err
+		}
+		// Mail is served while the disk is full; what is to be noted is, before the
+		// next record.
+		event.AuditLost.Log(ctx, l.Log, "error", err)
+	}
+	return l, nil
 }
 
 // Close ends the log and its followers.
@@ -198,13 +205,7 @@ func (l *Log) turn(now time.Time, size int64) error {
 	}
 	path := filepath.Join(l.Dir, fileName(l.head.Sequence+1, month))
 	f, err := l.create(path)
-	if err == nil {
-		err = syncFolder(l.Dir)
-	}
 	if err != nil {
-		if f != nil {
-			f.Close()
-		}
 		return &mail.Error{Kind: mail.KindUnavailable, Text: "a file of the audit log cannot be made", Cause: err}
 	}
 	l.giveUp()
@@ -239,13 +240,21 @@ func files(dir string) ([]string, error) {
 	return all, nil
 }
 
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
+// create opens a file for appending, and makes sure that it stays in its folder.
+func create(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer d.Close()
-	return d.Sync()
+	folder, err := os.Open(filepath.Dir(path))
+	if err == nil {
+		err = errors.Join(folder.Sync(), folder.Close())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // recover opens the last file, finds the chain's head and notes what is wrong with
@@ -284,10 +293,13 @@ func (l *Log) recover(ctx context.Context) error {
 	if l.head.Sequence == 0 {
 		l.head = Head{0, genesis}
 	}
+	l.looked = true
 	if end.path != "" {
 		_, l.month, _ = firstOf(end.path)
 		if l.file, err = l.create(end.path); err == nil && end.open {
-			_, err = l.file.Write([]byte("\n"))
+			if _, err = l.file.Write([]byte("\n")); err == nil {
+				err = l.file.Sync()
+			}
 		}
 		if err != nil {
 			l.giveUp()
@@ -311,7 +323,7 @@ func (l *Log) compare(end ending, known Head) (notes []Record) {
 	note := func(format string, args ...any) { notes = append(notes, Record{Note: fmt.Sprintf(format, args...)}) }
 	if len(end.bad) > 0 {
 		note("The %d bytes before this record are not a whole record: it was not written to its end, or it was changed.", len(end.bad))
-		notes[0].Torn = end.bad[:min(len(end.bad), maxTorn)]
+		notes[0].Torn = end.bad
 	}
 	l.head = end.head
 	switch {
@@ -335,8 +347,17 @@ type ending struct {
 	path string
 	size int64
 	head Head   // of the last line that is a record as it was written
-	bad  []byte // the last line, when it is none; at most maxLine bytes of it
+	bad  []byte // the lines behind that, with their line feeds; at most maxTorn bytes
 	open bool   // the last line has no line feed
+}
+
+// addBad adds a line that is no record to those before it, within maxTorn.
+func addBad(bad, line []byte, whole bool) []byte {
+	bad = append(bad, line...)
+	if whole {
+		bad = append(bad, '\n')
+	}
+	return bad[:min(len(bad), maxTorn)]
 }
 
 // endOf reads a file to its end.
@@ -356,12 +377,12 @@ func endOf(path string) (ending, error) {
 		if err != nil {
 			return e, err
 		}
-		e.size, e.open, e.bad = lines.at, !whole, nil
+		e.size, e.open = lines.at, !whole
 		entry, err := decode(line)
-		if err == nil { // also without its line feed: the record is whole
-			e.head = entry.Head()
+		if err == nil { // also without its line feed, which is added
+			e.head, e.bad = entry.Head(), nil
 		} else {
-			e.bad = bytes.Clone(line)
+			e.bad = addBad(e.bad, line, true)
 		}
 	}
 }

@@ -116,7 +116,10 @@ func each(ctx context.Context, path string, size int64, f func(line []byte, numb
 		return &mail.Error{Kind: mail.KindUnavailable, Text: "the audit log cannot be read", Cause: err}
 	}
 	defer file.Close()
-	lines := newLines(io.LimitReader(file, size))
+	return eachOf(ctx, newLines(io.LimitReader(file, size)), f)
+}
+
+func eachOf(ctx context.Context, lines *lines, f func(line []byte, number int, whole bool) bool) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return mail.Wrap(mail.KindUnavailable, err)
@@ -172,10 +175,7 @@ func (l *Log) Verify(ctx context.Context, after Head) (Verdict, error) {
 	for i, path := range all {
 		c.verdict.Files++
 		c.file = filepath.Base(path)
-		err := each(ctx, path, sizes[i], func(line []byte, number int, whole bool) bool {
-			c.line(line, number, whole)
-			return c.verdict.Fault == nil
-		})
+		err := each(ctx, path, sizes[i], c.line)
 		if err != nil {
 			return Verdict{}, err
 		}
@@ -221,8 +221,8 @@ type chain struct {
 	until   Head // the head when the proof began
 	last    Head
 	lastAt  place
-	bad     []byte // a line that is no record, which only a notice may follow
-	badAt   place
+	bad     []byte // lines that are no records, which only a notice about them may follow
+	badAt   place  // of the first of them
 	file    string
 	verdict Verdict
 }
@@ -241,15 +241,24 @@ func (c *chain) fault(at place, sequence uint64, format string, args ...any) {
 // before tells whether the anchor has not been reached.
 func (c *chain) before() bool { return c.last.Sequence < c.anchor.Sequence }
 
-func (c *chain) line(line []byte, number int, whole bool) {
+// line looks at a line and tells whether to go on.
+func (c *chain) line(line []byte, number int, whole bool) bool {
+	c.look(line, number, whole)
+	return c.verdict.Fault == nil
+}
+
+func (c *chain) look(line []byte, number int, whole bool) {
 	at := place{c.file, number}
 	e, err := decode(line)
-	if c.bad != nil && !c.before() && (err != nil || !whole || len(e.Torn) == 0 || !bytes.Equal(e.Torn, c.bad[:min(len(c.bad), maxTorn)])) {
-		c.broken() // only the notice about it may stand behind a line that is no record
+	if err != nil || !whole {
+		if c.bad == nil {
+			c.badAt = at
+		}
+		c.bad = addBad(c.bad, line, whole)
 		return
 	}
-	if err != nil || !whole {
-		c.bad, c.badAt = bytes.Clone(line), at
+	if c.bad != nil && !c.before() && !bytes.Equal(e.Torn, c.bad) {
+		c.broken() // only the notice about it may stand behind what is no record
 		return
 	}
 	torn := c.bad
@@ -293,11 +302,7 @@ func (c *chain) take(e *Entry, at place) {
 
 // broken names the line that is no record.
 func (c *chain) broken() {
-	problem := "It was changed: its content does not match its hash."
-	if len(c.bad) < tailLen {
-		problem = "The line is not an audit record."
-	}
-	c.fault(c.badAt, c.last.Sequence+1, "%s", problem)
+	c.fault(c.badAt, c.last.Sequence+1, "The line is not the record that was written: it was changed, or something was inserted.")
 }
 
 // end compares the end with the head that is known.
