@@ -118,6 +118,11 @@ func TestLive(t *testing.T) {
 	if info, err := os.Stat(files[0]); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info, err)
 	}
+	s.MustShell("Set-ImapSettings", "-MaxConnectionFromSingleIP", "1")
+	server.Dial(t, s.IMAP).Ended()
+	if got := commands(t, s); !strings.HasSuffix(got, "RefuseSession Reason=Too many connections from your address.") {
+		t.Errorf("who was turned away: %s", got)
+	}
 	// A disk that fails harms nobody.
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
