@@ -387,7 +387,6 @@ func (f *Form) Faults() []*Field {
 // Review is a form that was sent, before it is done.
 type Review struct {
 	Form     *Form
-	Line     string
 	Result   *manage.Result
 	Overtook []Overtaken // what somebody else changed meanwhile
 	Who      string      // who changed it, in the visitor's language
@@ -398,9 +397,6 @@ type Overtaken struct {
 	Name            string
 	Was, Now, Typed any
 }
-
-// Sent lists the form's fields as they were sent, for the review to bring on.
-func (r *Review) Sent() []*Field { return r.Form.Fields }
 
 // read takes what was sent for the form; a field that it does not have is refused.
 func (f *Form) read(form url.Values) error {
@@ -520,7 +516,7 @@ func (f *Form) review(w http.ResponseWriter) {
 		v.render(w, v.Page.Template)
 		return
 	}
-	r := &Review{Form: f, Line: f.Line(), Overtook: f.overtaken()}
+	r := &Review{Form: f, Overtook: f.overtaken()}
 	if len(r.Overtook) > 0 {
 		_, err := v.try(f.Cmdlet, f.expecting())
 		r.conflict(err)
@@ -578,7 +574,7 @@ func (f *Form) apply(w http.ResponseWriter) {
 	}
 	result, err := v.run(f.Cmdlet, arguments)
 	if list := f.overtaken(); err != nil && mail.KindOf(err) == mail.KindConflict && len(list) > 0 {
-		r := &Review{Form: f, Line: line, Result: f.check(), Overtook: list}
+		r := &Review{Form: f, Result: f.check(), Overtook: list}
 		r.conflict(err)
 		f.showReview(w, r)
 		return

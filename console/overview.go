@@ -84,12 +84,14 @@ func (v *Visit) serviceState(o manage.Object) *serviceState {
 	s.Listening = texts(listening)
 	name := []shell.Argument{{Name: "Name", Value: s.Name}}
 	id := strings.ToLower(s.Name)
-	if s.Running {
+	switch {
+	case s.Name == string(settings.Console): // it cannot stop itself
+	case s.Running:
 		s.Stop = v.Add(&Form{ID: "stop-" + id, Title: "Service stopped", Submit: "Stop", Cmdlet: "Stop-Service", Fixed: name, Danger: true,
 			Help: "Sessions that are open now end."})
 		s.Restart = v.Add(&Form{ID: "restart-" + id, Title: "Service restarted", Submit: "Restart", Cmdlet: "Restart-Service", Fixed: name,
 			Help: "Sessions that are open now end. No change of a setting needs it."})
-	} else {
+	default:
 		s.Start = v.Add(&Form{ID: "start-" + id, Title: "Service started", Submit: "Start", Cmdlet: "Start-Service", Fixed: name, Direct: true})
 	}
 	return s

@@ -36,13 +36,13 @@ type settingsData struct {
 
 // Certificate is the certificate that a service shows.
 type Certificate struct {
-	Names          []string
-	Issuer         string
-	SelfSigned     bool
-	Until          time.Time
-	Left           int // whole days
-	Expired, Soon  bool
-	Key, Signature string
+	Names         []string
+	Issuer        string
+	SelfSigned    bool
+	Until         time.Time
+	Left          int // whole days
+	Expired, Soon bool
+	Key           string
 }
 
 // soon is when a certificate's end is near.
@@ -274,7 +274,7 @@ func (v *Visit) certificate(name string) *Certificate {
 	left := leaf.NotAfter.Sub(v.Now())
 	c := &Certificate{
 		Names: slices.Clone(leaf.DNSNames), Issuer: cmp.Or(leaf.Issuer.CommonName, leaf.Issuer.String()), SelfSigned: selfSigned(leaf), Until: leaf.NotAfter,
-		Left: int(left / (24 * time.Hour)), Expired: left <= 0, Soon: left < soon, Key: leaf.PublicKeyAlgorithm.String(), Signature: leaf.SignatureAlgorithm.String(),
+		Left: int(left / (24 * time.Hour)), Expired: left <= 0, Soon: left < soon, Key: leaf.PublicKeyAlgorithm.String(),
 	}
 	for _, ip := range leaf.IPAddresses {
 		c.Names = append(c.Names, ip.String())

@@ -72,7 +72,7 @@ func (c *Console) caller(w http.ResponseWriter, r *http.Request, v *Visit) (mana
 // signInData is what the sign-in page shows.
 type signInData struct {
 	Name, Next, Token string
-	Problem           string // in the visitor's language
+	Problem, Remedy   string // in the visitor's language
 	Note              string
 }
 
@@ -103,7 +103,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSpace(form.Get("name"))
 	token, err := c.SignIns.SignIn(r.Context(), name, manage.Secret(form.Get("password")), remote(r))
 	if err != nil {
-		v.Data = &signInData{Name: name, Next: local(form.Get("next")), Problem: v.Error(err)}
+		v.Data = &signInData{Name: name, Next: local(form.Get("next")), Problem: sentence(v.Error(err)), Remedy: v.Text(manage.FaultOf(err).Hint)}
 		v.status = mail.KindOf(err).Answer().HTTP
 		v.render(w, "sign-in")
 		return
@@ -140,7 +140,7 @@ func (c *Console) redeemLink(w http.ResponseWriter, r *http.Request) {
 	}
 	token, err := c.SignIns.RedeemLink(r.Context(), form.Get("token"), remote(r))
 	if err != nil {
-		v.Title, v.Data = v.T("Sign in"), &signInData{Problem: v.Error(err)}
+		v.Title, v.Data = v.T("Sign in"), &signInData{Problem: sentence(v.Error(err)), Remedy: v.Text(manage.FaultOf(err).Hint)}
 		v.status = mail.KindOf(err).Answer().HTTP
 		v.render(w, "sign-in")
 		return

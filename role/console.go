@@ -63,7 +63,13 @@ func (s *Server) authenticate(ctx context.Context, name, password string, remote
 
 // webHandler puts together what is served over HTTPS.
 func (s *Server) webHandler() (http.Handler, error) {
-	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Statistics: s.statistics, Certificate: s.certificateFor})
+	shown := func(hostName string) *x509.Certificate {
+		if c := s.certificates.ShownFor(hostName); c != nil {
+			return c.Leaf()
+		}
+		return nil
+	}
+	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Statistics: s.statistics, Certificate: shown})
 	if err != nil {
 		return nil, err
 	}
@@ -75,20 +81,4 @@ func (s *Server) webHandler() (http.Handler, error) {
 	}
 	mux.Handle("/", pages)
 	return s.manage.KnownHosts(mux), nil
-}
-
-// certificateFor gives the certificate that is shown to a client that names no
-// host, by a service with this X509CertificateName; nil when there is none.
-func (s *Server) certificateFor(hostName string) *x509.Certificate {
-	leaves := s.certificates.Shown().Leaves()
-	now := time.Now()
-	for _, leaf := range leaves {
-		if leaf.VerifyHostname(hostName) == nil && now.Before(leaf.NotAfter) {
-			return leaf
-		}
-	}
-	if len(leaves) == 0 {
-		return nil
-	}
-	return leaves[0]
 }

@@ -185,11 +185,15 @@ func (s services) Start(_ context.Context, name settings.Service) error {
 	return svc.start(s.log)
 }
 
-// Stop implements manage.Services.
+// Stop implements manage.Services. A request that came over the console cannot stop
+// the console: it would wait for itself, and nobody would hear how it went.
 func (s services) Stop(ctx context.Context, name settings.Service) error {
 	svc := s.service(name)
 	if svc == nil {
 		return nil
+	}
+	if name == settings.Console && listener.ConnOf(ctx) != nil {
+		return mail.Errorf(mail.KindCannot, "The console cannot stop itself: use the shell on the server.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, listener.DrainTimeout)
 	defer cancel()
