@@ -111,11 +111,9 @@ func (c *Client) renew(ctx context.Context, old *certificate.Certificate) (next 
 	now := c.Now().UTC().Round(0)
 	r.LastAttempt, r.LastError = now, mail.TextOf(err)
 	r.Next = now.Add(pause(old.Leaf().NotAfter.Sub(old.Leaf().NotBefore), r.Failures))
-	d := old.Details
-	d.Renewal = &r
 	event.NotRenewed.Log(ctx, c.Log, "names", names, "failures", r.Failures,
 		"next", r.Next, "notAfter", old.Leaf().NotAfter, "error", err)
-	if _, err := c.Certificates.SetDetails(old, d); err != nil {
+	if _, err := c.Certificates.Change(old, func(d *certificate.Details) { d.Renewal = &r }); err != nil {
 		c.Log.Error("the failure of a renewal cannot be noted", "names", names, "error", err)
 	}
 	return r.Next

@@ -291,17 +291,20 @@ func (s *Store) look() string {
 // Add keeps a pair and shows it. It is durable when Add returns; an error has changed
 // nothing. KindAlreadyExists when this very certificate is here.
 func (s *Store) Add(chain []*x509.Certificate, key crypto.Signer, d Details) (*Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.add(&Certificate{Chain: chain, Details: d, key: key})
 }
 
 // AddRequest keeps a request with its key until Answer.
 func (s *Store) AddRequest(request *x509.CertificateRequest, key crypto.Signer, d Details) (*Certificate, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.add(&Certificate{Request: request, Details: d, key: key})
 }
 
+// add keeps a new one; the caller holds mu.
 func (s *Store) add(c *Certificate) (*Certificate, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(s.current) >= maxCertificates {
 		return nil, mail.Errorf(mail.KindLimit, "There are %d certificates, which is the most.", maxCertificates)
 	}
@@ -381,31 +384,51 @@ func (s *Store) Answer(request *Certificate, chain []*x509.Certificate) (*Certif
 	return s.reread(request.Name)
 }
 
-// Replace keeps a new pair in the place of an old one: what is known of the old holds
-// for the new but for d's Renewal. An error has changed nothing.
+// Replace keeps a new pair in the place of an old one: what is known of the old by now
+// holds for the new but for its Renewal. An error has changed nothing; KindNotFound
+// when the old one is gone.
 func (s *Store) Replace(old *Certificate, chain []*x509.Certificate, key crypto.Signer, renewal *Renewal) (*Certificate, error) {
-	details := old.Details
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now(old)
+	if now == nil {
+		return nil, mail.Errorf(mail.KindNotFound, "The certificate %s is gone.", old.Thumbprint())
+	}
+	details := now.Details
 	details.Renewal = renewal
-	c, err := s.Add(chain, key, details)
+	c, err := s.add(&Certificate{Chain: chain, Details: details, key: key})
 	if err != nil {
 		return nil, err
 	}
 	// Both are usable: one that cannot be removed does no harm.
-	if err := s.Remove(old); err != nil {
+	if err := s.remove(now); err != nil {
 		s.Log.Warn("a certificate that was renewed cannot be removed", "name", old.Name, "error", err)
 	}
 	return c, nil
 }
 
-// SetDetails changes what is known of a certificate. An error has changed nothing;
+// now gives a certificate as it is by now, nil when it is gone. The caller holds mu.
+func (s *Store) now(c *Certificate) *Certificate {
+	for _, have := range s.current {
+		if have.Name == c.Name && have.SHA256() == c.SHA256() {
+			return have
+		}
+	}
+	return nil
+}
+
+// Change changes what is known of a certificate by now. An error has changed nothing;
 // KindNotFound when it is gone.
-func (s *Store) SetDetails(c *Certificate, d Details) (*Certificate, error) {
+func (s *Store) Change(c *Certificate, change func(*Details)) (*Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.ContainsFunc(s.current, func(have *Certificate) bool { return have.Name == c.Name && have.SHA256() == c.SHA256() }) {
+	now := s.now(c)
+	if now == nil {
 		return nil, mail.Errorf(mail.KindNotFound, "The certificate %s is gone.", c.Thumbprint())
 	}
-	text, err := json.MarshalIndent(d, "", "  ")
+	details := now.Details
+	change(&details)
+	text, err := json.MarshalIndent(details, "", "  ")
 	if err != nil {
 		return nil, mail.Wrap(mail.KindServerBug, err)
 	}
@@ -420,6 +443,11 @@ func (s *Store) SetDetails(c *Certificate, d Details) (*Certificate, error) {
 func (s *Store) Remove(c *Certificate) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.remove(c)
+}
+
+// remove is Remove; the caller holds mu.
+func (s *Store) remove(c *Certificate) error {
 	files := []string{s.path(c.Name, chainExt), s.path(c.Name, requestExt), s.path(c.Name, keyExt), s.path(c.Name, detailsExt)}
 	if c.Name == firstName {
 		files = []string{s.SelfSigned(), filepath.Join(s.Folder, KeyFile), s.path(c.Name, detailsExt)}

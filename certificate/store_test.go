@@ -179,7 +179,7 @@ func TestStore(t *testing.T) {
 	if got := s.ShownFor("mail.example.org"); got.Name != first.Name {
 		t.Error("a certificate that was not enabled stands before one that was there", got.Name)
 	}
-	if second, err = s.SetDetails(second, Details{Source: FromImport, Created: second.Created, Preferred: time.Now()}); err != nil {
+	if second, err = s.Change(second, func(d *Details) { d.Preferred = time.Now() }); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.ShownFor("mail.example.org"); got.Name != second.Name {
@@ -212,6 +212,9 @@ func TestStore(t *testing.T) {
 	}
 	if err := s.Remove(second); mail.KindOf(err) != mail.KindNotFound {
 		t.Error(err)
+	}
+	if _, err := s.Replace(second, b.Chain, b.key, nil); mail.KindOf(err) != mail.KindNotFound {
+		t.Error("one that was removed meanwhile came back", err)
 	}
 	again, err := Open(s.Options)
 	if err != nil {
@@ -315,7 +318,7 @@ func TestFailedWrite(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(s.Folder, first.Name+".json", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.SetDetails(first, Details{Preferred: time.Now()}); mail.KindOf(err) != mail.KindUnavailable {
+	if _, err := s.Change(first, func(d *Details) { d.Preferred = time.Now() }); mail.KindOf(err) != mail.KindUnavailable {
 		t.Error(err)
 	}
 	if c := s.ShownFor("mail.example.org"); c == nil || !c.Preferred.IsZero() {

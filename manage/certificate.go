@@ -444,9 +444,7 @@ func (c *Call) enable(ctx context.Context, store *certificate.Store, cert *certi
 	if err != nil {
 		return cert, err
 	}
-	details := cert.Details
-	details.Preferred = c.Now().UTC().Round(0)
-	preferred, err := store.SetDetails(cert, details)
+	preferred, err := store.Change(cert, func(d *certificate.Details) { d.Preferred = c.Now().UTC().Round(0) })
 	if err != nil || len(edits) == 0 {
 		if preferred == nil {
 			preferred = cert
@@ -454,7 +452,7 @@ func (c *Call) enable(ctx context.Context, store *certificate.Store, cert *certi
 		return preferred, err
 	}
 	if _, err := c.Settings.ChangeAll(ctx, edits, c.acceptable); err != nil {
-		if _, undo := store.SetDetails(preferred, cert.Details); undo != nil {
+		if _, undo := store.Change(preferred, func(d *certificate.Details) { d.Preferred = cert.Preferred }); undo != nil {
 			c.Log.ErrorContext(ctx, "a certificate stays the first choice for its names though its services could not be changed",
 				"thumbprint", cert.Thumbprint(), "error", undo)
 		}
