@@ -336,8 +336,8 @@ func (l *Log) compare(end ending, known Head) (notes []Record) {
 		note("Record %d is not the one that was written: it was replaced.", known.Sequence)
 	case known.Sequence == 0 && end.head.Sequence > 0 && l.Keeper != nil:
 		note("The store knew nothing of the %d records that are here.", end.head.Sequence)
-	case end.head.Sequence > known.Sequence+1 && l.Keeper != nil:
-		note("The store knew of %d records; %d are here.", known.Sequence, end.head.Sequence)
+	case end.head.Sequence > known.Sequence && l.Keeper != nil:
+		note("The store knew of %d records; %d are here: the server stopped in between, or somebody else has written them.", known.Sequence, end.head.Sequence)
 	}
 	return notes
 }

@@ -159,11 +159,11 @@ type Fault struct {
 // hold it, only what follows it is proven, and files before it may have been put
 // away. Records that are appended meanwhile are left out.
 func (l *Log) Verify(ctx context.Context, after Head) (Verdict, error) {
-	all, sizes, head, err := l.now(ctx)
+	all, sizes, head, ahead, err := l.now(ctx)
 	if err != nil {
 		return Verdict{}, err
 	}
-	c := chain{anchor: after, until: head, last: Head{0, genesis}}
+	c := chain{anchor: after, until: head, ahead: ahead, last: Head{0, genesis}}
 	if after.Sequence > 0 {
 		for len(all) > 1 { // begin with the file that holds the record after the anchor
 			if first, _, _ := firstOf(all[1]); first > after.Sequence {
@@ -188,37 +188,38 @@ func (l *Log) Verify(ctx context.Context, after Head) (Verdict, error) {
 }
 
 // now gives the log as it is between two records: its files with their sizes, and
-// the head that they must end with.
-func (l *Log) now(ctx context.Context) (all []string, sizes []int64, head Head, err error) {
+// the head that they must end with; ahead when writing has failed since.
+func (l *Log) now(ctx context.Context) (all []string, sizes []int64, head Head, ahead bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	head = l.head
+	head, ahead = l.head, l.file == nil
 	if l.Keeper != nil {
 		kept, err := l.Keeper.LoadHead(ctx)
 		if err != nil {
-			return nil, nil, head, err
+			return nil, nil, head, ahead, err
 		}
 		if kept.Sequence > head.Sequence {
 			head = kept
 		}
 	}
 	if all, err = files(l.Dir); err != nil {
-		return nil, nil, head, err
+		return nil, nil, head, ahead, err
 	}
 	for _, path := range all {
 		info, err := os.Stat(path)
 		if err != nil {
-			return nil, nil, head, &mail.Error{Kind: mail.KindUnavailable, Text: "the audit log cannot be read", Cause: err}
+			return nil, nil, head, ahead, &mail.Error{Kind: mail.KindUnavailable, Text: "the audit log cannot be read", Cause: err}
 		}
 		sizes = append(sizes, info.Size())
 	}
-	return all, sizes, head, nil
+	return all, sizes, head, ahead, nil
 }
 
 // chain follows the lines of a log.
 type chain struct {
 	anchor  Head
 	until   Head // the head when the proof began
+	ahead   bool // a record behind it may be there, of which nobody was told
 	last    Head
 	lastAt  place
 	bad     []byte // lines that are no records, which only a notice about them may follow
@@ -314,6 +315,8 @@ func (c *chain) end() {
 		c.fault(place{}, c.anchor.Sequence, "The log ends before the record that was noted.")
 	case c.last.Sequence < c.until.Sequence:
 		c.fault(place{}, c.last.Sequence+1, "%s missing: the end was cut off.", span(c.last.Sequence+1, c.until.Sequence))
+	case c.last.Sequence > c.until.Sequence && !c.ahead:
+		c.fault(c.lastAt, c.until.Sequence+1, "It was written by somebody else: the server's last record is %d.", c.until.Sequence)
 	case c.last.Sequence == c.until.Sequence && c.until.Sequence > 0 && c.last.Hash != c.until.Hash:
 		c.fault(c.lastAt, c.last.Sequence, "It is not the record that was written last: it was replaced.")
 	}
