@@ -163,7 +163,14 @@ func plain(p *manage.Parameter, v *value) (any, error) {
 		return v.yes, nil
 	case list:
 		return texts(p, v.list)
+	case block:
+		if p.Type == manage.TypeObject { // JSON whose quotes another shell took
+			return "{" + v.text + "}", nil
+		}
 	case table:
+		if p.Type == manage.TypeObject {
+			return literal(p, v.table)
+		}
 		if !isList(p) {
 			break
 		}
@@ -192,6 +199,19 @@ func plain(p *manage.Parameter, v *value) (any, error) {
 		return v.text, nil
 	}
 	return nil, mail.Errorf(mail.KindBadArgument, "-%s does not take a value in braces", p.Name)
+}
+
+// literal gives the entries of @{ … } as they are.
+func literal(p *manage.Parameter, entries []entry) (any, error) {
+	out := map[string]any{}
+	for _, e := range entries {
+		value, err := plain(p, &e.value)
+		if err != nil {
+			return nil, err
+		}
+		out[e.key] = value
+	}
+	return out, nil
 }
 
 // split gives the elements of a list that has lost its quotes.
