@@ -33,6 +33,7 @@ store/storetest
 store/memory
 store/embedded
 directory/embedded
+directory/chain
 auth
 statistics
 listener
@@ -53,13 +54,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain"},
 }
 
 const module = "github.com/postern-mail/postern"

@@ -181,7 +181,10 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 		s.entry = nil
 		return refused(err)
 	}
-	s.a.verified.remember(s.name, password, s.entry)
+	if !s.entry.PasswordChanged.IsZero() {
+		// Else nothing would tell when this password is replaced.
+		s.a.verified.remember(s.name, password, s.entry)
+	}
 	return nil
 }
 
@@ -200,7 +203,7 @@ func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error)
 
 // Authorize is part of sasl.Credentials: what is asked only after the proof, so
 // that its answers tell nothing to a guesser.
-func (s *signIn) Authorize(_ context.Context, _, authzid string) error {
+func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	e := s.entry
 	if e == nil {
 		return mail.Errorf(mail.KindAuthenticationFailed, "")
@@ -218,6 +221,10 @@ func (s *signIn) Authorize(_ context.Context, _, authzid string) error {
 		return mail.Errorf(mail.KindDisabled, "%s is switched off for this account.", s.conn.Service)
 	}
 	s.a.throttle.succeeded(s.name, s.conn.network())
+	e, err := directory.Provide(ctx, s.a.directory, e)
+	if err != nil {
+		return mail.Wrap(mail.KindUnavailable, err)
+	}
 	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil}
 	return nil
 }

@@ -13,9 +13,22 @@ import (
 
 // Entry is a person or function that has an account.
 type Entry struct {
-	Name    string         // the sign-in name and primary address, prepared by PrepareName
-	Aliases []string       // further addresses that reach the account
-	Account mail.AccountID // where the mail is
+	Name    string   // the sign-in name and primary address, prepared by PrepareName
+	Aliases []string // further addresses that reach the account
+	// Account is where the mail is; 0 for somebody of an external directory who has
+	// none yet: Provide makes it.
+	Account mail.AccountID
+
+	// Directory is the name of the external directory that owns the entry, "" for
+	// Postern's own; ID is Person.ID there.
+	Directory, ID string
+	// HomeServer and the quotas are as an external directory says them; nil is not
+	// at all, a quota of 0 none.
+	HomeServer                string
+	QuotaBytes, QuotaMessages *int64
+	// Gone says that the external directory does not know the person any more: the
+	// mail is still here, and nobody gets in.
+	Gone bool
 
 	DisplayName string
 	Enabled     bool // false: no sign-in and no delivery
@@ -24,7 +37,8 @@ type Entry struct {
 
 	Created time.Time
 	// PasswordChanged is zero when there is no password. Every password that is set
-	// has its own time, so that what was proved of an older one can be told.
+	// has its own time, so that what was proved of an older one can be told. An
+	// external directory that cannot promise that gives zero.
 	PasswordChanged time.Time
 }
 

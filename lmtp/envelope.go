@@ -128,6 +128,9 @@ func (x *session) find(ctx context.Context, address string) (recipient, error) {
 	if !entry.Enabled {
 		return recipient{}, mail.Errorf(mail.KindDisabled, "The account is switched off.")
 	}
+	if entry, err = directory.Provide(ctx, x.Directory, entry); err != nil {
+		return recipient{}, err
+	}
 	account, err := x.Store.Account(ctx, entry.Account)
 	if err != nil {
 		if mail.KindOf(err) == mail.KindNotFound {

@@ -46,6 +46,9 @@ func (a access) Deliver(ctx context.Context, name string, message []byte) error 
 	if err != nil {
 		return err
 	}
+	if entry, err = directory.Provide(ctx, a.directory, entry); err != nil {
+		return err
+	}
 	account, err := a.store.Account(ctx, entry.Account)
 	if err != nil {
 		return err

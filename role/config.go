@@ -35,6 +35,9 @@ type Config struct {
 	// Directory says who exists, a row of drivers.go; "embedded" when it is left
 	// out.
 	Directory string `toml:"directory"`
+	// Directories are several directories in the order in which they are asked, instead
+	// of Directory; see DirectoryConfig. Set by LoadConfig alone.
+	Directories []DirectoryConfig `toml:"-"`
 	// Engine keeps the mail, a row of drivers.go; "embedded" when it is left out.
 	Engine string `toml:"engine"`
 	// Socket is the management socket's path; postern.sock in the folder of
@@ -127,20 +130,33 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return c, mail.Errorf(mail.KindUnavailable, "The settings file cannot be read: %v", err)
 	}
+	// Which keys a [[directories]] table has depends on its kind: see
+	// readDirectories.
+	file := struct {
+		*Config
+		Directories []map[string]any `toml:"directories"`
+	}{Config: &c}
+	c.Directory = ""
 	d := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if err := d.Decode(&file); err != nil {
 		var strict *toml.StrictMissingError
 		var decode *toml.DecodeError
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, socket, administrators, lmtp, log, max_message_size, metrics, traces and traces_sample. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, traces and traces_sample. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
 			return c, mail.Errorf(mail.KindBadArgument, "%s:%d:%d: %s", path, row, column, decode.Error())
 		}
 		return c, mail.Errorf(mail.KindBadArgument, "%s: %v", path, err)
+	}
+	if c.Directories, err = readDirectories(path, text); err != nil {
+		return c, err
+	}
+	if len(c.Directories) > 0 && c.Directory != "" {
+		return c, mail.Errorf(mail.KindBadArgument, "%s: directory and [[directories]] exclude each other; directory = %q is [[directories]] with kind = %q.", path, c.Directory, c.Directory)
 	}
 	return c, c.check()
 }
@@ -178,8 +194,11 @@ func (c *Config) check() error {
 	if engines[c.Engine] == nil {
 		return bad("engine: %q is not known; there is %s.", c.Engine, strings.Join(slices.Sorted(maps.Keys(engines)), ", "))
 	}
-	if directories[c.Directory] == nil {
-		return bad("directory: %q is not known; there is %s.", c.Directory, strings.Join(slices.Sorted(maps.Keys(directories)), ", "))
+	if c.Directory == "" {
+		c.Directory = embeddedDirectory
+	}
+	if c.Directory != embeddedDirectory {
+		return bad("directory: %q is not known; there is %s. Others are [[directories]].", c.Directory, embeddedDirectory)
 	}
 	if len(c.LMTP) == 0 {
 		c.LMTP = []string{filepath.Join(filepath.Dir(c.Socket), "lmtp.sock"), "127.0.0.1:24"}

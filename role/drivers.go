@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"github.com/postern-mail/postern/directory"
-	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -22,10 +21,15 @@ var engines = map[string]func(c Config, log *slog.Logger) (store.Engine, error){
 	"memory": func(Config, *slog.Logger) (store.Engine, error) { return memory.New(), nil },
 }
 
-// directories is the table of directories: a new one is a row here and a folder
-// below directory.
-var directories = map[string]func(ctx context.Context, s *Server) (directory.Writable, error){
-	"embedded": func(ctx context.Context, s *Server) (directory.Writable, error) {
-		return dirembedded.Open(ctx, s.store, s.options.Directory)
-	},
-}
+// embeddedDirectory is Postern's own directory, the only one that New-Mailbox fills.
+const embeddedDirectory = "embedded"
+
+// sources is the table of external directories: a new one is a row here and a folder
+// below directory. A row gives a pointer to the struct of the driver's own keys in
+// the settings file, with its defaults, and what opens the directory once they are
+// read.
+var sources = map[string]func() (keys any, open openSource){}
+
+// openSource opens an external directory with a name; it does not wait for the other
+// side to answer.
+type openSource = func(ctx context.Context, s *Server, name string) (directory.Source, error)

@@ -25,7 +25,7 @@ type host struct{ *Server }
 func (h host) Facts(ctx context.Context) (manage.Facts, error) {
 	f := manage.Facts{
 		Roles: h.config.Roles, Version: Version(), Started: h.started,
-		Engine: h.config.Engine, Directory: h.config.Directory, DataFolder: h.config.Data,
+		Engine: h.config.Engine, Directory: h.config.directoryNames(), DataFolder: h.config.Data,
 	}
 	f.DiskFree, f.DiskSize = diskSpace(h.config.Data)
 	err := filepath.WalkDir(h.config.Data, func(_ string, entry fs.DirEntry, err error) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/directory/chain"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/lmtp"
 	"github.com/postern-mail/postern/mail"
@@ -19,6 +20,7 @@ import (
 type mailboxRole struct {
 	store     *store.Store
 	directory directory.Writable
+	chain     *chain.Directory // directory when there are several, else nil
 	lmtp      *service
 }
 
@@ -33,7 +35,7 @@ func (s *Server) openMailbox(ctx context.Context) error {
 		engine.Close()
 		return err
 	}
-	if s.directory, err = directories[s.config.Directory](ctx, s); err != nil {
+	if err := s.openDirectory(ctx); err != nil {
 		return err
 	}
 	bindings, err := s.config.lmtpBindings()
@@ -94,6 +96,12 @@ func (a accounts) Usage(ctx context.Context, id mail.AccountID) (manage.Usage, e
 	}
 	defer acct.Close()
 	return manage.Usage(acct.Usage()), nil
+}
+
+// Quota implements chain.Accounts.
+func (a accounts) Quota(ctx context.Context, id mail.AccountID) (bytes, messages int64, err error) {
+	u, err := a.Usage(ctx, id)
+	return u.QuotaBytes, u.QuotaMessages, err
 }
 
 // SetQuota implements manage.Mail.

@@ -228,6 +228,11 @@ func (s *Server) Drain(ctx context.Context) error {
 			s.log.Error("the audit log was not closed cleanly", "error", err)
 		}
 	}
+	if s.chain != nil {
+		if err := s.chain.Close(); err != nil {
+			s.log.Warn("a directory was not closed cleanly", "error", err)
+		}
+	}
 	if s.store == nil {
 		return nil
 	}

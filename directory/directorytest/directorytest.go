@@ -1,5 +1,5 @@
-// Package directorytest is the definition of a directory.Writable: every sentence of
-// its contract as a test.
+// Package directorytest is the definition of a directory.Writable and of a
+// directory.Source: every sentence of their contracts as a test.
 package directorytest
 
 import (

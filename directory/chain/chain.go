@@ -1,0 +1,369 @@
+// Package chain makes one directory of several: Postern's own and external ones,
+// asked in an order, each for the names of its domains. What external directories
+// do not keep it keeps as records: which account belongs to whom, by an identifier
+// that outlives a change of name. While an external directory does not answer, those
+// may go on for a while who were seen before, if its settings say so.
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// Link is one directory of a chain.
+type Link struct {
+	Name string // unique: small letters, digits, hyphens
+	// Domains are whose names are asked for, "" for names without a domain; empty is
+	// every name.
+	Domains []string
+	// Own is Postern's own directory, at most one of a chain; else Source is set.
+	Own    directory.Writable
+	Source directory.Source
+	// Provision makes accounts for people of Source without an administrator.
+	Provision bool
+	// Cache is how long what Source said of somebody, a right password too, serves
+	// while it does not answer; 0 not at all.
+	Cache time.Duration
+}
+
+// Accounts is what a chain needs of the mail store. Limits of 0 are none.
+type Accounts interface {
+	CreateAccount(ctx context.Context, quotaBytes, quotaMessages int64) (mail.AccountID, error)
+	RemoveAccount(ctx context.Context, id mail.AccountID) error
+	Quota(ctx context.Context, id mail.AccountID) (bytes, messages int64, err error)
+	SetQuota(ctx context.Context, id mail.AccountID, bytes, messages int64) error
+}
+
+// Records is what a chain needs of a store.Engine.
+type Records interface {
+	Records(ctx context.Context, kind, prefix string) ([]store.Record, error)
+	PutRecords(ctx context.Context, records []store.Record) error
+}
+
+// Options are the parts of a chain.
+type Options struct {
+	Links    []Link
+	Accounts Accounts
+	Records  Records
+	Log      *slog.Logger
+	// Secret and ScramIterations make the SCRAM keys that nobody can match
+	// (directory.UnmatchableScramKeys): those of our own directory, so that all look
+	// alike.
+	Secret          []byte
+	ScramIterations int
+	Now             func() time.Time // nil is time.Now
+}
+
+// Directory is a directory.Writable and directory.Chained. Its methods are called
+// from many goroutines; it has none of its own.
+type Directory struct {
+	links    []*link
+	own      directory.Writable // nil when there is none
+	accounts Accounts
+	log      *slog.Logger
+	now      func() time.Time
+	wait     func(ctx context.Context, d time.Duration)
+
+	secret     []byte // of SCRAM keys of nobody
+	iterations int
+	people     people
+}
+
+// link is a Link with what is remembered of its people.
+type link struct {
+	Link
+	seen *seen
+}
+
+var (
+	_ directory.Writable = (*Directory)(nil)
+	_ directory.Chained  = (*Directory)(nil)
+)
+
+// Open reads who has an account. It asks no external directory. KindUnavailable,
+// KindCorrupt.
+func Open(ctx context.Context, o Options) (*Directory, error) {
+	d := &Directory{accounts: o.Accounts, log: o.Log, secret: o.Secret, iterations: o.ScramIterations, now: o.Now, wait: pause}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	for _, l := range o.Links {
+		if l.Own != nil {
+			d.own = l.Own
+		}
+		d.links = append(d.links, &link{l, newSeen(l.Cache, d.now)})
+	}
+	d.people.records = o.Records
+	return d, d.people.refresh(ctx)
+}
+
+// Refresh reads the records again: what an announcement of another server's change
+// asks for.
+func (d *Directory) Refresh(ctx context.Context) error { return d.people.refresh(ctx) }
+
+// Close closes the external directories.
+func (d *Directory) Close() error {
+	var all []error
+	for _, l := range d.links {
+		if l.Source != nil {
+			all = append(all, l.Source.Close())
+		}
+	}
+	return errors.Join(all...)
+}
+
+// covers tells whether the directory is asked for name.
+func (l *link) covers(name string) bool {
+	if len(l.Domains) == 0 {
+		return true
+	}
+	domain := ""
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		domain = name[at+1:]
+	}
+	return slices.Contains(l.Domains, domain)
+}
+
+// Lookup is part of directory.Directory. Nobody else's answer counts when a
+// directory does not answer that could know the name: KindUnavailable.
+func (d *Directory) Lookup(ctx context.Context, name string) (*directory.Entry, error) {
+	for _, l := range d.links {
+		if !l.covers(name) {
+			continue
+		}
+		e, err := d.lookup(ctx, l, name)
+		if err == nil || mail.KindOf(err) != mail.KindNotFound {
+			return e, err
+		}
+	}
+	return d.gone(name)
+}
+
+// lookup asks one directory.
+func (d *Directory) lookup(ctx context.Context, l *link, name string) (*directory.Entry, error) {
+	if l.Own != nil {
+		return l.Own.Lookup(ctx, name)
+	}
+	p, err := l.find(ctx, name)
+	switch {
+	case err == nil:
+		return d.entry(ctx, l, p)
+	case mail.KindOf(err) == mail.KindCannot:
+		// It learns of people from what proves them: the record knows who was there.
+		if r := d.people.named(l.Name, name); r != nil {
+			e := r.entry()
+			return &e, nil
+		}
+		return nil, errNotFound
+	}
+	return nil, err
+}
+
+var errNotFound = &mail.Error{Kind: mail.KindNotFound, Text: "There is no such mailbox."}
+
+// gone gives the mailbox of somebody whom no directory knows any more.
+func (d *Directory) gone(name string) (*directory.Entry, error) {
+	r := d.people.named("", name)
+	if r == nil {
+		return nil, errNotFound
+	}
+	e := r.entry()
+	e.Enabled, e.Gone = false, true
+	return &e, nil
+}
+
+// CheckPassword is part of directory.Directory: the first directory that knows the
+// name judges the password.
+func (d *Directory) CheckPassword(ctx context.Context, name, password string) (*directory.Entry, error) {
+	began, outside := d.now(), false
+	e, err := d.checkPassword(ctx, name, password, &outside)
+	if outside && err != nil && mail.KindOf(err) == mail.KindAuthenticationFailed {
+		// Other servers answer unknown names faster than wrong passwords: what fails
+		// takes a whole number of steps.
+		took := d.now().Sub(began)
+		d.wait(ctx, failureStep-took%failureStep)
+	}
+	return e, err
+}
+
+// failureStep is what every refused password takes at least once an external
+// directory was asked, and a multiple of what it takes then.
+const failureStep = 100 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (d *Directory) checkPassword(ctx context.Context, name, password string, outside *bool) (*directory.Entry, error) {
+	if password == "" {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+links:
+	for _, l := range d.links {
+		if !l.covers(name) {
+			continue
+		}
+		if l.Own != nil {
+			_, err := l.Own.Lookup(ctx, name)
+			switch {
+			case err == nil:
+				return l.Own.CheckPassword(ctx, name, password)
+			case mail.KindOf(err) != mail.KindNotFound:
+				return nil, err
+			}
+			continue
+		}
+		*outside = true
+		p, err := l.checkPassword(ctx, name, password)
+		if err == nil {
+			return d.entry(ctx, l, p)
+		}
+		if mail.KindOf(err) == mail.KindCannot {
+			// It proves no passwords. Who is known there has none elsewhere.
+			if _, err = d.lookup(ctx, l, name); err == nil {
+				break links
+			}
+		}
+		if mail.KindOf(err) != mail.KindNotFound {
+			return nil, err
+		}
+	}
+	if d.own != nil {
+		// Whatever it says, nobody gets in here: it is the price of a wrong password.
+		d.own.CheckPassword(ctx, name, password)
+	}
+	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+// ScramKeys is part of directory.Directory.
+func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	none := directory.ScramKeys{}
+	for _, l := range d.links {
+		if !l.covers(name) {
+			continue
+		}
+		if l.Own != nil {
+			_, err := l.Own.Lookup(ctx, name)
+			switch {
+			case err == nil:
+				return l.Own.ScramKeys(ctx, name, hash)
+			case mail.KindOf(err) != mail.KindNotFound:
+				return nil, none, err
+			}
+			continue
+		}
+		keys, ok := l.Source.(directory.KeySource)
+		if !ok {
+			_, err := d.lookup(ctx, l, name)
+			switch {
+			case err == nil:
+				return d.nobodysKeys(name, hash)
+			case mail.KindOf(err) != mail.KindNotFound:
+				return nil, none, err
+			}
+			continue
+		}
+		p, k, err := keys.ScramKeys(ctx, name, hash)
+		switch {
+		case err == nil:
+			if err := l.check(p); err != nil {
+				return nil, none, err
+			}
+			l.seen.person(name, p)
+			e, err := d.entry(ctx, l, p)
+			return e, k, err
+		case mail.KindOf(err) != mail.KindNotFound:
+			return nil, none, err
+		}
+	}
+	return d.nobodysKeys(name, hash)
+}
+
+// nobodysKeys are keys that no password matches.
+func (d *Directory) nobodysKeys(name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
+	k, err := directory.UnmatchableScramKeys(hash, name, d.secret, d.iterations)
+	return nil, k, err
+}
+
+// HasKeys is part of directory.Chained.
+func (d *Directory) HasKeys() bool {
+	return d.own != nil || slices.ContainsFunc(d.links, func(l *link) bool {
+		_, ok := l.Source.(directory.KeySource)
+		return ok
+	})
+}
+
+// CheckToken is part of directory.Chained.
+func (d *Directory) CheckToken(ctx context.Context, name, token string) (*directory.Entry, time.Time, error) {
+	for _, l := range d.links {
+		source, ok := l.Source.(directory.TokenSource)
+		if !ok || name != "" && !l.covers(name) {
+			continue
+		}
+		p, until, err := source.CheckToken(ctx, name, token)
+		switch {
+		case err == nil:
+			if err := l.check(p); err != nil {
+				return nil, time.Time{}, err
+			}
+			if !l.covers(p.Name) {
+				return nil, time.Time{}, &mail.Error{Kind: mail.KindAuthenticationFailed,
+					Cause: fmt.Errorf("the directory %s is not asked for names such as %q", l.Name, p.Name)}
+			}
+			e, err := d.entry(ctx, l, p)
+			return e, until, err
+		case mail.KindOf(err) != mail.KindNotFound:
+			return nil, time.Time{}, err
+		}
+	}
+	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+// Asked is part of directory.Chained.
+func (d *Directory) Asked(ctx context.Context, name string) []directory.Answer {
+	var answers []directory.Answer
+	for _, l := range d.links {
+		text, last := "", false
+		switch e, err := d.asked(ctx, l, name); {
+		case !l.covers(name):
+			text = "is not asked: the name has none of its domains."
+		case err == nil && e.Name != name:
+			text, last = fmt.Sprintf("knows the name as an alias of %s.", e.Name), true
+		case err == nil:
+			text, last = "knows the name.", true
+		case mail.KindOf(err) == mail.KindNotFound:
+			text = "does not know the name."
+		default:
+			text, last = "does not answer: "+err.Error(), true
+		}
+		answers = append(answers, directory.Answer{Directory: l.Name, Text: "The directory " + l.Name + " " + text})
+		if last {
+			break
+		}
+	}
+	return answers
+}
+
+func (d *Directory) asked(ctx context.Context, l *link, name string) (*directory.Entry, error) {
+	if !l.covers(name) {
+		return nil, nil
+	}
+	return d.lookup(ctx, l, name)
+}

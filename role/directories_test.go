@@ -1,0 +1,65 @@
+package role
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+)
+
+func load(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "postern.toml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return LoadConfig(file)
+}
+
+func TestDirectoriesConfig(t *testing.T) {
+	c, err := load(t, `
+data = "/x"
+name = "here"
+
+[[directories]] # the first
+kind = "embedded"
+domains = ["Example.ORG", ""]
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Directories) != 1 || c.Directories[0].Name != "embedded" || strings.Join(c.Directories[0].Domains, " ") != "example.org " || c.Directory != "embedded" {
+		t.Errorf("read %+v", c.Directories)
+	}
+	for _, x := range []struct{ text, want string }{
+		{"[[directories]]\nkind = 'nothing'\n", ":1: kind: \"nothing\" is not known; there is "},
+		{"data = '/x'\n\n[[directories]]\n\nkind = 'embedded'\ncolour = 'red'\n", ":6: a directory of the kind embedded has no setting \"colour\""},
+		{"[[directories]]\nkind = 'embedded'\n[[directories]]\nkind = 'embedded'\nname = 'two'\n", ":3: the embedded directory is there twice"},
+		{"[[directories]]\nkind = 'embedded'\nname = 'A b'\n", ":1: name:"},
+		{"[[directories]]\nkind = 'embedded'\ndomains = ['a b']\n", ":1: domains:"},
+		{"[[directories]]\nkind = 'embedded'\ncache = '00:10:00'\n", ":1: The embedded directory has neither cache"},
+		{"[[directories]]\nkind = 3\n", ":2:8: "},
+		{"[[directories]]\nkind = 'embedded'\n[directories.more]\nx = 1\n", ":3: a directory is one table"},
+		{"directories = []\n", ":1: directories are written as tables"},
+		{"directory = 'embedded'\n[[directories]]\nkind = 'embedded'\n", "exclude each other"},
+		{"directory = 'ldap'\n", "directory: \"ldap\" is not known"},
+	} {
+		if _, err := load(t, x.text); err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%q: %v, want %q", x.text, err, x.want)
+		}
+	}
+	d := DirectoryConfig{Kind: "x", Cache: "00:30:00", open: sourceForTests}
+	if err := d.check(); err != nil || d.cache != 30*time.Minute || d.Name != "x" {
+		t.Errorf("check: %+v, %v", d, err)
+	}
+	d.Cache = "100.00:00:00"
+	if err := d.check(); err == nil {
+		t.Error("a cache of 100 days is accepted")
+	}
+}
+
+func sourceForTests(context.Context, *Server, string) (directory.Source, error) { return nil, nil }
