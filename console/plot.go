@@ -91,32 +91,29 @@ func (v *Visit) plot(id, name string, from, to time.Time, lines ...Line) *Plot {
 	return p
 }
 
-// draw makes the paths of a line and of what is below it; gaps stay gaps.
+// draw makes the paths of a line and of what is below it; gaps stay gaps, and a
+// point between two of them is a dot.
 func draw(points []statistics.Point, x func(time.Time) float64, y func(float64) float64, floor float64) (line, area string) {
 	var l, a strings.Builder
-	last, drawing := 0.0, false
-	end := func() {
-		if drawing {
-			fmt.Fprintf(&a, "L%.1f %.1fZ", last, floor)
-		}
-		drawing = false
-	}
-	for _, p := range points {
-		if !p.Known {
-			end()
+	for i := 0; i < len(points); i++ {
+		if !points[i].Known {
 			continue
 		}
-		last = x(p.Time)
-		if !drawing {
-			fmt.Fprintf(&l, "M%.1f %.1f", last, y(p.Value))
-			fmt.Fprintf(&a, "M%.1f %.1fL%.1f %.1f", last, floor, last, y(p.Value))
-			drawing = true
-			continue
+		from := i
+		for ; i < len(points) && points[i].Known; i++ {
+			to := "L"
+			if i == from {
+				to = "M"
+				fmt.Fprintf(&a, "M%.1f %.1f", x(points[i].Time), floor)
+			}
+			fmt.Fprintf(&l, "%s%.1f %.1f", to, x(points[i].Time), y(points[i].Value))
+			fmt.Fprintf(&a, "L%.1f %.1f", x(points[i].Time), y(points[i].Value))
 		}
-		fmt.Fprintf(&l, "L%.1f %.1f", last, y(p.Value))
-		fmt.Fprintf(&a, "L%.1f %.1f", last, y(p.Value))
+		if i == from+1 {
+			l.WriteString("h0.1")
+		}
+		fmt.Fprintf(&a, "L%.1f %.1fZ", x(points[i-1].Time), floor)
 	}
-	end()
 	return l.String(), a.String()
 }
 
