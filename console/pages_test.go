@@ -324,6 +324,13 @@ func TestFaults(t *testing.T) {
 		want(t, 400, "MaxConnectionsPerUser ist eine ganze Zahl von 1 bis")
 }
 
+// TestMoved tells where the console is after its bindings were changed.
+func TestMoved(t *testing.T) {
+	s := open(t).as("root")
+	done := s.post("/console/binding", "form", "settings", "step", "apply", "was.SSLBindings", `["127.0.0.1:8443"]`, "f.SSLBindings", "127.0.0.1:9443").want(t, 303)
+	s.get(done.Header.Get("Location")).want(t, 200, "The console is at https://localhost:9443 now.")
+}
+
 // TestTwoAtOnce has a second administrator decide about the first one's change.
 func TestTwoAtOnce(t *testing.T) {
 	s := open(t).as("root")

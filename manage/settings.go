@@ -110,6 +110,9 @@ func (c *Call) changeSettings(s settings.Service, edits []settings.Edit, check f
 		// Somebody may have been faster: the record says what was changed.
 		c.result.Changes = nil
 		c.settingChanges(s, diff)
+		if address := c.ConsoleURL(); s == settings.Console && address != "" && slices.ContainsFunc(diff, func(d settings.Change) bool { return d.Name == settings.SSLBindings.Name }) {
+			c.Note("The console is at " + address + " now.")
+		}
 		return nil
 	}, nil
 }
