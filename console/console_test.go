@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/console"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
@@ -101,6 +102,9 @@ func newHandler(t testing.TB) (http.Handler, *managetest.Fake) {
 	t.Helper()
 	fake, err := managetest.New()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if fake.Server.Pairs, err = certificate.Open(certificate.Options{Folder: t.TempDir(), Hosts: []string{managetest.ServerName}, Now: func() time.Time { return managetest.Now }}); err != nil {
 		t.Fatal(err)
 	}
 	pair := httptest.NewUnstartedServer(nil)

@@ -113,28 +113,32 @@ func (v *Visit) findings() ([]Finding, error) {
 	}
 	var list []Finding
 	for _, o := range result.Objects {
-		f := Finding{Result: textOf(o, "Result"), Detail: textOf(o, "Detail"), Fix: textOf(o, "Fix")}
-		if f.Result == string(manage.Pass) {
-			continue
+		if f := v.finding(o); f.Result != string(manage.Pass) {
+			list = append(list, f)
 		}
-		check, target := textOf(o, "Check"), textOf(o, "Target")
-		f.What = v.T(check)
-		place := places[check]
-		if below, ok := strings.CutPrefix(place, "/"); ok && target != "" {
-			place = strings.ToLower(target) + "/" + below
-		}
-		if target != "" {
-			f.What = target + ": " + f.What
-		}
-		if path := "/" + strings.Trim(place, "/"); v.isPage(path) {
-			f.Path = path
-		}
-		name, _, _ := strings.Cut(f.Fix, " ")
-		f.Typed = v.Has(name)
-		list = append(list, f)
 	}
 	slices.SortStableFunc(list, func(a, b Finding) int { return cmp.Compare(severity(a.Result), severity(b.Result)) })
 	return list, nil
+}
+
+// finding reads a row of Test-ServerConfiguration.
+func (v *Visit) finding(o manage.Object) Finding {
+	f := Finding{Result: textOf(o, "Result"), Detail: textOf(o, "Detail"), Fix: textOf(o, "Fix")}
+	check, target := textOf(o, "Check"), textOf(o, "Target")
+	f.What = v.T(check)
+	place := places[check]
+	if below, ok := strings.CutPrefix(place, "/"); ok && target != "" {
+		place = strings.ToLower(target) + "/" + below
+	}
+	if target != "" {
+		f.What = target + ": " + f.What
+	}
+	if path := "/" + strings.Trim(place, "/"); v.isPage(path) {
+		f.Path = path
+	}
+	name, _, _ := strings.Cut(f.Fix, " ")
+	f.Typed = v.Has(name)
+	return f
 }
 
 // isPage tells whether a path is a page's or below one.

@@ -16,6 +16,8 @@ type Page struct {
 	// for POST before the form that was sent is looked at. An error is shown in
 	// place of the page.
 	Show func(v *Visit) error
+	// Follow says what the page follows for console.js, nil for nothing.
+	Follow func(v *Visit) Following
 }
 
 // The groups of the navigation, in their order.
@@ -31,6 +33,12 @@ func Pages() []*Page {
 	return []*Page{
 		{Path: "/", Title: "Overview", Group: groupServer, Icon: "overview", Template: "overview", Show: overview,
 			Lead: "What runs, who comes, and what needs attention."},
+		{Path: "/test", Title: "Test", Group: groupServer, Icon: "test", Template: "test", Show: tests,
+			Lead: "Whether the server is set up well, and what mail programs meet."},
+		{Path: certificatesPath, Title: "Certificates", Group: groupServer, Icon: "certificates", Template: "certificates", Show: certificates,
+			Lead: "What this server shows to prove who it is."},
+		{Path: "/administrators", Title: "Administrators", Group: groupServer, Icon: "administrators", Template: "administrators", Show: administrators,
+			Lead: "Who may see and change what."},
 		{Path: "/pop3", Title: "POP3", Group: groupServices, Icon: "pop3", Template: "settings", Show: settingsPage(settings.POP3),
 			Lead: "Clients that fetch mail and keep it themselves."},
 		{Path: "/imap4", Title: "IMAP4", Group: groupServices, Icon: "imap4", Template: "settings", Show: settingsPage(settings.IMAP4),
@@ -43,5 +51,11 @@ func Pages() []*Page {
 			Lead: "Whose mail is here, how much of it, and who may sign in how."},
 		{Path: "/sessions", Title: "Sessions", Group: groupPeople, Icon: "sessions", Template: "sessions", Show: sessionsPage,
 			Lead: "Who is connected at this moment, and what they do."},
+		{Path: "/protocol-log", Title: "Protocol log", Group: groupRecords, Icon: "protocol-log", Template: "protocol-log", Show: protocolLog, Follow: followProtocolLog,
+			Lead: "What mail programs say and how they are answered, never passwords or mail."},
+		{Path: "/audit", Title: "Audit", Group: groupRecords, Icon: "audit", Template: "audit", Show: auditPage, Follow: followAudit,
+			Lead: "Who changed what, from where, and what was refused."},
+		{Path: "/events", Title: "Events", Group: groupRecords, Icon: "events", Template: "events", Show: events,
+			Lead: "What the server has to tell: warnings, errors, and what happened."},
 	}
 }

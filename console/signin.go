@@ -36,7 +36,7 @@ func (c *Console) caller(w http.ResponseWriter, r *http.Request, v *Visit) (mana
 	why := ""
 	if token != "" {
 		ask := c.SignIns.SessionCaller
-		if r.Header.Get(partHeader) == partRefresh {
+		if part := r.Header.Get(partHeader); part == partRefresh || part == partFollow {
 			ask = c.SignIns.WatchSession
 		}
 		caller, err := ask(r.Context(), token)

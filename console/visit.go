@@ -56,6 +56,10 @@ func (c *Console) visit(p *Page) http.HandlerFunc {
 			return
 		}
 		v.Caller, v.Page, v.Rest = caller, p, r.PathValue("rest")
+		if p.Follow != nil && r.Method == http.MethodGet && r.Header.Get(partHeader) == partFollow {
+			v.follow(w, r)
+			return
+		}
 		ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
 		defer cancel()
 		v.Request = r.WithContext(ctx)

@@ -320,6 +320,18 @@ func (w *Words) When(t time.Time) string {
 	return t.Local().Format(w.date + ", " + w.time)
 }
 
+// Precise is When to the second, or the millisecond where one is known, as logs need
+// it.
+func (w *Words) Precise(t time.Time) string {
+	if t.IsZero() {
+		return "–"
+	}
+	if t.Nanosecond() == 0 {
+		return t.Local().Format(w.date + ", 15:04:05")
+	}
+	return t.Local().Format(w.date + ", 15:04:05.000")
+}
+
 // Clock writes a time of the day, in the server's time zone.
 func (w *Words) Clock(t time.Time) string { return t.Local().Format(w.time) }
 
@@ -352,16 +364,24 @@ func (w *Words) Value(value any) string {
 			return "–"
 		}
 		return strings.Join(v, ", ")
+	case []any: // from JSON
+		return w.Value(texts(v))
 	case time.Time:
 		return w.When(v)
 	}
 	return fmt.Sprint(value)
 }
 
-// Measured is Value of a number that counts a unit: "bytes", or "" for none.
+// Measured is Value of a number that counts a unit, "bytes" or "" for none, or of a
+// time.
 func (w *Words) Measured(value any, unit string) string {
 	if n, ok := value.(int64); ok && unit == "bytes" && n != settings.Unlimited {
 		return w.Size(n)
+	}
+	if text, ok := value.(string); ok {
+		if t, err := time.Parse(time.RFC3339, text); err == nil {
+			return w.When(t)
+		}
 	}
 	return w.Value(value)
 }
