@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-mail/postern/directory"
@@ -25,7 +26,8 @@ type Options struct {
 	// Observe is called once for every decided attempt, for audit and metrics, from
 	// the goroutine that made it.
 	Observe func(Attempt)
-	// Now is the clock; nil is time.Now. Waits use timers.
+	// Now is the clock; nil is time.Now. Waits use timers. Hours of rules are those of
+	// its location.
 	Now func() time.Time
 }
 
@@ -100,6 +102,7 @@ type Authenticator struct {
 	gate     *gate
 	throttle *throttle
 	verified *verified
+	policy   atomic.Pointer[Policy]
 }
 
 // New makes an Authenticator.
@@ -120,6 +123,7 @@ func New(o Options) *Authenticator {
 		event.Guessing.Log(context.Background(), a.log, "name", name, "network", network.String())
 	}
 	a.verified = newVerified(l, key, a.now)
+	a.policy.Store(&Policy{})
 	return a
 }
 
@@ -156,10 +160,10 @@ type Attempt struct {
 // Offered lists the SASL mechanisms for CAPABILITY and CAPA, the strongest first:
 // exactly those that Begin accepts on c.
 func (a *Authenticator) Offered(c Conn) []string {
-	server := c.server()
+	server := a.server(c)
 	var names []string
 	for _, m := range sasl.Mechanisms {
-		if c.decide(m.Class).OK && (!m.Binding || server.PlusOffered) {
+		if a.decide(c, m.Name, m.Class).OK && (!m.Binding || server.PlusOffered) {
 			names = append(names, m.Name)
 		}
 	}
@@ -168,7 +172,9 @@ func (a *Authenticator) Offered(c Conn) []string {
 
 // PasswordAllowed says whether USER and PASS, or the LOGIN command, are accepted
 // on c: CAPA's USER and CAPABILITY's LOGINDISABLED follow it.
-func (a *Authenticator) PasswordAllowed(c Conn) Decision { return c.decide(sasl.Password) }
+func (a *Authenticator) PasswordAllowed(c Conn) Decision {
+	return a.decide(c, passwordCommand(c), sasl.Password)
+}
 
 // RefusePassword is PasswordAllowed as an error, recorded as an attempt: what USER
 // asks before a password is on its way. nil means go on.

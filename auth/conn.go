@@ -1,13 +1,16 @@
 package auth
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
@@ -77,15 +80,26 @@ func Imagined(v *settings.Values, encrypted bool) Conn {
 	return c
 }
 
-// decide asks Permits and adds what to do.
-func (c Conn) decide(class sasl.Class) Decision {
-	d := Permits(c.LoginType, class, c.TLS != nil)
+// wanted is what is known of a sign-in on c before its name.
+func (a *Authenticator) wanted(c Conn, method string, class sasl.Class) Wanted {
+	return Wanted{
+		Service: c.Service, LoginType: c.LoginType, TLS: c.TLS != nil, From: c.Remote.Addr(), At: a.now(), Method: method, Class: class,
+	}
+}
+
+// decide asks the policy as far as it is for everyone, and adds what to do.
+func (a *Authenticator) decide(c Conn, method string, class sasl.Class) Decision {
+	return c.advise(a.policy.Load().Decide(a.wanted(c, method, class)))
+}
+
+// advise adds to a refusal what to do.
+func (c Conn) advise(d Decision) Decision {
 	if d.OK {
 		return d
 	}
 	row := rowOf(c.Service)
 	switch {
-	case d.Rule == RuleDefault:
+	case !d.Rule.needsTLS():
 		d.Text = "This way of signing in is not permitted here."
 	case c.TLSPort == "":
 		d.Text = fmt.Sprintf("This server requires TLS: use %s.", row.startTLS)
@@ -95,10 +109,30 @@ func (c Conn) decide(class sasl.Class) Decision {
 	return d
 }
 
+// permitted asks the policy again once it is known whose proof was seen. Who may not
+// sign in hears what a wrong password would: that it was right is not said.
+func (a *Authenticator) permitted(s *signIn, e *directory.Entry) error {
+	w := a.wanted(s.conn, s.mechanism, s.class)
+	w.User, w.Secret = e.Name, s.secret
+	d := a.policy.Load().Decide(w)
+	if d.OK {
+		return nil
+	}
+	event.PolicyRefused.Log(context.Background(), a.log, "service", s.conn.Service, "user", e.Name, "remote", s.conn.Remote.Addr().String(),
+		"mechanism", s.mechanism, "reason", d.Why())
+	return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: d.cause()}
+}
+
+// SetPolicy makes the rules hold from the next question on; sessions go on. p is not
+// changed any more.
+func (a *Authenticator) SetPolicy(p *Policy) { a.policy.Store(p) }
+
 // server is the connection's part of what a mechanism may use.
-func (c Conn) server() sasl.Server {
+func (a *Authenticator) server(c Conn) sasl.Server {
 	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate}
-	s.PlusOffered = c.decide(sasl.TLSOnly).OK && sasl.Binds(s)
+	s.PlusOffered = sasl.Binds(s) && slices.ContainsFunc(sasl.Mechanisms, func(m sasl.Mechanism) bool {
+		return m.Binding && a.decide(c, m.Name, m.Class).OK
+	})
 	return s
 }
 

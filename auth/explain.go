@@ -71,19 +71,79 @@ func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
 	e.add("Connection", Note, fmt.Sprintf("%s, LoginType %s, %s", c.Service, c.LoginType, state))
 
 	for _, class := range sasl.Classes {
-		d := c.decide(class)
+		e.add("Policy for "+class.String(), Note, a.verdicts(c, class, ""))
+	}
+	e.check("Policy", a.open(c, ""), "There is a way to sign in on this connection.", a.decide(c, passwordCommand(c), sasl.Password).Text)
+}
+
+// verdicts says of the methods of a class which are accepted and which are not, and
+// why; of user when that is not "".
+func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
+	var order []string
+	methods := map[string][]string{}
+	why := map[string]string{}
+	for _, m := range Methods(c.Service, class) {
+		w := a.wanted(c, m, class)
+		w.User = user
+		d := a.policy.Load().Decide(w)
 		verdict := "refused: "
 		if d.OK {
 			verdict = "accepted: "
 		}
-		e.add("Policy for "+class.String(), Note, verdict+strings.Join(Methods(c.Service, class), ", ")+" ("+d.Rule.String()+")")
+		key := verdict + d.Why()
+		if methods[key] == nil {
+			order = append(order, key)
+			why[key] = " (" + d.Why() + ")"
+			methods[key] = []string{verdict + m}
+			continue
+		}
+		methods[key] = append(methods[key], m)
 	}
-	e.check("Policy", c.open(), "There is a way to sign in on this connection.", c.decide(sasl.Password).Text)
+	var texts []string
+	for _, key := range order {
+		texts = append(texts, strings.Join(methods[key], ", ")+why[key])
+	}
+	return strings.Join(texts, "; ")
 }
 
-// open tells whether there is any way to sign in on c.
-func (c Conn) open() bool {
-	return slices.ContainsFunc(sasl.Classes, func(class sasl.Class) bool { return c.decide(class).OK })
+// open tells whether there is any way to sign in on c, for user when that is not "".
+func (a *Authenticator) open(c Conn, user string) bool {
+	return a.accepts(c, user, UnknownSecret, sasl.Classes...)
+}
+
+// accepts tells whether a method of the classes is accepted with a secret.
+func (a *Authenticator) accepts(c Conn, user string, secret Secret, classes ...sasl.Class) bool {
+	return slices.ContainsFunc(classes, func(class sasl.Class) bool {
+		return slices.ContainsFunc(Methods(c.Service, class), func(method string) bool {
+			w := a.wanted(c, method, class)
+			w.User, w.Secret = user, secret
+			if secret != UnknownSecret && !slices.Contains(secretOf(method), secret) {
+				return false
+			}
+			return a.policy.Load().Decide(w).OK
+		})
+	})
+}
+
+// explainRules says what the rules for the user add to those for everyone.
+func (a *Authenticator) explainRules(e *explanation, c Conn, user string) {
+	own := false
+	for _, r := range a.policy.Load().Rules {
+		w := a.wanted(c, "", 0)
+		w.User, w.Groups = user, a.policy.Load().GroupsOf(user)
+		if r.holds(w) {
+			own = own || !r.Everyone()
+			e.add("Login policy", Note, fmt.Sprintf("%q holds for this sign-in.", r.Name))
+		}
+	}
+	if !own {
+		return
+	}
+	for _, class := range sasl.Classes {
+		e.add("Policy for "+user+", "+class.String(), Note, a.verdicts(c, class, user))
+	}
+	e.check("Login policy", a.open(c, user) || !a.open(c, ""), "There is a way to sign in for this user.",
+		"No way to sign in is left for this user; the client hears what a wrong password would.")
 }
 
 // Methods lists all ways to sign in to a service that are of a class: the login
@@ -126,6 +186,7 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	e.check("Account", entry.Enabled, "The account is enabled.", "The account is switched off.")
 	e.check(string(c.Service), rowOf(c.Service).enabled(*entry),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
+	a.explainRules(e, c, entry.Name)
 	a.explainSecrets(ctx, e, c, name, entry)
 	a.explainThrottle(e, c, name)
 }
@@ -150,12 +211,12 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 	} else {
 		e.add("SCRAM keys", Note, "The account has none.")
 	}
-	if !c.open() {
+	if !a.open(c, entry.Name) {
 		e.add("Credentials", Note, "No method is accepted on this connection that could check them.")
 		return
 	}
-	usable := hasPassword && c.decide(sasl.Password).OK ||
-		len(keys) > 0 && slices.ContainsFunc([]sasl.Class{sasl.Challenge, sasl.TLSOnly}, func(class sasl.Class) bool { return c.decide(class).OK })
+	usable := hasPassword && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
+		len(keys) > 0 && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
 }
 

@@ -5,6 +5,8 @@
 package auth
 
 import (
+	"fmt"
+
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 )
@@ -13,6 +15,8 @@ import (
 type Decision struct {
 	OK   bool
 	Rule Rule
+	// Policy is the name of the LoginRule that forbids, "" when none does.
+	Policy string
 	// Text says to the client what to do when OK is false; it is set by the
 	// methods that know the connection, not by Permits.
 	Text string
@@ -40,6 +44,14 @@ const (
 	RuleMechanismNeedsTLS
 	// RuleSecureLogin: SecureLogin permits no authentication before TLS.
 	RuleSecureLogin
+	// RuleBlock: a LoginRule forbids every sign-in.
+	RuleBlock
+	// RuleMechanism: a LoginRule forbids the mechanism.
+	RuleMechanism
+	// RuleHours: a LoginRule forbids this hour.
+	RuleHours
+	// RuleAppPasswordsOnly: a LoginRule forbids the mailbox's own password.
+	RuleAppPasswordsOnly
 )
 
 // String gives the rule in words.
@@ -57,15 +69,24 @@ func (r Rule) String() string {
 		return "the mechanism is accepted under TLS only"
 	case RuleSecureLogin:
 		return "SecureLogin permits no authentication before TLS"
+	case RuleBlock:
+		return "nobody that it means may sign in"
+	case RuleMechanism:
+		return "the mechanism is not among those that it permits"
+	case RuleHours:
+		return "it permits no sign-in at this hour"
+	case RuleAppPasswordsOnly:
+		return "it permits app passwords, tokens, tickets and certificates only"
 	}
 	return "no rule permits it"
 }
 
 // Permits is the login policy: may a method of class be used on a connection that
-// is (tls) or is not encrypted, under the service's LoginType? The commands USER
+// is (tls) or is not encrypted, under the service's LoginType? Rules only forbid more
+// (Effective). The commands USER
 // and PASS of POP3 and LOGIN of IMAP are of sasl.Password. There is no exemption
 // for any address. It reads nothing but its arguments, and everything that offers
-// or accepts a login asks it.
+// or accepts a login asks it through Effective.
 func Permits(t mail.LoginType, class sasl.Class, tls bool) Decision {
 	known := class == sasl.Password || class == sasl.Challenge || class == sasl.TLSOnly
 	switch {
@@ -87,14 +108,35 @@ func Permits(t mail.LoginType, class sasl.Class, tls bool) Decision {
 	return Decision{}
 }
 
-// Err is nil when OK, else KindPrivacyRequired with the text that says what to do.
+// needsTLS tells whether encryption is what is missing.
+func (r Rule) needsTLS() bool {
+	return r == RuleSecureLogin || r == RulePasswordNeedsTLS || r == RuleMechanismNeedsTLS
+}
+
+// Why gives the rule in words, and the login policy that it is of.
+func (d Decision) Why() string {
+	if d.Policy == "" {
+		return d.Rule.String()
+	}
+	return fmt.Sprintf("login policy %q: %s", d.Policy, d.Rule)
+}
+
+// Err is nil when OK, else KindPrivacyRequired with the text that says what to do,
+// or KindCannot when a LoginRule forbids it with TLS, too.
 func (d Decision) Err() error {
 	if d.OK {
 		return nil
 	}
-	return &mail.Error{Kind: mail.KindPrivacyRequired, Text: d.Text, Cause: ruleCause(d.Rule)}
+	kind := mail.KindPrivacyRequired
+	if d.Policy != "" && !d.Rule.needsTLS() {
+		kind = mail.KindCannot
+	}
+	return &mail.Error{Kind: kind, Text: d.Text, Cause: d.cause()}
 }
 
-type ruleCause Rule
+// cause is for the log.
+func (d Decision) cause() error { return ruleCause(d.Why()) }
 
-func (r ruleCause) Error() string { return Rule(r).String() }
+type ruleCause string
+
+func (r ruleCause) Error() string { return string(r) }

@@ -47,14 +47,14 @@ type Exchange struct {
 func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*Exchange, error) {
 	began := a.now()
 	m, found := sasl.Find(mechanism)
-	server := c.server()
+	server := a.server(c)
 	var err error
 	switch {
 	case !found:
 		mechanism = "unknown"
 		err = mail.Errorf(mail.KindCannot, "That authentication mechanism is not known here.")
-	case !c.decide(m.Class).OK:
-		err = c.decide(m.Class).Err()
+	case !a.decide(c, m.Name, m.Class).OK:
+		err = a.decide(c, m.Name, m.Class).Err()
 	case m.Binding && !server.PlusOffered:
 		err = mail.Errorf(mail.KindCannot, "That authentication mechanism cannot be used on this connection.")
 	}
@@ -138,6 +138,7 @@ type signIn struct {
 	said     string           // the name for the record: prepared where that was possible
 	name     string           // prepared
 	entry    *directory.Entry // whose proof was seen, or is being played
+	secret   Secret           // what was proved, or is being proved
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	identity *Identity        // set by Authorize
@@ -167,6 +168,7 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 	}
 	defer release()
 
+	s.secret = AccountPassword
 	s.entry, err = s.a.remembered(ctx, s.name, password)
 	if err != nil || s.entry != nil {
 		return err
@@ -197,7 +199,7 @@ func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error)
 	if err != nil {
 		return sasl.Keys{}, refused(err)
 	}
-	s.entry, s.proofDue = entry, true
+	s.entry, s.secret, s.proofDue = entry, AccountPassword, true
 	return sasl.Keys{Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.StoredKey, ServerKey: keys.ServerKey}, nil
 }
 
@@ -213,6 +215,10 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 		if err != nil || as != s.name && as != e.Name && !slices.Contains(e.Aliases, as) {
 			return mail.Errorf(mail.KindAuthorizationFailed, "You may not act as another user.")
 		}
+	}
+	if err := s.a.permitted(s, e); err != nil {
+		s.count(err)
+		return err
 	}
 	switch {
 	case !e.Enabled:

@@ -23,6 +23,7 @@ var (
 	TooManyOfAddress   = &Event{1010, slog.LevelWarn, "an address has too many connections; another is refused", "MaxConnectionFromSingleIP of the service's settings is the limit."}
 	TooManyConnections = &Event{1011, slog.LevelWarn, "the service is full; a connection is refused", "MaxConnections of the service's settings is the limit."}
 	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
+	PolicyRefused      = &Event{1013, slog.LevelInfo, "a login policy has refused a right password or proof", "Get-EffectiveLoginPolicy shows the rules that hold for the user; Test-Login explains."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
 	CertificateEnds    = &Event{2008, slog.LevelWarn, "a certificate expires soon", "Bring its successor with Import-ServerCertificate, or see Get-ServerCertificate for why it could not be renewed."}
 	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
@@ -47,7 +48,7 @@ var (
 
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
-	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, NoCertificate,
+	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,

@@ -1,0 +1,201 @@
+package auth
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
+)
+
+// LoginRule narrows who may sign in how, on top of the services' LoginType. It holds
+// for a sign-in that all its conditions fit; one that is empty fits every sign-in.
+// It can only forbid: see Effective.
+type LoginRule struct {
+	Name string `json:"name"`
+
+	// Users are sign-in names, Groups groups of them: it is enough to be in either.
+	// With both empty the rule is for everyone, and holds before the name is known.
+	Users  []string `json:"users,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	// From are the clients' networks, ExceptFrom those that it does not hold for. An
+	// address that is not known is in no network.
+	From       []netip.Prefix `json:"from,omitempty"`
+	ExceptFrom []netip.Prefix `json:"exceptFrom,omitempty"`
+	// Services it holds for; empty is POP3 and IMAP4. The console has no rules, so that
+	// none keeps the administrators out who could change it.
+	Services []settings.Service `json:"services,omitempty"`
+
+	// LoginType forbids what a service of this LoginType would; 0 nothing.
+	LoginType mail.LoginType `json:"loginType,omitempty"`
+	// Mechanisms are all that may be used, by their SASL names; empty is every one.
+	// The commands LOGIN of IMAP and USER of POP3 are PLAIN here.
+	Mechanisms []string `json:"mechanisms,omitempty"`
+	// Hours are all in which one may sign in; empty is always.
+	Hours []Hours `json:"hours,omitempty"`
+	// AppPasswordsOnly forbids the mailbox's own password, sent or proved: what is left
+	// are app passwords, tokens, tickets and certificates.
+	AppPasswordsOnly bool `json:"appPasswordsOnly,omitempty"`
+	// Block forbids everything.
+	Block bool `json:"block,omitempty"`
+}
+
+// Secret is what a sign-in proved, or could prove.
+type Secret int
+
+// The secrets. The zero Secret is one that is not known yet.
+const (
+	UnknownSecret   Secret = iota
+	AccountPassword        // the mailbox's own password, or a proof that it is known
+	AppPassword
+	OtherSecret // a token, a ticket or a certificate
+)
+
+// String gives the secret in words.
+func (s Secret) String() string {
+	return [...]string{"any secret", "the mailbox's password", "an app password", "a token, ticket or certificate"}[s]
+}
+
+// secretOf gives the secrets that a method can prove. One that nobody thought of
+// counts as the mailbox's password, which rules may forbid.
+func secretOf(method string) []Secret {
+	switch asMechanism(method) {
+	case "PLAIN", "LOGIN":
+		return []Secret{AccountPassword, AppPassword}
+	case "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "GSSAPI", "GS2-KRB5", "GS2-KRB5-PLUS", "GSS-SPNEGO":
+		return []Secret{OtherSecret}
+	}
+	return []Secret{AccountPassword}
+}
+
+// asMechanism gives the SASL name that stands for a method in rules.
+func asMechanism(method string) string {
+	if strings.HasSuffix(method, " command") {
+		return "PLAIN"
+	}
+	return method
+}
+
+// Wanted is a sign-in that Effective decides about, as far as it is known.
+type Wanted struct {
+	Service   settings.Service
+	LoginType mail.LoginType // of the service
+	TLS       bool
+	From      netip.Addr // the zero Addr when it is not known
+	At        time.Time  // its location says what hour it is
+
+	// Method is a SASL name or a command as in Identity.Mechanism, Class its class.
+	Method string
+	Class  sasl.Class
+
+	// User is the sign-in name of the mailbox, "" before it is known: then only rules
+	// for everyone hold. Groups are those that the user is in.
+	User   string
+	Groups []string
+	Secret Secret
+}
+
+// Effective is the whole login policy: Permits, and then every rule that holds may
+// still forbid. So a further rule never allows more. The first rule that forbids is
+// named in the Decision. It reads nothing but its arguments.
+func Effective(rules []LoginRule, w Wanted) Decision {
+	d := Permits(w.LoginType, w.Class, w.TLS)
+	for _, r := range rules {
+		if !d.OK {
+			break
+		}
+		if r.holds(w) {
+			if forbidden, by := r.forbids(w); forbidden {
+				d = Decision{Rule: by, Policy: r.Name}
+			}
+		}
+	}
+	return d
+}
+
+// holds tells whether all conditions of the rule fit.
+func (r LoginRule) holds(w Wanted) bool {
+	services := r.Services
+	if len(services) == 0 {
+		services = []settings.Service{settings.POP3, settings.IMAP4}
+	}
+	return slices.Contains(services, w.Service) && r.means(w.User, w.Groups) &&
+		(len(r.From) == 0 || within(r.From, w.From)) && !within(r.ExceptFrom, w.From)
+}
+
+// means tells whether the rule is for a user.
+func (r LoginRule) means(user string, groups []string) bool {
+	if len(r.Users)+len(r.Groups) == 0 {
+		return true
+	}
+	return user != "" && (slices.Contains(r.Users, user) || slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(groups, g) }))
+}
+
+// Everyone tells whether the rule is for all users.
+func (r LoginRule) Everyone() bool { return r.means("", nil) }
+
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+func (r LoginRule) forbids(w Wanted) (bool, Rule) {
+	switch {
+	case r.Block:
+		return true, RuleBlock
+	case len(r.Hours) > 0 && !slices.ContainsFunc(r.Hours, func(h Hours) bool { return h.Contain(w.At) }):
+		return true, RuleHours
+	case r.LoginType != 0 && !Permits(r.LoginType, w.Class, w.TLS).OK:
+		return true, Permits(r.LoginType, w.Class, w.TLS).Rule
+	case len(r.Mechanisms) > 0 && !slices.Contains(r.Mechanisms, asMechanism(w.Method)):
+		return true, RuleMechanism
+	case r.AppPasswordsOnly && !r.otherThanPassword(w):
+		return true, RuleAppPasswordsOnly
+	}
+	return false, 0
+}
+
+// otherThanPassword tells whether a sign-in proves, or still can, something else than
+// the mailbox's own password.
+func (r LoginRule) otherThanPassword(w Wanted) bool {
+	secrets := secretOf(w.Method)
+	if w.Secret != UnknownSecret {
+		secrets = []Secret{w.Secret}
+	}
+	return slices.ContainsFunc(secrets, func(s Secret) bool { return s != AccountPassword })
+}
+
+// Narrows tells whether the rule forbids anything at all.
+func (r LoginRule) Narrows() bool {
+	return r.Block || r.AppPasswordsOnly || r.LoginType != 0 || len(r.Mechanisms) > 0 || len(r.Hours) > 0
+}
+
+// Policy is the rules, in the order in which they are asked, and who is in the groups
+// that they name.
+type Policy struct {
+	Rules  []LoginRule
+	Groups map[string][]string // sign-in names by the name of the group
+}
+
+// GroupsOf gives the groups that a user is in, sorted.
+func (p *Policy) GroupsOf(user string) []string {
+	var groups []string
+	for name, members := range p.Groups {
+		if slices.Contains(members, user) {
+			groups = append(groups, name)
+		}
+	}
+	slices.Sort(groups)
+	return groups
+}
+
+// Decide is Effective under this policy; it sees to w.Groups.
+func (p *Policy) Decide(w Wanted) Decision {
+	if w.User != "" {
+		w.Groups = p.GroupsOf(w.User)
+	}
+	return Effective(p.Rules, w)
+}
