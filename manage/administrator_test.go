@@ -145,6 +145,16 @@ func TestGuardedMailboxes(t *testing.T) {
 			t.Error(allowed, err)
 		}
 	}
+	// A token is not its owner: with a password it could sign in as more than it is.
+	token, err := f.TokenCaller(ctx, newToken(t, f, alice, args{"Name": "ci", "Role": "RecipientAdmin"}), here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cmdlet, a := range map[string]args{"Set-Mailbox": {"Identity": alice, "Password": "mine"}, "Remove-Mailbox": {"Identity": alice, "Confirm": false}} {
+		if _, err := f.Run(ctx, token, cmdlet, []byte(plainJSON(t, a))); mail.KindOf(err) != mail.KindNoPermission {
+			t.Errorf("%s of a token's owner: %v", cmdlet, err)
+		}
+	}
 	// A role outlives its mailbox: the name is guarded all the same.
 	if r := run(t, f, "Remove-Mailbox", args{"Identity": alice, "Confirm": false}); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "still holds a role") {
 		t.Error(r.Warnings)

@@ -222,6 +222,16 @@ func TestSessionUnavailable(t *testing.T) {
 	if _, err := f.SessionCaller(ctx, token); err != nil {
 		t.Error(err)
 	}
+	// Whoever signs out is out.
+	f.Records.Err = mail.Errorf(mail.KindUnavailable, "the disk is gone")
+	f.SignOut(ctx, token)
+	f.Records.Err = nil
+	if _, err := f.SessionCaller(ctx, token); mail.KindOf(err) != mail.KindAuthenticationFailed {
+		t.Error("after signing out:", err)
+	}
+	if text := plainJSON(t, f.Audit.Records()); !strings.Contains(text, audit.SignOut) {
+		t.Error("the audit:", text)
+	}
 }
 
 // TestSessionsAreBounded: the longest idle one of a person goes.
@@ -277,9 +287,22 @@ func TestGuessing(t *testing.T) {
 	if _, err := f.SignIn(ctx, "alice@example.org", secret, netip.MustParseAddrPort("[2001:db8::ffff]:1")); mail.KindOf(err) != mail.KindLimit {
 		t.Error("another address of the same /64:", err)
 	}
-	// Links are counted apart.
-	if _, err := f.RedeemLink(ctx, "x", netip.MustParseAddrPort("[2001:db8::1]:1")); mail.KindOf(err) != mail.KindAuthenticationFailed {
-		t.Error(err)
+	// Links are counted apart, and a right one is never refused: it cannot be guessed.
+	for i := range 11 {
+		_, err = f.RedeemLink(ctx, "x", netip.MustParseAddrPort("[2001:db8::1]:1"))
+		if i == 0 && mail.KindOf(err) != mail.KindAuthenticationFailed {
+			t.Error(err)
+		}
+	}
+	if mail.KindOf(err) != mail.KindLimit {
+		t.Error("the eleventh link:", err)
+	}
+	address, _, err := f.NewLink("unix:root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.RedeemLink(ctx, linkToken(t, address), netip.MustParseAddrPort("[2001:db8::1]:1")); err != nil {
+		t.Error("a right link:", err)
 	}
 }
 

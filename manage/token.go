@@ -298,6 +298,9 @@ func removeAPIToken(ctx context.Context, c *Call) (func(context.Context) error, 
 			"Get-ApiToken lists those that you may see; -Owner names another owner."))
 	}
 	t := list[i]
+	if c.Caller.Way == WayToken && t.Name != c.Caller.Token && !holds(c.Caller.Roles, OrganizationAdministrator) {
+		return nil, about("Name", hinted(mail.Errorf(mail.KindCannot, "an API token cannot remove another one"), "Sign in at the console or use the shell on the server."))
+	}
 	c.Change(t.target(), "Role", string(t.Role), nil)
 	return func(ctx context.Context) error {
 		// The last use may be written at the same time: what goes is the token.
