@@ -216,7 +216,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Vary", "Cookie, Accept-Language")
-		// One that cannot be set is a test's; the listener bounds each write.
+		// One that cannot be set is a test's.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(2 * runTimeout))
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		inner.ServeHTTP(w, r)

@@ -33,7 +33,7 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 		if evicted = s.oldestWaiting(); evicted == nil {
 			full = mail.Errorf(mail.KindLimit, "Too many connections.")
 		}
-	case s.waiting.Len() >= cmp.Or(s.fewest, maxWaiting):
+	case s.waiting.Len() >= cmp.Or(s.MaxWaiting, maxWaiting):
 		evicted = s.oldestWaiting()
 	}
 	if s.conns == nil {
@@ -187,6 +187,19 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	c.protocol.User(name)
 	c.deadlines.loggedIn()
 	return nil
+}
+
+// Known says that whoever uses the connection has proved to be name: it makes room
+// for nobody any more. It is for a protocol that proves it with each request (HTTP),
+// and may be called from any goroutine.
+func (c *Conn) Known(name string) {
+	s := c.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.counted {
+		c.user = name
+		s.unplace(c)
+	}
 }
 
 // ClearUser says that the user has logged out and the connection stays

@@ -34,8 +34,7 @@ const (
 	// endTimeout is how long Stop waits for handlers after it has closed their
 	// connections.
 	endTimeout = 10 * time.Second
-	// maxWaiting bounds the connections of a service that have not logged in, where
-	// MaxConnections does not: with more the oldest of them goes.
+	// maxWaiting is Service.MaxWaiting when that is 0.
 	maxWaiting = 4096
 	// writeChunk is how much is written under one deadline.
 	writeChunk = 64 << 10

@@ -50,6 +50,9 @@ type Service struct {
 	// NoLogin: the protocol has no login (LMTP), so connections count as logged
 	// in from the start.
 	NoLogin bool
+	// MaxWaiting bounds the connections that have not logged in, where MaxConnections
+	// does not: with more the oldest of them goes. 4096 when 0.
+	MaxWaiting int
 	// Inherited are sockets that are open already; nil is none.
 	Inherited *Inherited
 	// SocketMode is the mode of Unix sockets, 0660 when 0.
@@ -67,7 +70,6 @@ type Service struct {
 	read    atomic.Pointer[limits]
 	config  tlsConfig
 	telling atomic.Int32 // refusals being told
-	fewest  int          // maxWaiting when 0; tests have less
 	buffers sync.Pool    // *[lineBuffer]byte, of Lines
 	outs    sync.Pool    // *[outBuffer]byte
 

@@ -203,7 +203,7 @@ func TestThousandSilentConnections(t *testing.T) {
 // bounded nevertheless, and users are not among them.
 func TestManyWaiting(t *testing.T) {
 	s := newService(t, options{values: values(t)})
-	s.fewest = 3
+	s.MaxWaiting = 3
 	addr := open(t, s)
 	alice := dial(t, addr)
 	alice.want("hello")

@@ -36,7 +36,7 @@ func (s *Server) apiHeaders(next http.Handler) http.Handler {
 			refuse(w, mail.Errorf(mail.KindNoPermission, "the management API answers no page of another origin"))
 			return
 		}
-		// One that cannot be set is a test's; the listener bounds each write.
+		// One that cannot be set is a test's.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(runTimeout + readTimeout))
 		next.ServeHTTP(w, r)
 	})

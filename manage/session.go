@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/audit"
+	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -238,7 +239,16 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 		s.end(ctx, token, c, "the right to it is gone")
 		return Caller{}, errNoSession()
 	}
+	makeKnown(ctx, c)
 	return c, nil
+}
+
+// makeKnown says whose connection a request came on: it no longer makes room for those
+// of strangers.
+func makeKnown(ctx context.Context, c Caller) {
+	if conn := listener.ConnOf(ctx); conn != nil {
+		conn.Known(c.Name)
+	}
 }
 
 // unchanged tells whether a mailbox is what it was when p was made, and whether

@@ -21,6 +21,10 @@ import (
 // consoleALPN is what the console speaks within TLS (RFC 7301).
 const consoleALPN = "http/1.1"
 
+// maxStrangers bounds the console's connections on which nobody has proved who it is:
+// with more the oldest of them goes.
+const maxStrangers = 1024
+
 // consoleService is the management API and the web console over HTTPS.
 type consoleService struct {
 	console *service
@@ -33,21 +37,26 @@ func (s *Server) openConsole() error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       slog.NewLogLogger(s.log.With("service", settings.Console).Handler(), slog.LevelDebug),
-	}
-	s.web = listener.HandleHTTP(server)
+	s.web = listener.HandleHTTP(s.webServer(handler))
 	s.console = &service{
 		Service: &listener.Service{
-			Name: string(settings.Console), Handle: s.web.Handle, NoLogin: true, Settings: s.current(settings.Console),
+			Name: string(settings.Console), Handle: s.web.Handle, MaxWaiting: maxStrangers, Settings: s.current(settings.Console),
 			Certificates: s.certificates.Shown(), ALPN: consoleALPN, Challenge: s.acme.Challenge, Log: s.log, Observer: s.observer(settings.Console),
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(settings.Console)) },
 	}
 	return nil
+}
+
+// webServer bounds the time of each request. What takes longer to answer sets its
+// own time to write.
+func (s *Server) webServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(s.log.With("service", settings.Console).Handler(), slog.LevelDebug),
+	}
 }
 
 // authenticate checks who signs in at the console: manage.Parts.Authenticate.
