@@ -34,6 +34,7 @@ store/memory
 store/embedded
 directory/embedded
 directory/chain
+directory/ldap
 auth
 statistics
 listener
@@ -54,13 +55,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded", "directory/chain"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap"},
 }
 
 const module = "github.com/postern-mail/postern"

@@ -241,6 +241,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 		if c.open == nil {
 			l.Own = own
 		} else if l.Source, err = c.open(ctx, s, c.Name); err != nil {
+			err = &mail.Error{Kind: mail.KindOf(err), Text: "The directory " + c.Name + ": " + mail.TextOf(err), Cause: err}
 			break
 		}
 		o.Links = append(o.Links, l)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/directory/ldap"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -28,7 +29,12 @@ const embeddedDirectory = "embedded"
 // below directory. A row gives a pointer to the struct of the driver's own keys in
 // the settings file, with its defaults, and what opens the directory once they are
 // read.
-var sources = map[string]func() (keys any, open openSource){}
+var sources = map[string]func() (keys any, open openSource){
+	"ldap": func() (any, openSource) {
+		var o ldap.Options
+		return &o, func(context.Context, *Server, string) (directory.Source, error) { return ldap.Open(o) }
+	},
+}
 
 // openSource opens an external directory with a name; it does not wait for the other
 // side to answer.

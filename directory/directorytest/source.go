@@ -24,7 +24,7 @@ type SourceTest struct {
 	// every test; the test ends it and whatever it stands on.
 	Open func(t *testing.T, people []Someone) directory.Source
 
-	NoAliases, NoDisplayName, NoQuota, NoBlocked bool
+	NoAliases, NoDisplayName, NoQuota, NoMessages, NoBlocked bool
 
 	MaxPassword int // octets of the longest password that it takes; 0 is directory.MaxPassword
 }
@@ -47,12 +47,12 @@ func RunSource(t *testing.T, s SourceTest) {
 		{"Copies", sourceCopies},
 		{"Concurrent", sourceConcurrent},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, s, s.Open(t, s.people())) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, s, s.Open(t, s.People())) })
 	}
 }
 
-// people are whom every test has.
-func (s SourceTest) people() []Someone {
+// People are whom every test has.
+func (s SourceTest) People() []Someone {
 	gigabyte, thousand := int64(1<<30), int64(1000)
 	list := []Someone{
 		{Person: directory.Person{
@@ -72,7 +72,10 @@ func (s SourceTest) people() []Someone {
 			list[i].DisplayName = ""
 		}
 		if s.NoQuota {
-			list[i].QuotaBytes, list[i].QuotaMessages = nil, nil
+			list[i].QuotaBytes = nil
+		}
+		if s.NoQuota || s.NoMessages {
+			list[i].QuotaMessages = nil
 		}
 	}
 	if s.NoBlocked {
@@ -103,7 +106,7 @@ func samePerson(got, want directory.Person) bool {
 }
 
 func sourceFind(t *testing.T, s SourceTest, d directory.Source) {
-	for _, want := range s.people() {
+	for _, want := range s.People() {
 		if got := who(t, d, want.Name); !samePerson(got, want.Person) {
 			t.Errorf("Find(%s) = %+v, want %+v", want.Name, got, want.Person)
 		}
@@ -129,7 +132,7 @@ func sourceFindUnknown(t *testing.T, s SourceTest, d directory.Source) {
 }
 
 func sourceAliases(t *testing.T, s SourceTest, d directory.Source) {
-	for _, want := range s.people() {
+	for _, want := range s.People() {
 		for _, alias := range want.Aliases {
 			if got := who(t, d, alias); !samePerson(got, want.Person) {
 				t.Errorf("Find(%s) = %+v, want %+v", alias, got, want.Person)
@@ -143,7 +146,7 @@ func sourceAliases(t *testing.T, s SourceTest, d directory.Source) {
 
 func sourceIdentifiers(t *testing.T, s SourceTest, d directory.Source) {
 	ids := map[string]string{}
-	for _, p := range s.people() {
+	for _, p := range s.People() {
 		id := who(t, d, p.Name).ID
 		if other, taken := ids[id]; taken {
 			t.Errorf("%s and %s have one identifier", other, p.Name)
@@ -168,7 +171,7 @@ func sourceCheckPassword(t *testing.T, s SourceTest, d directory.Source) {
 	if most == 0 {
 		most = directory.MaxPassword
 	}
-	for _, p := range s.people() {
+	for _, p := range s.People() {
 		if p.Password != "" && p.Blocked == "" {
 			got, err := d.CheckPassword(t.Context(), p.Name, p.Password)
 			if err != nil || !samePerson(*got, p.Person) {
@@ -196,7 +199,7 @@ func sourceCheckPassword(t *testing.T, s SourceTest, d directory.Source) {
 }
 
 func sourceBlocked(t *testing.T, s SourceTest, d directory.Source) {
-	for _, p := range s.people() {
+	for _, p := range s.People() {
 		if p.Blocked == "" {
 			continue
 		}
@@ -219,7 +222,7 @@ func sourceKeys(t *testing.T, s SourceTest, d directory.Source) {
 		t.Skip("this directory gives no SCRAM keys")
 	}
 	given := 0
-	for _, p := range s.people() {
+	for _, p := range s.People() {
 		for _, h := range directory.Hashes {
 			got, k, err := keys.ScramKeys(t.Context(), p.Name, h)
 			if err != nil {
@@ -247,7 +250,7 @@ func sourcePeople(t *testing.T, s SourceTest, d directory.Source) {
 		t.Skip("this directory does not say whom it knows")
 	}
 	var got, want []string
-	for _, p := range s.people() {
+	for _, p := range s.People() {
 		want = append(want, p.Name)
 	}
 	if err := lister.People(t.Context(), func(p directory.Person) error {
@@ -290,7 +293,7 @@ func sourceCopies(t *testing.T, s SourceTest, d directory.Source) {
 	for i := range p.Aliases {
 		p.Aliases[i] = "changed"
 	}
-	if got := who(t, d, "anna@example.org"); !samePerson(got, s.people()[0].Person) {
+	if got := who(t, d, "anna@example.org"); !samePerson(got, s.People()[0].Person) {
 		t.Errorf("a caller changed the person to %+v", got)
 	}
 }
