@@ -184,9 +184,6 @@ func (f *Form) Sum() *Sum {
 	return &Sum{badge, text}
 }
 
-// File tells whether the field has a file, whose name is its text.
-func (f *Field) File() bool { return len(f.file) > 0 }
-
 // optional runs a cmdlet for a part of a page that may be missing; why says so in
 // the visitor's language.
 func (v *Visit) optional(cmdlet string, arguments ...shell.Argument) (result *manage.Result, why string) {

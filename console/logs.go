@@ -196,7 +196,8 @@ func auditPage(v *Visit) error {
 		next = ""
 	}
 	data.Pager = data.Search.pager(v, next)
-	data.Proof = v.Add(&Form{ID: "proof", Title: "Audit log proven", Submit: "Prove the log", Cmdlet: "Test-AuditLog", Shows: true})
+	data.Proof = v.Add(&Form{ID: "proof", Title: "Audit log proven", Submit: "Prove the log", Cmdlet: "Test-AuditLog", Shows: true,
+		Columns: []Column{{Property: "Records"}, {Property: "Sequence"}, {Property: "Hash"}, {Property: "Problem", Text: v.said}}})
 	data.Proof.Verdict = func(r *manage.Result) (string, string) {
 		if len(r.Objects) == 0 || r.ExitCode != 0 {
 			return "bad", v.T("The audit log is not as it was written.")
@@ -272,7 +273,7 @@ func events(v *Visit) error {
 	v.Data = data
 	data.Search = v.search(
 		&Input{Name: "type", Label: "Type", Parameter: "EntryType", Choices: []settings.Choice{{Name: "Error", Label: "error"}, {Name: "Warning", Label: "warning"}, {Name: "Information", Label: "note"}}},
-		&Input{Name: "id", Label: "Number", Parameter: "InstanceId", Hint: "1009"},
+		&Input{Name: "id", Label: "Event number", Parameter: "InstanceId", Hint: "1009"},
 		&Input{Name: "source", Label: "Source", Parameter: "Source", Hint: "IMAP4"},
 		&Input{Name: "since", Label: "From", Parameter: "After", Type: "datetime-local"},
 		&Input{Name: "until", Label: "Until", Parameter: "Before", Type: "datetime-local"},

@@ -465,3 +465,37 @@ func TestPanic(t *testing.T) {
 	request.Header.Set("Cookie", "__Host-session=root") // whom there is nobody to ask about
 	handler.ServeHTTP(httptest.NewRecorder(), request)
 }
+
+// TestFollow: who may see a log may follow it, line by line, until they go.
+func TestFollow(t *testing.T) {
+	s := open(t)
+	s.header.Set("X-Postern-Part", "follow")
+	for _, path := range []string{"/protocol-log", "/audit"} {
+		s.as("nobody").get(path).want(t, 403, `role="alert"`)
+	}
+	s.as("nothing").get("/audit").want(t, 401)
+	s.as("root").get("/audit?since=2026-11-23T99:99").want(t, 400, "StartDate")
+	request, err := http.NewRequest(http.MethodGet, s.server.URL+"/audit", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = s.as("viewer").header
+	response, err := s.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	first := make([]byte, 1)
+	if _, err := response.Body.Read(first); err != nil || first[0] != '\n' || response.StatusCode != 200 {
+		t.Errorf("%s, %q, %v", response.Status, first, err)
+	}
+}
+
+// TestUpload: a file and its text are the same to a cmdlet, and neither is on a page.
+func TestUpload(t *testing.T) {
+	s := open(t).as("root")
+	body := "--x\r\nContent-Disposition: form-data; name=\"form\"\r\n\r\nimport\r\n--x\r\nContent-Disposition: form-data; name=\"step\"\r\n\r\napply\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=\"file.Path\"; filename=\"C:\\\\keys\\\\<b>.pem\"\r\n\r\nsecret nonsense\r\n--x--\r\n"
+	s.do("POST", "/certificates/import", "multipart/form-data; boundary=x", body).want(t, 400, "&lt;b&gt;.pem", `data-test="errors"`, "!secret nonsense")
+	s.post("/certificates/import", "form", "import", "step", "apply", "f.Path", "secret nonsense").want(t, 400, `data-test="errors"`, "!secret nonsense")
+}

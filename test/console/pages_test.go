@@ -350,3 +350,30 @@ func TestTests(t *testing.T) {
 	d.Follow("[data-test=submit-pop3]")
 	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "test-pop3-result.png"))
 }
+
+// TestViewer: who may only look sees everything, and why nothing can be changed.
+func TestViewer(t *testing.T) {
+	d := sit(t)
+	d.MustShell("Add-Administrator", alice.Name, "-Role", "View-Only Administrator")
+	b := d.Login(t, bob)
+	defer b.Conn.Close()
+	d.Click("[data-test=me]")
+	d.Follow("[data-test=sign-out]")
+	d.Type("[data-test=name]", alice.Name)
+	d.Type("[data-test=password]", alice.Password)
+	d.Follow("[data-test=sign-in]")
+	for _, path := range []string{"/mailboxes", "/mailboxes/new", "/mailboxes/mailbox?name=bob%40example.org", "/sessions", "/certificates/new", "/administrators", "/protocol-log", "/audit", "/events", "/test"} {
+		d.at(path)
+		d.judge(path + " of a viewer")
+		if open := d.Script(`[...document.querySelectorAll("main form[method=post] button:not(:disabled, [data-copy-button])")].map(b => b.innerText).join()`); open != "" && !strings.HasPrefix(path, "/audit") {
+			t.Errorf("%s: the viewer may press %s", path, open)
+		}
+		if strings.HasPrefix(path, "/mailboxes/") || path == "/sessions" || path == "/administrators" {
+			d.WaitText("[data-test=refusal]", "does not hold the role")
+		}
+	}
+	d.at("/sessions")
+	d.look("viewer-sessions")
+	d.at("/mailboxes/mailbox?name=bob%40example.org")
+	d.look("viewer-mailbox")
+}
