@@ -163,7 +163,7 @@ func (a *Authenticator) Offered(c Conn) []string {
 	server := a.server(c)
 	var names []string
 	for _, m := range sasl.Mechanisms {
-		if a.decide(c, m.Name, m.Class).OK && (!m.Binding || server.PlusOffered) {
+		if a.offers(c, m, server) {
 			names = append(names, m.Name)
 		}
 	}

@@ -21,7 +21,7 @@ func TestPolicyIsKept(t *testing.T) {
 	for _, service := range []settings.Service{settings.POP3, settings.IMAP4} {
 		policyCells(t, func(method string, encrypted bool, login mail.LoginType, want bool) {
 			a, p, attempts := setup(noDelay)
-			c := Conn{Service: service, LoginType: login, Remote: from("127.0.0.1:1")}
+			c := Conn{Service: service, LoginType: login, Protection: settings.AllowProtection, Remote: from("127.0.0.1:1")}
 			if encrypted {
 				c.TLS, c.Certificate = &state, certificate
 			}
@@ -80,10 +80,10 @@ func TestOffered(t *testing.T) {
 		{Conn{LoginType: mail.SecureLogin}, ""},
 		{Conn{LoginType: mail.PlainTextAuthentication}, scram},
 		{Conn{LoginType: mail.PlainTextLogin}, scram + " " + plain},
-		{Conn{LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate}, plus + " " + scram + " " + plain},
-		{Conn{LoginType: mail.SecureLogin, TLS: &state}, plus + " " + scram + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate}, plus + " " + scram + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state}, plus + " " + scram + " " + plain},
 		// A connection without any binding (TLS 1.2 without extended master secret).
-		{Conn{LoginType: mail.SecureLogin, TLS: &tls.ConnectionState{}}, scram + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &tls.ConnectionState{}}, scram + " " + plain},
 		{Conn{}, ""},
 	} {
 		a, _, _ := setup(noDelay)
@@ -291,7 +291,7 @@ func TestScram(t *testing.T) {
 func TestScramPlus(t *testing.T) {
 	a, _, _ := setup(noDelay)
 	state, clientState, certificate := handshake(t)
-	c := Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate, Remote: from("192.0.2.1:1")}
+	c := Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate, Remote: from("192.0.2.1:1")}
 	binding, err := xdg.NewTLSExporterBinding(&clientState)
 	if err != nil {
 		t.Fatal(err)
@@ -339,7 +339,7 @@ func TestConsole(t *testing.T) {
 	c := Conn{Service: settings.Console, LoginType: mail.SecureLogin, Remote: from("192.0.2.1:1")}
 	_, err := a.Password(t.Context(), c, "anna@example.org", "secret")
 	wantKind(t, "without TLS", err, mail.KindPrivacyRequired)
-	c.TLS = &state
+	c.TLS, c.Protection = &state, settings.AllowProtection
 	for _, name := range []string{"anna@example.org", "popless", "imapless"} {
 		if id, err := a.Password(t.Context(), c, name, "secret"); err != nil || id.Entry.Name != name || id.Mechanism != "console sign-in" {
 			t.Error(name, id, err)

@@ -41,6 +41,11 @@ func rowOf(s settings.Service) serviceRow {
 type Conn struct {
 	Service   settings.Service
 	LoginType mail.LoginType // as it is now
+	// Mechanisms are the SASL mechanisms that the service may offer; nil is every one
+	// of the table. The commands that carry a password are PLAIN here.
+	Mechanisms []string
+	// Protection says what is done about channel binding.
+	Protection settings.ExtendedProtection
 
 	// TLS is nil on a connection that is not encrypted.
 	TLS *tls.ConnectionState
@@ -70,7 +75,8 @@ func Over(l Link, v *settings.Values) Conn {
 
 // Imagined describes a connection that nobody made, encrypted or not, for Explain.
 func Imagined(v *settings.Values, encrypted bool) Conn {
-	c := Conn{Service: v.Service(), LoginType: settings.LoginType.Of(v)}
+	c := Conn{Service: v.Service(), LoginType: settings.LoginType.Of(v),
+		Mechanisms: settings.AuthMechanisms.Of(v), Protection: settings.ExtendedProtectionPolicy.Of(v)}
 	if encrypted {
 		c.TLS = new(tls.ConnectionState)
 	}
@@ -83,7 +89,7 @@ func Imagined(v *settings.Values, encrypted bool) Conn {
 // wanted is what is known of a sign-in on c before its name.
 func (a *Authenticator) wanted(c Conn, method string, class sasl.Class) Wanted {
 	return Wanted{
-		Service: c.Service, LoginType: c.LoginType, TLS: c.TLS != nil, From: c.Remote.Addr(), At: a.now(), Method: method, Class: class,
+		Service: c.Service, LoginType: c.LoginType, Mechanisms: c.Mechanisms, Protection: c.Protection, TLS: c.TLS != nil, From: c.Remote.Addr(), At: a.now(), Method: method, Class: class,
 	}
 }
 
@@ -99,6 +105,8 @@ func (c Conn) advise(d Decision) Decision {
 	}
 	row := rowOf(c.Service)
 	switch {
+	case d.Rule == RuleBindingRequired:
+		d.Text = "This server requires channel binding: use a mechanism whose name ends in -PLUS."
 	case !d.Rule.needsTLS():
 		d.Text = "This way of signing in is not permitted here."
 	case c.TLSPort == "":
@@ -130,10 +138,15 @@ func (a *Authenticator) SetPolicy(p *Policy) { a.policy.Store(p) }
 // server is the connection's part of what a mechanism may use.
 func (a *Authenticator) server(c Conn) sasl.Server {
 	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate}
-	s.PlusOffered = sasl.Binds(s) && slices.ContainsFunc(sasl.Mechanisms, func(m sasl.Mechanism) bool {
-		return m.Binding && a.decide(c, m.Name, m.Class).OK
+	s.PlusOffered = slices.ContainsFunc(sasl.Mechanisms, func(m sasl.Mechanism) bool {
+		return m.Plus() && a.offers(c, m, s)
 	})
 	return s
+}
+
+// offers tells whether a mechanism is offered on c, and accepted.
+func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
+	return (m.There == nil || m.There(s)) && a.decide(c, m.Name, m.Class).OK
 }
 
 // network is the part of the remote address that one customer holds: /32 of IPv4,

@@ -83,9 +83,13 @@ func asMechanism(method string) string {
 type Wanted struct {
 	Service   settings.Service
 	LoginType mail.LoginType // of the service
-	TLS       bool
-	From      netip.Addr // the zero Addr when it is not known
-	At        time.Time  // its location says what hour it is
+	// Mechanisms are the service's AuthMechanisms, nil for every one of the table;
+	// Protection is its ExtendedProtectionPolicy.
+	Mechanisms []string
+	Protection settings.ExtendedProtection
+	TLS        bool
+	From       netip.Addr // the zero Addr when it is not known
+	At         time.Time  // its location says what hour it is
 
 	// Method is a SASL name or a command as in Identity.Mechanism, Class its class.
 	Method string
@@ -98,11 +102,20 @@ type Wanted struct {
 	Secret Secret
 }
 
-// Effective is the whole login policy: Permits, and then every rule that holds may
-// still forbid. So a further rule never allows more. The first rule that forbids is
+// Effective is the whole login policy: what the service names and Permits permits,
+// Protects and then every rule that holds may still forbid. So a further rule never allows more. The first rule that forbids is
 // named in the Decision. It reads nothing but its arguments.
 func Effective(rules []LoginRule, w Wanted) Decision {
+	if w.Mechanisms != nil && !slices.Contains(w.Mechanisms, asMechanism(w.Method)) {
+		return Decision{Rule: RuleNotNamed}
+	}
 	d := Permits(w.LoginType, w.Class, w.TLS)
+	if d.OK {
+		m, _ := sasl.Find(asMechanism(w.Method))
+		if p := Protects(w.Protection, m.Bound, m.Plus(), w.TLS); !p.OK {
+			d = p
+		}
+	}
 	for _, r := range rules {
 		if !d.OK {
 			break

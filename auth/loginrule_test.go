@@ -126,7 +126,7 @@ func ruleTable(text string) (rows []string, cells map[string]map[string]string) 
 // wantedOf reads a row of ruleNarrows.
 func wantedOf(t *testing.T, text string) Wanted {
 	f := strings.Fields(text)
-	w := Wanted{TLS: f[0] == "tls", LoginType: mail.PlainTextLogin, At: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} // a Monday
+	w := Wanted{Protection: settings.AllowProtection, TLS: f[0] == "tls", LoginType: mail.PlainTextLogin, At: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} // a Monday
 	if f[1] == "night" {
 		w.At = w.At.Add(12 * time.Hour)
 	}

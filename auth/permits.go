@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Decision is the policy's answer.
@@ -44,6 +45,18 @@ const (
 	RuleMechanismNeedsTLS
 	// RuleSecureLogin: SecureLogin permits no authentication before TLS.
 	RuleSecureLogin
+	// RuleNotNamed: AuthMechanisms does not name it.
+	RuleNotNamed
+	// RuleBound: it is bound to the TLS connection, or need not be.
+	RuleBound
+	// RuleNoBinding: ExtendedProtectionPolicy is None, nothing is bound.
+	RuleNoBinding
+	// RuleBindingNeedsTLS: what ExtendedProtectionPolicy requires is there under TLS
+	// only.
+	RuleBindingNeedsTLS
+	// RuleBindingRequired: ExtendedProtectionPolicy requires what is bound to the TLS
+	// connection, and this is not.
+	RuleBindingRequired
 	// RuleBlock: a LoginRule forbids every sign-in.
 	RuleBlock
 	// RuleMechanism: a LoginRule forbids the mechanism.
@@ -69,6 +82,16 @@ func (r Rule) String() string {
 		return "the mechanism is accepted under TLS only"
 	case RuleSecureLogin:
 		return "SecureLogin permits no authentication before TLS"
+	case RuleNotNamed:
+		return "AuthMechanisms does not name it"
+	case RuleBound:
+		return "ExtendedProtectionPolicy accepts it"
+	case RuleNoBinding:
+		return "ExtendedProtectionPolicy None offers no channel binding"
+	case RuleBindingNeedsTLS:
+		return "ExtendedProtectionPolicy requires what there is under TLS only"
+	case RuleBindingRequired:
+		return "ExtendedProtectionPolicy requires what is bound to the TLS connection"
 	case RuleBlock:
 		return "nobody that it means may sign in"
 	case RuleMechanism:
@@ -108,9 +131,28 @@ func Permits(t mail.LoginType, class sasl.Class, tls bool) Decision {
 	return Decision{}
 }
 
+// Protects asks ExtendedProtectionPolicy of what Permits permits. bound tells that a
+// method proves somebody on this TLS connection alone, plus that it is a -PLUS mechanism.
+// It reads nothing but its arguments.
+func Protects(p settings.ExtendedProtection, bound, plus, tls bool) Decision {
+	switch {
+	case p == settings.NoProtection && plus:
+		return Decision{Rule: RuleNoBinding}
+	case p == settings.NoProtection, p == settings.AllowProtection:
+		return Decision{OK: true, Rule: RuleBound}
+	case p == settings.RequireProtection && !tls:
+		return Decision{Rule: RuleBindingNeedsTLS}
+	case p == settings.RequireProtection && bound:
+		return Decision{OK: true, Rule: RuleBound}
+	case p == settings.RequireProtection:
+		return Decision{Rule: RuleBindingRequired}
+	}
+	return Decision{}
+}
+
 // needsTLS tells whether encryption is what is missing.
 func (r Rule) needsTLS() bool {
-	return r == RuleSecureLogin || r == RulePasswordNeedsTLS || r == RuleMechanismNeedsTLS
+	return r == RuleSecureLogin || r == RulePasswordNeedsTLS || r == RuleMechanismNeedsTLS || r == RuleBindingNeedsTLS
 }
 
 // Why gives the rule in words, and the login policy that it is of.
@@ -122,13 +164,13 @@ func (d Decision) Why() string {
 }
 
 // Err is nil when OK, else KindPrivacyRequired with the text that says what to do,
-// or KindCannot when a LoginRule forbids it with TLS, too.
+// or KindCannot when it is forbidden with TLS, too.
 func (d Decision) Err() error {
 	if d.OK {
 		return nil
 	}
 	kind := mail.KindPrivacyRequired
-	if d.Policy != "" && !d.Rule.needsTLS() {
+	if d.Rule != RuleDefault && !d.Rule.needsTLS() {
 		kind = mail.KindCannot
 	}
 	return &mail.Error{Kind: kind, Text: d.Text, Cause: d.cause()}

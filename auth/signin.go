@@ -55,7 +55,7 @@ func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*E
 		err = mail.Errorf(mail.KindCannot, "That authentication mechanism is not known here.")
 	case !a.decide(c, m.Name, m.Class).OK:
 		err = a.decide(c, m.Name, m.Class).Err()
-	case m.Binding && !server.PlusOffered:
+	case !a.offers(c, m, server):
 		err = mail.Errorf(mail.KindCannot, "That authentication mechanism cannot be used on this connection.")
 	}
 	if err != nil {

@@ -397,6 +397,10 @@ func TestEverySetting(t *testing.T) {
 					other = []string{"4000"}
 				}
 			case []string:
+				if len(r.Choices) > 0 {
+					other = []string{r.Choices[0].Name}
+					break
+				}
 				other = []string{"127.0.0.1:" + fmt.Sprint(20000+len(r.Name)+100*len(service))}
 			case string:
 				other = []string{otherText(r, v)}

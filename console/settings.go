@@ -151,6 +151,8 @@ func (v *Visit) settingField(r *settings.Row, s settings.Service, value any) *Fi
 	f := &Field{Name: r.Name, Help: v.T(r.Help), Kind: Text, Choices: r.Choices, Value: value}
 	f.Limits = v.limits(r, s)
 	switch {
+	case len(r.Choices) > 0 && schema["oneOf"] != nil:
+		f.Kind, f.Limits = Set, ""
 	case len(r.Choices) > 0:
 		f.Kind, f.Limits = Choice, ""
 	case r.Type == "size":

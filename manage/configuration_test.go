@@ -255,6 +255,10 @@ func TestConfigurationRoundTrip(t *testing.T) {
 				case int:
 					value = rapid.IntRange(1, 100000).Draw(t, "number")
 				case []string:
+					if len(r.Choices) > 0 {
+						value = rapid.SliceOfN(rapid.SampledFrom(r.Completions()), 0, 4).Draw(t, "names")
+						break
+					}
 					value = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
 						return fmt.Sprintf("%s:%d", rapid.SampledFrom([]string{"127.0.0.1", "[::1]", "[fe80::1%eth0]"}).Draw(t, "ip"), rapid.IntRange(1, 65535).Draw(t, "port"))
 					}), 0, 4).Draw(t, "bindings")

@@ -124,7 +124,8 @@ func (c *Call) settingChanges(s settings.Service, diff settings.Diff) {
 }
 
 // acceptable refuses what would lock everybody out: a certificate name that no
-// certificate covers, and SecureLogin without a certificate that works.
+// certificate covers, and SecureLogin or required channel binding without a
+// certificate that works.
 func (c *Call) acceptable(old, new *settings.Values) error {
 	diff := old.Diff(new)
 	changed := func(name string) bool {
@@ -139,6 +140,10 @@ func (c *Call) acceptable(old, new *settings.Values) error {
 	case changed("LoginType") && settings.LoginType.Of(new) == mail.SecureLogin:
 		if err := c.Certificates.Usable(name); err != nil {
 			return c.certificateRefusal("LoginType", fmt.Sprintf("SecureLogin needs TLS, and no usable certificate covers %q: nobody could log in: %s", name, mail.TextOf(err)))
+		}
+	case changed("ExtendedProtectionPolicy") && settings.ExtendedProtectionPolicy.Of(new) == settings.RequireProtection:
+		if err := c.Certificates.Usable(name); err != nil {
+			return c.certificateRefusal("ExtendedProtectionPolicy", fmt.Sprintf("ExtendedProtectionPolicy Require needs TLS, and no usable certificate covers %q: nobody could log in: %s", name, mail.TextOf(err)))
 		}
 	}
 	return nil

@@ -16,8 +16,8 @@ func TestMechanisms(t *testing.T) {
 			t.Errorf("%s is there twice or is not a mechanism's name (RFC 4422, 3.1)", m.Name)
 		}
 		seen[m.Name] = true
-		if strings.HasSuffix(m.Name, "-PLUS") != m.Binding || m.Binding && m.Class != TLSOnly {
-			t.Errorf("%s: Binding is %v and Class is %v", m.Name, m.Binding, m.Class)
+		if m.Plus() && (!m.Bound || m.There == nil) || m.Bound && m.Class != TLSOnly {
+			t.Errorf("%s: Bound is %v and Class is %v", m.Name, m.Bound, m.Class)
 		}
 		for _, name := range []string{m.Name, strings.ToLower(m.Name)} {
 			if got, ok := Find(name); !ok || got.Name != m.Name {

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/postern-mail/postern/mail"
@@ -28,6 +29,67 @@ var LoginType = choice(Row{
 		return ""
 	},
 }, mail.SecureLogin)
+
+// AuthMechanisms are the SASL mechanisms that the service may offer, in the order of
+// the table.
+var AuthMechanisms = some(Row{
+	Name: "AuthMechanisms", Noun: "Settings", Page: Authentication, Type: "mechanism list", Services: both,
+	Help: "The SASL mechanisms that the service may offer; on each connection it offers those that LoginType and ExtendedProtectionPolicy accept there and that it has the means for. Without PLAIN also the commands USER and PASS of POP3 and LOGIN of IMAP4 are refused.",
+	Choices: []Choice{
+		{Name: "SCRAM-SHA-512-PLUS", Help: "A proof of the password, bound to the TLS connection."},
+		{Name: "SCRAM-SHA-256-PLUS", Help: "A proof of the password, bound to the TLS connection."},
+		{Name: "SCRAM-SHA-1-PLUS", Help: "A proof of the password, bound to the TLS connection."},
+		{Name: "SCRAM-SHA-512", Help: "A proof of the password; the password itself is never sent."},
+		{Name: "SCRAM-SHA-256", Help: "A proof of the password; the password itself is never sent."},
+		{Name: "SCRAM-SHA-1", Help: "A proof of the password; the password itself is never sent."},
+		{Name: "PLAIN", Help: "The password itself."},
+		{Name: "LOGIN", Help: "The password itself, for old clients."},
+	},
+})
+
+// ExtendedProtection says what channel binding is asked for.
+type ExtendedProtection int
+
+// The policies, with Exchange's numbers.
+const (
+	NoProtection ExtendedProtection = iota
+	AllowProtection
+	RequireProtection
+)
+
+// String gives the policy's name.
+func (p ExtendedProtection) String() string { return ExtendedProtectionPolicy.name(int(p)) }
+
+// ExtendedProtectionPolicy says what the service does about channel binding.
+var ExtendedProtectionPolicy = choice(Row{
+	Name: "ExtendedProtectionPolicy", Noun: "Settings", Page: Authentication, Type: "ExtendedProtection", Services: both,
+	Help: "Whether a log-in is bound to the TLS connection on which it is made (channel binding), so that nobody in between can pass it on. A change acts on new log-ins at once.",
+	Choices: []Choice{
+		{Name: "None", Number: 0, Help: "Channel binding is neither offered nor checked."},
+		{Name: "Allow", Number: 1, Help: "Clients that can bind do, and what they bind to is checked; others log in without."},
+		{Name: "Require", Number: 2, Help: "Only log-ins that are bound to the TLS connection are accepted: mechanisms whose name ends in -PLUS, and client certificates."},
+	},
+	warn: func(v any) string {
+		if v == NoProtection {
+			return "ExtendedProtectionPolicy None lets somebody who stands in a TLS connection pass a log-in on."
+		}
+		return ""
+	},
+}, AllowProtection)
+
+// Binds tells whether a mechanism of AuthMechanisms can be bound to the TLS connection,
+// so that ExtendedProtectionPolicy Require accepts it.
+func Binds(mechanism string) bool {
+	return strings.HasSuffix(mechanism, "-PLUS")
+}
+
+// requiredNeedsBinding: nobody could log in otherwise.
+func requiredNeedsBinding(v *Values) error {
+	if ExtendedProtectionPolicy.Of(v) == RequireProtection && !slices.ContainsFunc(AuthMechanisms.Of(v), Binds) {
+		return ExtendedProtectionPolicy.refuse("Require needs a mechanism in AuthMechanisms that binds, such as SCRAM-SHA-256-PLUS")
+	}
+	return nil
+}
 
 // X509CertificateName is the host name whose certificate the service shows.
 var X509CertificateName = text(Row{

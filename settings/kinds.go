@@ -80,6 +80,55 @@ func choice[T interface {
 	return Setting[T]{row}
 }
 
+// some completes a row whose values are several of the row's choices, at least one,
+// in the order of the choices; all of them unless an administrator says otherwise.
+func some(r Row) Setting[[]string] {
+	row := &r
+	var names []string
+	for _, c := range r.Choices {
+		names = append(names, c.Name)
+	}
+	find := func(text string) (string, error) {
+		for _, n := range names {
+			if strings.EqualFold(strings.TrimSpace(text), n) {
+				return n, nil
+			}
+		}
+		return "", mail.Errorf(mail.KindBadArgument, "is a list such as %s, and %q is none of its values", strings.Join(names[len(names)-2:], ", "), text)
+	}
+	row.standard = func(Service, string) any { return names }
+	row.show = func(v any) any { return slices.Clone(v.([]string)) }
+	row.limits = func(Service) string { return strings.Join(names, ", ") }
+	row.schema = func(Service) map[string]any {
+		return listSchema(map[string]any{"type": "string", "enum": names}, len(names))
+	}
+	row.read = func(_ Service, current any, raw json.RawMessage) (any, error) {
+		now, _ := current.([]string)
+		edit, err := ReadListEdit(raw)
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		list, err := ApplyListEdit(edit, now, find)
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		if len(list) == 0 {
+			return nil, row.refuse("has at least one entry")
+		}
+		slices.SortFunc(list, func(a, b string) int { return slices.Index(names, a) - slices.Index(names, b) })
+		return list, nil
+	}
+	return Setting[[]string]{row}
+}
+
+// listSchema is the JSON Schema of a list, and of an edit of it.
+func listSchema(item map[string]any, most int) map[string]any {
+	list := map[string]any{"type": "array", "items": item, "maxItems": most}
+	edit := map[string]any{"type": "object", "additionalProperties": false,
+		"properties": map[string]any{"Add": list, "Remove": list}}
+	return map[string]any{"oneOf": []any{list, edit}}
+}
+
 // quoted gives a refused value for an error text, shortened.
 func quoted(raw json.RawMessage) string {
 	text, ok := scalar(raw)
@@ -278,10 +327,7 @@ func bindings(r Row, ports map[Service]uint16) Setting[[]netip.AddrPort] {
 	}
 	row.limits = func(Service) string { return fmt.Sprintf("ports 1 to 65535, at most %d entries", maxBindings) }
 	row.schema = func(Service) map[string]any {
-		list := map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "maxItems": maxBindings}
-		edit := map[string]any{"type": "object", "additionalProperties": false,
-			"properties": map[string]any{"Add": list, "Remove": list}}
-		return map[string]any{"oneOf": []any{list, edit}}
+		return listSchema(map[string]any{"type": "string"}, maxBindings)
 	}
 	row.read = func(_ Service, current any, raw json.RawMessage) (any, error) {
 		now, _ := current.([]netip.AddrPort)

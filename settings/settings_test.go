@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +61,8 @@ var outOfRange = map[string][]string{
 	"LogFileLocation":                   {`"log"`, `"./log"`, `"/a\u0000b"`, `"/a\nb"`, `[]`, `"/` + strings.Repeat("x", 1024) + `"`},
 	"LogFileRollOverSettings":           {`0`, `5`, `"Yearly"`},
 	"LogPerFileSizeQuota":               {`0`, `-1`, `"1KB"`, `"2GB"`, `"unlimited"`, `"many"`, `[]`},
+	"AuthMechanisms":                    {`"ROT13"`, `""`, `[]`, `["PLAIN","ROT13"]`, `[7]`, `{"Add":"PLAIN"}`, `{"Remove":"ROT13"}`, `true`},
+	"ExtendedProtectionPolicy":          {`3`, `"Maybe"`, `[]`},
 	"ProtocolLogFormat":                 {`2`, `"Xml"`},
 	"ProtocolLogMaxAge":                 {`"00:59:59"`, `"3651.00:00:00"`, `30`, `"30d"`},
 	"ProtocolLogMaxDirectorySize":       {`0`, `"1MB"`, `"2TB"`, `"unlimited"`},
@@ -94,6 +97,13 @@ func TestEveryRow(t *testing.T) {
 				t.Errorf("%s %s: schema: %v", s, r.Name, err)
 			}
 			for _, c := range r.Choices {
+				if _, list := r.Show(v).([]string); list {
+					w, err := v.Edit(Edit{r.Name, json.RawMessage(`"` + strings.ToLower(c.Name) + `"`)})
+					if err != nil || !slices.Equal(r.Show(w).([]string), []string{c.Name}) {
+						t.Errorf("%s %s: %s gives %v, %v", s, r.Name, c.Name, w, err)
+					}
+					continue
+				}
 				for _, text := range []string{strings.ToLower(c.Name), fmt.Sprint(c.Number)} {
 					text, _ := json.Marshal(text)
 					edits := []Edit{{r.Name, text}}
@@ -135,6 +145,9 @@ func TestEdit(t *testing.T) {
 		{"SSLBindings", `["[::ffff:127.0.0.1]:993","127.0.0.1:993"]`, `["127.0.0.1:993"]`},
 		{"X509CertificateName", `"IMAP.Example.ORG."`, `"imap.example.org"`},
 		{"ShowHiddenFoldersEnabled", `"$true"`, `true`},
+		{"AuthMechanisms", `["plain","SCRAM-SHA-256","PLAIN"]`, `["SCRAM-SHA-256","PLAIN"]`}, // in the table's order
+		{"AuthMechanisms", `{"Remove":["LOGIN","plain","SCRAM-SHA-1","SCRAM-SHA-256","SCRAM-SHA-512"]}`, `["SCRAM-SHA-512-PLUS","SCRAM-SHA-256-PLUS","SCRAM-SHA-1-PLUS"]`},
+		{"ExtendedProtectionPolicy", `2`, `"Require"`},
 		{"Banner", `null`, `"The Postern IMAP4 service is ready."`},
 	} {
 		w, err := v.Edit(Edit{c.name, json.RawMessage(c.value)})
@@ -152,6 +165,7 @@ func TestEdit(t *testing.T) {
 		{{"Banner", json.RawMessage(`"a"`)}, {"banner", json.RawMessage(`"b"`)}},
 		{{"SSLBindings", json.RawMessage(`["0.0.0.0:143"]`)}}, // the clear list has it
 		{{"SSLBindings", json.RawMessage(`{"Add":"0.0.0.0:993"}`)}},
+		{{"AuthMechanisms", json.RawMessage(`"PLAIN"`)}, {"ExtendedProtectionPolicy", json.RawMessage(`"Require"`)}}, // nobody could log in
 	} {
 		if _, err := v.Edit(bad...); mail.KindOf(err) != mail.KindBadArgument {
 			t.Errorf("%v: %v", bad, err)

@@ -12,6 +12,8 @@ var Table = []*Row{
 	SSLBindings.Row,
 
 	LoginType.Row,
+	AuthMechanisms.Row,
+	ExtendedProtectionPolicy.Row,
 	X509CertificateName.Row,
 
 	AcmeDirectory.Row,
@@ -49,6 +51,7 @@ var Table = []*Row{
 var Checks = []func(*Values) error{
 	customNeedsURL,
 	bindingsAreDistinct,
+	requiredNeedsBinding,
 	acmeChallenge,
 	quotaFits,
 }

@@ -28,6 +28,8 @@ func samples(t *testing.T) map[string]sample {
 		"UnencryptedOrTLSBindings":          {good: free(), bad: []string{"127.0.0.1"}},
 		"SSLBindings":                       {good: free(), bad: []string{"127.0.0.1:70000"}},
 		"LoginType":                         {good: "PlainTextAuthentication", bad: "Open"},
+		"AuthMechanisms":                    {good: []string{"SCRAM-SHA-256-PLUS", "PLAIN"}, bad: []string{"ROT13"}},
+		"ExtendedProtectionPolicy":          {good: "Require", bad: "Perhaps"},
 		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
 		"AuthenticatedConnectionTimeout":    {good: "01:00:00", bad: "00:00:01"},
 		"PreAuthenticatedConnectionTimeout": {good: "00:05:00", bad: "10:00:00"},
