@@ -49,6 +49,9 @@ type Audit interface {
 func (s *Server) audit(ctx context.Context, c *Call, err error) {
 	r := Record{Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes}
 	for name, value := range c.arguments {
+		if object, ok := value.(map[string]json.RawMessage); ok {
+			value = c.Cmdlet.withoutSecrets(object)
+		}
 		r.Parameters[name] = argumentText(value)
 	}
 	for _, role := range c.Caller.Roles {
@@ -59,6 +62,18 @@ func (s *Server) audit(ctx context.Context, c *Call, err error) {
 	if err := s.record(ctx, c.Caller, r, err); err != nil {
 		c.Warn("The audit record could not be written: " + mail.TextOf(err))
 	}
+}
+
+// withoutSecrets gives an object in which what is called like a secret parameter is
+// redacted: a caller may expect of a password what it is.
+func (c *Cmdlet) withoutSecrets(object map[string]json.RawMessage) map[string]json.RawMessage {
+	plain := maps.Clone(object)
+	for name := range plain {
+		if p := c.parameter(name); p != nil && p.Type == TypeSecret {
+			plain[name] = json.RawMessage(`"` + redacted + `"`)
+		}
+	}
+	return plain
 }
 
 // recordAction records what is no cmdlet, one of audit's actions: a sign-in, a

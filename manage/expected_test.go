@@ -75,3 +75,19 @@ func TestExpected(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestExpectedSecret: a password has no place in -Expected, and whoever puts it there
+// does not find it in the audit log.
+func TestExpectedSecret(t *testing.T) {
+	f := newFake(t, "")
+	for _, name := range []string{"Password", "password"} {
+		_, err := f.Run(context.Background(), root, "Set-Mailbox", []byte(plainJSON(t, args{"Identity": "alice@example.org", "Password": "new", "Expected": args{name: "rabbit-1865", "DisplayName": "A"}})))
+		if mail.KindOf(err) != mail.KindBadArgument && mail.KindOf(err) != mail.KindConflict {
+			t.Error(err)
+		}
+	}
+	text := plainJSON(t, f.Audit.Records())
+	if strings.Contains(text, "rabbit-1865") || !strings.Contains(text, "DisplayName") {
+		t.Error(text)
+	}
+}

@@ -181,9 +181,6 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err != nil {
 		return nil, about("Name", err)
 	}
-	if err := c.guardAdministrator(ctx, name); err != nil {
-		return nil, err
-	}
 	e := directory.Entry{Name: name, DisplayName: c.Text("DisplayName"), Enabled: true, PopEnabled: true, ImapEnabled: true, Created: c.Now()}
 	if c.Given("Enabled") {
 		e.Enabled = c.Bool("Enabled")
@@ -205,6 +202,9 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return err
 	}
 	if err := taken("Name", name); err != nil {
+		return nil, err
+	}
+	if err := c.guardAdministrator(ctx, name); err != nil {
 		return nil, err
 	}
 	for _, alias := range e.Aliases {

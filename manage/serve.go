@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -176,14 +177,14 @@ func (s *Server) socketRequest(r *http.Request) (Caller, error) {
 }
 
 func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
-	var body json.RawMessage
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(&body); err != nil && r.ContentLength != 0 {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
 		var tooBig *http.MaxBytesError
 		if errors.As(err, &tooBig) {
 			refuse(w, mail.Errorf(mail.KindTooBig, "a request has at most %d bytes", maxBody))
 			return
 		}
-		refuse(w, mail.Errorf(mail.KindBadArgument, "the body is not valid JSON"))
+		refuse(w, mail.Errorf(mail.KindBadArgument, "the body did not come to its end"))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
