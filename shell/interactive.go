@@ -53,8 +53,10 @@ func Interactive(ctx context.Context, client *manage.Client, screen *Screen, his
 		return !errors.Is(err, errIncomplete)
 	}
 	editor.Completer = func(line []rune, cursor int) readline.Completions { return s.completions(ctx, string(line[:cursor])) }
-	// Names are written in any case, and a list with explanations beats a grid.
-	for name, value := range map[string]any{"completion-ignore-case": true, "history-autosuggest": false, "menu-complete-display-prefix": true} {
+	// Names are written in any case, and a list with explanations beats a grid. What
+	// is typed while the terminal is asked for its cursor would be lost: it is not
+	// asked.
+	for name, value := range map[string]any{"cursor-position-probe": false, "completion-ignore-case": true, "history-autosuggest": false, "menu-complete-display-prefix": true} {
 		if err := editor.Config.Set(name, value); err != nil {
 			s.fail("", mail.Wrap(mail.KindServerBug, err))
 		}
