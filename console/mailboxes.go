@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 
@@ -171,6 +172,7 @@ type mailboxData struct {
 	Password                 *Form
 	SignIns                  *Table
 	Sessions                 []*session
+	EndAll                   *Form
 	WhyNoSignIns             string // in the visitor's language
 	Test                     string // where a sign-in is explained
 	Warnings                 []string
@@ -258,6 +260,19 @@ func (v *Visit) mailboxActivity(data *mailboxData, identity []shell.Argument) {
 	if sessions, _ := v.optional("Get-Session", shell.Argument{Name: "User", Value: data.Mailbox.Name}); sessions != nil {
 		data.Sessions = v.sessionRows(sessions)
 	}
+	if len(data.Sessions) > 1 {
+		data.EndAll = v.Add(&Form{ID: "end-all", Title: "Sessions ended", Submit: "End all", Cmdlet: "Remove-Session", Danger: true,
+			Fixed: []shell.Argument{{Name: "User", Value: data.Mailbox.Name}}, Help: "The clients are told and may connect again. What they are doing at this moment is broken off."})
+	}
+}
+
+// letIn says how a sign-in ended.
+func (v *Visit) letIn(value any) string {
+	text, _ := value.(string)
+	if text == "OK" {
+		return v.T("let in")
+	}
+	return v.T(cmp.Or(outcomeTexts[text].Label, text))
 }
 
 // signInColumns are those of Get-LogonStatistics -Detailed.
@@ -265,12 +280,7 @@ func (v *Visit) signInColumns() []Column {
 	return []Column{
 		{Property: "LastTime", Title: "Latest", Text: v.Moment},
 		{Property: "Service"},
-		{Property: "Result", Title: "Result", Text: func(value any) string { return v.T(v.Value(value)) }, Badge: func(value any) string {
-			if value == "OK" {
-				return "good"
-			}
-			return "bad"
-		}},
+		{Property: "Result", Title: "Result", Text: v.letIn, Badge: badgeOf},
 		{Property: "Count", Title: "Number", Number: true},
 		{Property: "Mechanism"},
 		{Property: "Tls", Title: "TLS"},

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/postern-mail/postern/console"
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/manage/managetest"
 	"github.com/postern-mail/postern/settings"
 )
@@ -502,4 +504,27 @@ func TestUpload(t *testing.T) {
 		"--x\r\nContent-Disposition: form-data; name=\"file.Path\"; filename=\"C:\\\\keys\\\\<b>.pem\"\r\n\r\nsecret nonsense\r\n--x--\r\n"
 	s.do("POST", "/certificates/import", "multipart/form-data; boundary=x", body).want(t, 400, "&lt;b&gt;.pem", `data-test="errors"`, "!secret nonsense")
 	s.post("/certificates/import", "form", "import", "step", "apply", "f.Path", "secret nonsense").want(t, 400, `data-test="errors"`, "!secret nonsense")
+}
+
+// TestManyMailboxes: a long list comes in parts, in which one may search.
+func TestManyMailboxes(t *testing.T) {
+	s := open(t).as("root")
+	for i := range 120 {
+		name := fmt.Sprintf("user%03d@example.org", i)
+		if err := s.Directory.Create(t.Context(), directory.Entry{Name: name, Account: 1, Enabled: true}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := s.get("/mailboxes").want(t, 200, "alice@example.org", "user047@example.org", "!user048@example.org", `data-test="next"`, `!data-test="first"`)
+	next := regexp.MustCompile(`href="([^"]*)" data-test="next"`).FindStringSubmatch(first.body)
+	s.get(html.UnescapeString(next[1])).want(t, 200, "!>user047@example.org<", ">user048@example.org<", `data-test="next"`, `data-test="first"`)
+	s.get("/mailboxes?q=user11").want(t, 200, "user110@example.org", "!user100@example.org", `!data-test="next"`)
+	s.get("/mailboxes?q=%3Cscript%3E").want(t, 200, "&lt;script&gt;", "!<script>", `data-test="nothing"`)
+}
+
+// TestShellInGerman: a line of the shell within a text stays one.
+func TestShellInGerman(t *testing.T) {
+	s := open(t).as("viewer")
+	s.header.Set("Accept-Language", "de")
+	s.get("/mailboxes/new").want(t, 200, "braucht die Rolle Empfängeradministrator", "-Role &#39;Recipient Administrator&#39;")
 }

@@ -235,10 +235,28 @@ func (w *Words) text(english string, depth int) string {
 			if i >= len(found) {
 				return ""
 			}
+			if quoted(f.key, i) {
+				return found[i]
+			}
 			return w.text(found[i], depth+1)
 		})
 	}
 	return english
+}
+
+// quoted tells whether the i-th verb of a format stands in single quotes: a value of
+// a line of the shell, which is the same in every language.
+func quoted(format string, i int) bool {
+	next := 0
+	for _, m := range verb.FindAllStringSubmatchIndex(format, -1) {
+		if format[m[4]:m[5]] == "%" {
+			continue
+		}
+		if next++; next == i {
+			return m[0] > 0 && format[m[0]-1] == '\''
+		}
+	}
+	return false
 }
 
 // refill puts texts in the place of verbs; arg counts from 1.
