@@ -99,7 +99,7 @@ func (v *Visit) administratorRows(data *administratorsData) error {
 			Help:  "It acts with the next request: sessions and API tokens that rest on the role end."})
 		data.Rows = append(data.Rows, g)
 	}
-	data.Form = v.Add(&Form{ID: "add", Title: "Add an administrator", Submit: "Review the change", Cmdlet: "Add-Administrator",
+	data.Form = v.Add(&Form{ID: "add", Title: "Add an administrator", Done: "Administrator added", Submit: "Review the change", Cmdlet: "Add-Administrator",
 		Fields: []*Field{
 			{Name: "Identity", Label: v.T("Who"), Help: v.T("A mailbox, or unix:NAME for a user of the operating system."), Kind: Text, Required: true, Suggest: v.mailboxNames()},
 			{Name: "Role", Label: v.T("Role"), Kind: Choice, Choices: roleChoices(), Required: true},
@@ -121,7 +121,7 @@ func (v *Visit) localRows(data *administratorsData) error {
 		}
 		data.Rows = append(data.Rows, g)
 	}
-	data.Form = v.Add(&Form{ID: "add", Title: "Add a local administrator", Submit: "Review the change", Cmdlet: "Add-LocalGroupMember", Fixed: []shell.Argument{{Name: "Group", Value: "Administrators"}},
+	data.Form = v.Add(&Form{ID: "add", Title: "Add a local administrator", Done: "Local administrator added", Submit: "Review the change", Cmdlet: "Add-LocalGroupMember", Fixed: []shell.Argument{{Name: "Group", Value: "Administrators"}},
 		Fields: []*Field{{Name: "Member", Label: v.T("Mailbox"), Help: v.T("Its owner may change this server's configuration, with the role for it."), Kind: Text, Required: true, Suggest: v.mailboxNames()}}})
 	return nil
 }
@@ -140,7 +140,7 @@ func (v *Visit) tokenRows(data *administratorsData) error {
 			Help:  "Whatever signs in with it is refused from now on."})
 		data.Rows = append(data.Rows, g)
 	}
-	data.Form = v.Add(&Form{ID: "add", Title: "New API token", Submit: "Make the token", Cmdlet: "New-ApiToken", Direct: true, Once: "Token",
+	data.Form = v.Add(&Form{ID: "add", Title: "New API token", Done: "API token made", Submit: "Make the token", Cmdlet: "New-ApiToken", Direct: true, Once: "Token",
 		Help: "A script shows it to call the management API. It may do what its role allows and you may do, both.",
 		Fields: []*Field{
 			{Name: "Name", Label: v.T("Name"), Help: v.T("What it is for."), Kind: Text, Required: true},

@@ -145,11 +145,11 @@ func (v *Visit) exportableField() *Field {
 
 func (v *Visit) newCertificateForms() []*Form {
 	return []*Form{
-		v.Add(&Form{ID: "request", Title: "A request for an authority", Submit: "Make the request", Cmdlet: "New-ServerCertificate", Direct: true, Then: made,
+		v.Add(&Form{ID: "request", Title: "A request for an authority", Done: "Request made", Submit: "Make the request", Cmdlet: "New-ServerCertificate", Direct: true, Then: made,
 			Help:   "The key is made here and waits. The request goes to a certificate authority; its answer is imported.",
 			Fixed:  []shell.Argument{{Name: "GenerateRequest", Value: true}},
 			Fields: []*Field{v.namesField(), v.friendlyField(), v.keyField(), v.exportableField()}}),
-		v.Add(&Form{ID: "self-signed", Title: "A self-signed certificate", Submit: "Make the certificate", Cmdlet: "New-ServerCertificate", Direct: true, Then: made,
+		v.Add(&Form{ID: "self-signed", Title: "A self-signed certificate", Done: "Certificate made", Submit: "Make the certificate", Cmdlet: "New-ServerCertificate", Direct: true, Then: made,
 			Help:   "It vouches for itself: mail programs ask before they trust it. For tests, and until a real one is there.",
 			Fields: []*Field{v.namesField(), v.servicesField(), v.friendlyField(), v.keyField(), v.exportableField()}}),
 	}
@@ -157,7 +157,7 @@ func (v *Visit) newCertificateForms() []*Form {
 
 // importForm brings a certificate, or the answer to a request.
 func (v *Visit) importForm(id string) *Form {
-	return v.Add(&Form{ID: id, Title: "Import a certificate", Submit: "Import", Cmdlet: "Import-ServerCertificate", Then: made,
+	return v.Add(&Form{ID: id, Title: "Import a certificate", Done: "Certificate imported", Submit: "Import", Cmdlet: "Import-ServerCertificate", Then: made,
 		Help: "PEM, PKCS#7 and PKCS#12 are read. Without a key it must be the answer to a request of this server.",
 		Fields: []*Field{
 			{Name: "Path", Label: v.T("Certificate"), Help: v.T("With those that lead to its root and, unless it answers a request, its key."), Kind: Upload, Required: true},
@@ -174,7 +174,7 @@ func (v *Visit) acme(data *certificatesData) error {
 		return err
 	}
 	data.Forms, data.Warnings = of.Forms, of.Warnings
-	data.Forms = append([]*Form{v.Add(&Form{ID: "acme", Title: "Get a certificate", Submit: "Get the certificate", Cmdlet: "New-ServerCertificate", Direct: true, Slow: true, Then: made,
+	data.Forms = append([]*Form{v.Add(&Form{ID: "acme", Title: "Get a certificate", Done: "Certificate made", Submit: "Get the certificate", Cmdlet: "New-ServerCertificate", Direct: true, Slow: true, Then: made,
 		Help:   "The ACME server checks that the names lead to this server, which takes up to a minute. The certificate is renewed by itself.",
 		Fixed:  []shell.Argument{{Name: "Acme", Value: true}},
 		Fields: []*Field{v.namesField(), v.servicesField(), v.keyField()}})}, data.Forms...)

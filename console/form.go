@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -18,7 +19,8 @@ import (
 // reviewed, which is the cmdlet with -WhatIf; done, told on the page that follows.
 type Form struct {
 	ID     string // one word, once on a page
-	Title  string // English
+	Title  string // English; "" for a page that has no other form
+	Done   string // English: what it has done; "" is Title
 	Help   string // English
 	Submit string // English; what the button says
 	Cmdlet string
@@ -593,7 +595,7 @@ func (f *Form) apply(w http.ResponseWriter) {
 		v.render(w, v.Page.Template)
 		return
 	}
-	done := &Outcome{Title: f.Title, Line: line, Changes: result.Changes, Units: result.Units, Warnings: result.Warnings, Notes: result.Notes}
+	done := &Outcome{Title: cmp.Or(f.Done, f.Title), Line: line, Changes: result.Changes, Units: result.Units, Warnings: result.Warnings, Notes: result.Notes}
 	for _, field := range f.Fields {
 		if field.made {
 			done.Secret, done.SecretName = field.Text(), field.Title()

@@ -145,7 +145,7 @@ func (v *Visit) mailboxFields(o manage.Object) []*Field {
 // newMailbox shows the form for a new mailbox.
 func (v *Visit) newMailbox() error {
 	v.Title = v.T("New mailbox")
-	f := &Form{ID: "new", Title: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "New-Mailbox", Direct: true}
+	f := &Form{ID: "new", Done: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "New-Mailbox", Direct: true}
 	f.Fields = append([]*Field{
 		{Name: "Name", Label: v.T("Name"), Help: v.T("The name to sign in with; with an @ it is the address, too."), Kind: Text, Required: true},
 		{Name: "Password", Label: v.T("Password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
@@ -237,7 +237,7 @@ func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
 
 func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) {
 	data.PasswordSet, _ = data.Mailbox.object.Value("PasswordLastSet")
-	data.Password = v.Add(&Form{ID: "password", Title: "Password", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
+	data.Password = v.Add(&Form{ID: "password", Title: "Password", Done: "Password set", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
 		Help:   "It holds from the next sign-in on. Sessions that are open stay open.",
 		Fields: []*Field{{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true}}})
 	field := func(name, label, help string) *Field {
@@ -282,7 +282,7 @@ func (v *Visit) signInColumns() []Column {
 		{Property: "Service"},
 		{Property: "Result", Title: "Result", Text: v.letIn, Badge: badgeOf},
 		{Property: "Count", Title: "Number", Number: true},
-		{Property: "Mechanism"},
+		{Property: "Mechanism", Text: v.said},
 		{Property: "Tls", Title: "TLS"},
 		{Property: "ClientAddress", Title: "Address"},
 		{Property: "ClientName", Title: "Client"},

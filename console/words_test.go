@@ -209,7 +209,7 @@ var sayers = map[string]int{
 }
 
 // fieldsOfText are the fields of literals that hold texts for people.
-var fieldsOfText = []string{"Title", "Help", "Submit", "Lead", "Group", "Fix", "Detail", "Text", "Remedy", "Label", "Action"}
+var fieldsOfText = []string{"Title", "Done", "Help", "Submit", "Lead", "Group", "Fix", "Detail", "Text", "Remedy", "Label", "Action"}
 
 // readTexts finds the texts and formats that a file says.
 func readTexts(t *testing.T, name string, mine bool, add func(text, where string)) {
