@@ -169,6 +169,11 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	}
 	e.add("Name", Pass, name)
 
+	if chained, ok := a.directory.(directory.Chained); ok {
+		for _, answer := range chained.Asked(ctx, name) {
+			e.add("Directory", Note, answer.Text)
+		}
+	}
 	entry, err := a.directory.Lookup(ctx, name)
 	switch {
 	case err != nil && mail.KindOf(err) == mail.KindNotFound:
@@ -176,6 +181,9 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 		return
 	case err != nil:
 		e.add("User", Fail, "The directory cannot say now: "+err.Error())
+		return
+	case entry.Gone:
+		e.add("User", Fail, "The directory "+entry.Directory+" does not know the name any more; its mail is still here.")
 		return
 	case entry.Name != name:
 		e.add("User", Pass, name+" is an alias of "+entry.Name+".")
@@ -193,8 +201,10 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 
 // explainSecrets asks whether what the account has fits what the connection accepts.
 func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Conn, name string, entry *directory.Entry) {
-	hasPassword := !entry.PasswordChanged.IsZero()
-	if hasPassword {
+	hasPassword := !entry.PasswordChanged.IsZero() || entry.Directory != ""
+	if entry.Directory != "" {
+		e.add("Password", Note, "The directory "+entry.Directory+" checks it.")
+	} else if hasPassword {
 		e.add("Password", Note, "Set on "+entry.PasswordChanged.UTC().Format(time.RFC3339)+".")
 	} else {
 		e.add("Password", Note, "The account has no password.")

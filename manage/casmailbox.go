@@ -34,6 +34,9 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 	if err != nil {
 		return nil, err
 	}
+	if err := hasMailbox(e); err != nil {
+		return nil, err
+	}
 	change := func(e *directory.Entry) error {
 		if err := c.expected(ctx, e.Name, casObject(*e)); err != nil {
 			return err

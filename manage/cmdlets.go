@@ -216,6 +216,15 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"New-Mailbox alice@example.org -DisplayName 'Alice Example' -ProhibitSendReceiveQuota 2GB", "The password is asked for."}},
 		},
 		{
+			Name: "Enable-Mailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: enableMailbox,
+			Synopsis: "Makes the mailbox of somebody whom an external directory (LDAP, …) knows. Unless its settings say otherwise the first sign-in or message does so, too.",
+			Parameters: append([]Parameter{
+				identity0("The sign-in name or address that the directory knows.", true),
+				mailboxParameters()[2], mailboxParameters()[3],
+			}, here()...),
+			Examples: []Example{{"Enable-Mailbox alice@example.org", "The password and the addresses stay the directory's."}},
+		},
+		{
 			Name: "Set-Mailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setMailbox,
 			Synopsis: "Changes a mailbox: password, addresses, quota, whether it is enabled.",
 			Parameters: append([]Parameter{

@@ -87,8 +87,15 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {
 			return nil, err
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case e.Account == 0:
+			c.Note(e.Name + " is known to the directory " + e.Directory + " and has no mailbox yet.")
+		default:
 			c.Warn(e.Name + ": the mail store does not know its account.")
+		}
+		if e.Gone {
+			c.Warn("The directory " + e.Directory + " does not know " + e.Name + " any more: nobody signs in and no mail arrives. Remove-Mailbox deletes the mail.")
 		}
 		c.Add(mailboxObject(e, usage))
 	}
@@ -113,7 +120,38 @@ func mailboxObject(e directory.Entry, usage Usage) Object {
 		{"WhenCreated", moment(e.Created)},
 		{"PasswordLastSet", moment(e.PasswordChanged)},
 		{"Account", e.Account.String()},
+		{"Directory", directoryOf(e)},
 	}
+}
+
+// directoryOf names the directory that knows a mailbox.
+func directoryOf(e directory.Entry) string {
+	if e.Directory == "" {
+		return "embedded"
+	}
+	return e.Directory
+}
+
+// ownHere refuses to change what an external directory says of a mailbox.
+func (c *Call) ownHere(e *directory.Entry, parameters ...string) error {
+	if e.Directory == "" {
+		return nil
+	}
+	for _, p := range parameters {
+		if c.Given(p) {
+			return about(p, mail.Errorf(mail.KindCannot, "%s of %s is kept by the directory %s and is changed there", p, e.Name, e.Directory))
+		}
+	}
+	return nil
+}
+
+// hasMailbox refuses somebody whom an external directory knows and who has no mailbox
+// yet.
+func hasMailbox(e *directory.Entry) error {
+	if e.Account != 0 || e.Directory == "" {
+		return nil
+	}
+	return about("Identity", hinted(mail.Errorf(mail.KindNotFound, "%s of the directory %s has no mailbox yet", e.Name, e.Directory), "Enable-Mailbox makes it."))
 }
 
 func addresses(list []string) []string {
@@ -192,8 +230,12 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return nil, err
 	}
 	taken := func(parameter, address string) error {
-		_, err := c.Directory.Lookup(ctx, address)
+		known, err := c.Directory.Lookup(ctx, address)
 		switch {
+		case err == nil && known.Account == 0:
+			return about(parameter, hinted(mail.Errorf(mail.KindAlreadyExists, "%q is %s of the directory %s", address, known.Name, known.Directory), "Enable-Mailbox makes the mailbox."))
+		case err == nil && known.Gone:
+			return about(parameter, hinted(mail.Errorf(mail.KindAlreadyExists, "the mailbox of %q, who was in the directory %s, is still here", address, known.Directory), "Remove-Mailbox deletes it."))
 		case err == nil:
 			return about(parameter, mail.Errorf(mail.KindAlreadyExists, "a mailbox with the name or address %q exists", address))
 		case mail.KindOf(err) == mail.KindNotFound:
@@ -238,6 +280,43 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	}, nil
 }
 
+// enableMailbox makes the mailbox of somebody whom an external directory knows.
+func enableMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	e, err := c.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.Account != 0 {
+		return nil, about("Identity", mail.Errorf(mail.KindAlreadyExists, "%s has a mailbox", e.Name))
+	}
+	quota, messages := c.Number("ProhibitSendReceiveQuota"), c.Number("MaxMessages")
+	said := func(parameter string, given int64, says *int64) int64 {
+		if says != nil && !c.Given(parameter) {
+			return *says
+		}
+		return given
+	}
+	quota, messages = said("ProhibitSendReceiveQuota", quota, e.QuotaBytes), said("MaxMessages", messages, e.QuotaMessages)
+	c.result.Units = mailboxUnits()
+	c.Change(e.Name, "Directory", nil, e.Directory)
+	c.Change(e.Name, "ProhibitSendReceiveQuota", nil, limit(quota))
+	c.Change(e.Name, "MaxMessages", nil, limit(messages))
+	return func(ctx context.Context) error {
+		account, err := c.Mail.CreateAccount(ctx, quota, messages)
+		if err != nil {
+			return err
+		}
+		if err := c.Directory.Create(ctx, directory.Entry{Name: e.Name, Account: account}, ""); err != nil {
+			return errors.Join(err, c.Mail.RemoveAccount(context.WithoutCancel(ctx), account))
+		}
+		if made, err := c.Directory.Lookup(ctx, e.Name); err == nil {
+			e = made
+		}
+		c.Add(mailboxObject(*e, Usage{QuotaBytes: quota, QuotaMessages: messages}))
+		return nil
+	}, nil
+}
+
 // setMailbox changes the entry, then the password, then the quota: the first may
 // be refused by the directory, and then nothing has changed.
 func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
@@ -246,6 +325,9 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return nil, err
 	}
 	if err := c.texts(); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(hasMailbox(e), c.ownHere(e, "Password", "DisplayName", "EmailAddresses")); err != nil {
 		return nil, err
 	}
 	if c.Given("Password") || c.Given("Enabled") {
@@ -376,6 +458,12 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 	usage, err := c.Mail.Usage(ctx, e.Account)
 	if err != nil && mail.KindOf(err) != mail.KindNotFound {
 		return nil, err
+	}
+	if err := hasMailbox(e); err != nil {
+		return nil, err
+	}
+	if e.Directory != "" && !e.Gone {
+		c.Warn("The directory " + e.Directory + " knows " + e.Name + ": a new, empty mailbox is made at the next sign-in or message if it makes mailboxes by itself.")
 	}
 	c.Change(e.Name, "Name", e.Name, nil)
 	c.Change(e.Name, "ItemCount", usage.Messages, nil)

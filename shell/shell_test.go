@@ -281,7 +281,7 @@ func TestNoServer(t *testing.T) {
 	}{
 		{"Get-Help Set-PopSettings", Done, "SYNTAX"},
 		{"get-help about_ExitCodes", Done, "could not be understood"},
-		{"Get-Command *-Mailbox | measure", Done, "Count : 4"},
+		{"Get-Command *-Mailbox | measure", Done, "Count : 5"},
 		{"Get-Help Set-PopSetings", Failed, "no cmdlet"},
 		{"Get-PopSetings", Misused, "Did you mean Get-PopSettings?"},
 		{"Get-Command | Get-Mailbox", Failed, "no server is running"},

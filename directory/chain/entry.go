@@ -286,7 +286,7 @@ func (d *Directory) Change(ctx context.Context, name string, change func(*direct
 		return d.own.Change(ctx, name, change)
 	}
 	if e.Account == 0 {
-		return mail.Errorf(mail.KindCannot, "%s of the directory %s has no mailbox yet; New-Mailbox makes one.", e.Name, e.Directory)
+		return mail.Errorf(mail.KindCannot, "%s of the directory %s has no mailbox yet; Enable-Mailbox makes it.", e.Name, e.Directory)
 	}
 	_, err = d.people.change(ctx, e.Directory, e.ID, func(r *record) (*record, error) {
 		if r == nil {
