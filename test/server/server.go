@@ -107,6 +107,9 @@ type Options struct {
 	Args []string
 	// MaxMessageSize in bytes; the default when it is 0.
 	MaxMessageSize int64
+	// Directories are the [[directories]] tables of the settings file; our own
+	// directory alone when it is empty. Accounts are made in our own.
+	Directories string
 }
 
 // Cmdlet is one cmdlet with its parameters by name.
@@ -132,7 +135,7 @@ func Serve(t testing.TB, o Options) *Server {
 	config.Data, config.Name, config.Engine, config.MaxMessageSize = s.Data, "localhost", o.Engine, o.MaxMessageSize
 	config.Socket = filepath.Join(s.Folder, "postern.sock")
 	config.LMTP = []string{filepath.Join(s.Folder, "lmtp.sock"), FreeAddress(t)}
-	path := s.writeConfig(config)
+	path := s.writeConfig(config, o.Directories)
 	s.args = append([]string{"serve", "--config", path, "--ready-file", s.file}, o.Args...)
 	prepare(t, config, o)
 	s.start()
@@ -141,11 +144,11 @@ func Serve(t testing.TB, o Options) *Server {
 	return s
 }
 
-func (s *Server) writeConfig(c role.Config) string {
+func (s *Server) writeConfig(c role.Config, directories string) string {
 	s.t.Helper()
 	path := filepath.Join(s.Folder, "postern.toml")
 	text := fmt.Sprintf("data = %q\nname = %q\nengine = %q\nsocket = %q\nlmtp = [%q, %q]\nmax_message_size = %d\n",
-		c.Data, c.Name, c.Engine, c.Socket, c.LMTP[0], c.LMTP[1], c.MaxMessageSize)
+		c.Data, c.Name, c.Engine, c.Socket, c.LMTP[0], c.LMTP[1], c.MaxMessageSize) + directories
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
