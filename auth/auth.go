@@ -138,19 +138,22 @@ type Identity struct {
 	// command", USER and PASS of POP3 are "USER command".
 	Mechanism string
 	TLS       bool
+	// AppPassword is the name of the one that was used, "" for none.
+	AppPassword string
 }
 
 // Attempt is one decided login, for audit and metrics. It holds no secret. Name is
 // as the client sent it when it could not be prepared, cut to 255 octets: it may
 // hold control characters.
 type Attempt struct {
-	Service   settings.Service
-	Remote    netip.AddrPort // the zero value for a Unix socket
-	TLS       bool
-	Mechanism string
-	Class     sasl.Class // of the mechanism, 0 for one that is not known
-	Name      string     // prepared where that was possible, "" when none was given
-	User      string     // directory.Entry.Name of who was let in, "" when nobody was
+	Service     settings.Service
+	Remote      netip.AddrPort // the zero value for a Unix socket
+	TLS         bool
+	Mechanism   string
+	Class       sasl.Class // of the mechanism, 0 for one that is not known
+	Name        string     // prepared where that was possible, "" when none was given
+	User        string     // directory.Entry.Name of who was let in, "" when nobody was
+	AppPassword string     // of who was let in with one: its name
 	// Took is the time of the deciding step, delays and waits included.
 	Took time.Duration
 	// Err is nil for a login; else its kind and cause say why.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/event"
@@ -54,6 +55,8 @@ type Conn struct {
 	Certificate *x509.Certificate
 
 	Remote netip.AddrPort
+	// At is the moment of a connection that is only imagined; zero is now.
+	At time.Time
 	// TLSPort is the port with TLS from the first byte, to be named to a client
 	// that must use TLS; "" when there is none.
 	TLSPort string
@@ -88,9 +91,13 @@ func Imagined(v *settings.Values, encrypted bool) Conn {
 
 // wanted is what is known of a sign-in on c before its name.
 func (a *Authenticator) wanted(c Conn, method string, class sasl.Class) Wanted {
-	return Wanted{
-		Service: c.Service, LoginType: c.LoginType, Mechanisms: c.Mechanisms, Protection: c.Protection, TLS: c.TLS != nil, From: c.Remote.Addr(), At: a.now(), Method: method, Class: class,
+	w := Wanted{
+		Service: c.Service, LoginType: c.LoginType, Mechanisms: c.Mechanisms, Protection: c.Protection, TLS: c.TLS != nil, From: c.Remote.Addr(), At: c.At, Method: method, Class: class,
 	}
+	if w.At.IsZero() {
+		w.At = a.now()
+	}
+	return w
 }
 
 // decide asks the policy as far as it is for everyone, and adds what to do.

@@ -125,6 +125,33 @@ func (a *Authenticator) accepts(c Conn, user string, secret Secret, classes ...s
 	})
 }
 
+// Cell is a way to sign in, and what the policy says to it.
+type Cell struct {
+	Method     string // as in Identity.Mechanism
+	Secret     Secret
+	Clear, TLS Decision // without encryption, and with it
+}
+
+// Matrix gives every way to sign in to c's service, with what would decide for user
+// at c's address and moment, encrypted or not. user is a sign-in name, "" nobody in
+// particular.
+func (a *Authenticator) Matrix(c Conn, user string) []Cell {
+	var cells []Cell
+	for _, class := range sasl.Classes {
+		for _, method := range Methods(c.Service, class) {
+			for _, secret := range secretOf(method) {
+				w := a.wanted(c, method, class)
+				w.User, w.Secret, w.TLS = user, secret, false
+				cell := Cell{Method: method, Secret: secret, Clear: a.policy.Load().Decide(w)}
+				w.TLS = true
+				cell.TLS = a.policy.Load().Decide(w)
+				cells = append(cells, cell)
+			}
+		}
+	}
+	return cells
+}
+
 // explainRules says what the rules for the user add to those for everyone.
 func (a *Authenticator) explainRules(e *explanation, c Conn, user string) {
 	own := false

@@ -71,6 +71,15 @@ func secretOf(method string) []Secret {
 	return []Secret{AccountPassword}
 }
 
+// ProvedBy gives what a sign-in by a method has proved; app says that it was an app
+// password.
+func ProvedBy(method string, app bool) Secret {
+	if app {
+		return AppPassword
+	}
+	return secretOf(method)[0]
+}
+
 // asMechanism gives the SASL name that stands for a method in rules.
 func asMechanism(method string) string {
 	if strings.HasSuffix(method, " command") {

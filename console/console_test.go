@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 )
@@ -78,8 +79,8 @@ func (history) Series(m statistics.Metric, s settings.Service, from, to time.Tim
 	return points
 }
 
-func (history) Refused(s settings.Service, t mail.LoginType, _ time.Duration) statistics.Impact {
-	if t != mail.SecureLogin {
+func (history) Refused(_ statistics.Filter, refused func(statistics.SignIn) bool, _ time.Duration) statistics.Impact {
+	if !refused(statistics.SignIn{Class: sasl.Challenge}) { // only SecureLogin does
 		return statistics.Impact{}
 	}
 	return statistics.Impact{SignIns: 1234, Users: 2, Affected: []statistics.Affected{

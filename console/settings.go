@@ -255,7 +255,7 @@ func (v *Visit) impactAside(s settings.Service) func(*Form) (string, any) {
 		if err != nil || v.Statistics == nil || !field.given() || v.May("Get-LogonStatistics") != "" {
 			return "", nil
 		}
-		i := &impact{Visit: v, LoginType: t.String(), Impact: v.Statistics.Refused(s, t, impactWindow)}
+		i := &impact{Visit: v, LoginType: t.String(), Impact: v.Statistics.Refused(statistics.Filter{Service: s}, statistics.By(t), impactWindow)}
 		if n := len(i.Affected); n > maxAffected {
 			i.More, i.Affected = n-maxAffected, i.Affected[:maxAffected]
 		}

@@ -1,6 +1,9 @@
 package manage
 
-import "github.com/postern-mail/postern/settings"
+import (
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
 
 // Cmdlets gives the table: every cmdlet, in the order of help. A row's work stands
 // in the file named after its noun.
@@ -379,6 +382,82 @@ func Cmdlets() []*Cmdlet {
 			Examples:   []Example{{"New-ConsoleLink", ""}},
 		},
 		{
+			Name: "Get-LoginPolicy", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLoginPolicy,
+			Columns:  []string{"Name", "Mailboxes", "Groups", "From", "LoginType", "AuthMechanisms", "AppPasswordsOnly", "Block"},
+			Synopsis: "Shows the login policies: what is forbidden on top of each service's LoginType, to whom and from where.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Help: "Only policies of this name; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Get-LoginPolicy | Format-List", "Everything about each."}},
+		},
+		{
+			Name: "New-LoginPolicy", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: newLoginPolicy,
+			Synopsis:   "Makes a login policy: forbids ways to sign in at POP3 and IMAP4, to some people, from some networks, or to all. It acts at once.",
+			Help:       loginPolicyHelp,
+			Parameters: append(append([]Parameter{policyName(false, "What the policy is called.")}, loginPolicyParameters()...), here()...),
+			Examples: []Example{
+				{"New-LoginPolicy outside -ExceptFrom 10.0.0.0/8 -AppPasswordsOnly $true -WhatIf", "Whom it would lock out that mail programs outside need an app password."},
+				{"New-LoginPolicy nobody-by-pop -Services POP3 -Block $true", "No POP3 for anybody."},
+				{"New-LoginPolicy staff -Groups staff -LoginType SecureLogin -Hours 'Mon-Fri 07:00-19:00'", "TLS and working hours for a group."},
+			},
+		},
+		{
+			Name: "Set-LoginPolicy", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: setLoginPolicy,
+			Synopsis:   "Changes a login policy. It acts at once; sessions go on.",
+			Help:       loginPolicyHelp,
+			Parameters: append(append([]Parameter{policyName(true, "The policy.")}, append(loginPolicyParameters(), expectedParameter())...), here()...),
+			Examples:   []Example{{"Set-LoginPolicy outside -Mailboxes @{Add='alice@example.org'}", "One more mailbox."}},
+		},
+		{
+			Name: "Remove-LoginPolicy", Role: OrganizationAdministrator, Changes: true, Asks: true, View: ViewList, Run: removeLoginPolicy,
+			Synopsis:   "Removes a login policy: what it alone forbade is permitted at once.",
+			Parameters: append([]Parameter{policyName(true, "The policy.")}, here()...),
+			Examples:   []Example{{"Remove-LoginPolicy outside", ""}},
+		},
+		{
+			Name: "Get-LoginGroup", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLoginGroup,
+			Columns:  []string{"Name", "Members"},
+			Synopsis: "Shows the groups of mailboxes that login policies are for.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Help: "Only groups of this name; * and ? stand for any characters."},
+				{Name: "Member", Type: TypeText, Suggest: SuggestMailboxes, Help: "Only groups with this member; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Get-LoginGroup -Member alice@example.org", "The groups that alice is in."}},
+		},
+		{
+			Name: "New-LoginGroup", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: newLoginGroup,
+			Synopsis:   "Makes a group of mailboxes for login policies.",
+			Parameters: append([]Parameter{policyName(false, "What the group is called."), groupMembers()}, here()...),
+			Examples:   []Example{{"New-LoginGroup staff -Members alice@example.org,bob@example.org", ""}},
+		},
+		{
+			Name: "Set-LoginGroup", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: setLoginGroup,
+			Synopsis:   "Changes who is in a group. It acts at once.",
+			Parameters: append([]Parameter{policyName(true, "The group."), groupMembers()}, here()...),
+			Examples:   []Example{{"Set-LoginGroup staff -Members @{Remove='bob@example.org'}", ""}},
+		},
+		{
+			Name: "Remove-LoginGroup", Role: OrganizationAdministrator, Changes: true, Asks: true, View: ViewList, Run: removeLoginGroup,
+			Synopsis:   "Removes a group that no login policy is for.",
+			Parameters: append([]Parameter{policyName(true, "The group.")}, here()...),
+			Examples:   []Example{{"Remove-LoginGroup staff", ""}},
+		},
+		{
+			Name: "Get-EffectiveLoginPolicy", Role: ViewOnlyAdministrator, View: ViewTable, Run: getEffectiveLoginPolicy,
+			Columns:  []string{"Protocol", "Mechanism", "Credential", "Plaintext", "Tls", "PlaintextRule"},
+			Synopsis: "Shows every way to sign in, whether it is permitted without TLS and with it, and which rule decides.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox; when it is left out, what holds for everybody.", false),
+				{Name: "From", Type: TypeText, TypeName: "address", Help: "The client's address."},
+				{Name: "At", Type: TypeTime, Default: "now", Help: "The moment." + timeHelp},
+				{Name: "Protocol", Type: TypeText, Values: []string{"POP3", "IMAP4"}, Help: "Only this protocol."},
+			}, here()...),
+			Examples: []Example{
+				{"Get-EffectiveLoginPolicy alice@example.org -From 10.0.0.1", "How alice may sign in from there."},
+				{"Get-EffectiveLoginPolicy -Protocol IMAP4 | Where-Object Plaintext -eq $true", "What is permitted without TLS."},
+			},
+		},
+		{
 			Name: "Test-Login", Role: ViewOnlyAdministrator, View: ViewTable, Run: testLogin,
 			Columns:  []string{"Step", "Result", "Detail"},
 			Synopsis: "Explains which rule decides whether a user may log in, over a protocol and a kind of connection. No password is needed.",
@@ -387,6 +466,7 @@ func Cmdlets() []*Cmdlet {
 				{Name: "Protocol", Type: TypeText, Mandatory: true, Values: []string{"POP3", "IMAP4"}, Help: "The protocol."},
 				{Name: "ConnectionType", Type: TypeText, Default: "Plaintext", Values: []string{string(Plaintext), string(TLS), string(SSL)},
 					Help: "Plaintext is unencrypted, Tls after STLS or STARTTLS, Ssl encrypted from the first byte."},
+				{Name: "From", Type: TypeText, TypeName: "address", Help: "The client's address, for login policies of some networks and for the delay after failures."},
 			}, here()...),
 			Examples: []Example{{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."}},
 		},
@@ -649,6 +729,40 @@ func services(mandatory bool) Parameter {
 
 func exportable() Parameter {
 	return Parameter{Name: "PrivateKeyExportable", Type: TypeBool, Default: "$false", Help: "$true: Export-ServerCertificate may give the private key away."}
+}
+
+const loginPolicyHelp = "A policy holds for a sign-in that -Mailboxes or -Groups, -From, -ExceptFrom and -Services all mean; one that is left out means every sign-in. " +
+	"It only forbids: a LoginType makes the service's stricter, never weaker, and several policies forbid together. What is forbidden to everybody is not offered; " +
+	"who is refused by name hears what a wrong password would, and the log says why (event 1013). -WhatIf says whom of the last 7 days it would have refused."
+
+// policyName is the name of a login policy or a group, one that there is or not.
+func policyName(there bool, help string) Parameter {
+	return Parameter{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: there, Help: help}
+}
+
+func groupMembers() Parameter {
+	return Parameter{Name: "Members", Type: TypeList, TypeName: "list of mailboxes", Suggest: SuggestMailboxes, Help: "The mailboxes; @{Add=…; Remove=…} edits the list."}
+}
+
+// loginPolicyParameters are what New- and Set-LoginPolicy have in common.
+func loginPolicyParameters() []Parameter {
+	logins := []string{"None"}
+	for _, t := range mail.LoginTypes {
+		logins = append(logins, t.String())
+	}
+	return []Parameter{
+		{Name: "Mailboxes", Type: TypeList, TypeName: "list of mailboxes", Suggest: SuggestMailboxes, Default: "everybody", Help: "Whom it is for."},
+		{Name: "Groups", Type: TypeList, TypeName: "list of groups", Default: "everybody", Help: "Whom it is for, as groups of New-LoginGroup."},
+		{Name: "From", Type: TypeList, TypeName: "list of networks", Default: "everywhere", Help: "The clients' networks, such as 192.0.2.0/24."},
+		{Name: "ExceptFrom", Type: TypeList, TypeName: "list of networks", Help: "Networks that it does not hold for."},
+		{Name: "Services", Aliases: []string{"Service"}, Type: TypeList, TypeName: "list of services", Values: []string{"POP3", "IMAP4"}, Default: "POP3 and IMAP4", Help: "The services."},
+		{Name: "LoginType", Type: TypeText, Values: logins, Default: "None", Help: "Forbids what a service of this LoginType would."},
+		{Name: "AuthMechanisms", Aliases: []string{"Mechanisms"}, Type: TypeList, TypeName: "list of mechanisms", Values: mechanismNames(), Default: "every one",
+			Help: "All mechanisms that may be used. LOGIN of IMAP4 and USER of POP3 are PLAIN here."},
+		{Name: "Hours", Type: TypeList, TypeName: "list of hours", Default: "always", Help: "All hours in which one may sign in, such as 'Mon-Fri 08:00-18:00' or 22:00-06:00, in the server's time zone."},
+		{Name: "AppPasswordsOnly", Type: TypeBool, Default: "$false", Help: "$true: not with the mailbox's own password, sent or proved; only with app passwords, tokens, tickets and certificates."},
+		{Name: "Block", Type: TypeBool, Default: "$false", Help: "$true: not at all."},
+	}
 }
 
 // piped marks a parameter that an object in a pipe gives, too.

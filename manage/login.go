@@ -2,10 +2,23 @@ package manage
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/settings"
 )
+
+// clientAddress reads -From, the zero Addr when it was not given.
+func (c *Call) clientAddress() (netip.Addr, error) {
+	if !c.Given("From") {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(c.Text("From"))
+	if err != nil || a.Zone() != "" {
+		return a, wrong("From", "From is a client's address such as 10.0.0.1, not %q", c.Text("From"))
+	}
+	return a.Unmap(), nil
+}
 
 // testLogin shows one object a rule, in the order in which the rules are asked.
 func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error) {
@@ -23,7 +36,11 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 			return nil, err
 		}
 	}
-	steps, err := c.Explain(ctx, Login{Identity: name, Service: s, Connection: connection})
+	from, err := c.clientAddress()
+	if err != nil {
+		return nil, err
+	}
+	steps, err := c.Explain(ctx, Login{Identity: name, Service: s, Connection: connection, From: from})
 	if err != nil {
 		return nil, err
 	}

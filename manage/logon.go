@@ -27,11 +27,21 @@ func (c *Call) impact(old, new *settings.Values) {
 	if c.Statistics == nil || settings.LoginType.Of(old) == login {
 		return
 	}
-	i := c.Statistics.Refused(new.Service(), login, impactWindow)
+	i := c.Statistics.Refused(statistics.Filter{Service: new.Service()}, statistics.By(login), impactWindow)
+	if i.SignIns == 0 && login <= settings.LoginType.Of(old) {
+		return // a weaker one refuses nobody anyway
+	}
+	c.noteImpact(new.Service(), i)
+}
+
+// noteImpact says whom a change would have refused, at a service or, for "", at all.
+func (c *Call) noteImpact(at settings.Service, i statistics.Impact) {
+	if i.SignIns == 0 && at == "" {
+		c.Note("No sign-in of the last 7 days would have been refused.")
+		return
+	}
 	if i.SignIns == 0 {
-		if login > settings.LoginType.Of(old) { // a weaker one refuses nobody anyway
-			c.Note(fmt.Sprintf("No sign-in of the last 7 days at %s would have been refused.", new.Service()))
-		}
+		c.Note(fmt.Sprintf("No sign-in of the last 7 days at %s would have been refused.", at))
 		return
 	}
 	var who []string
@@ -48,8 +58,12 @@ func (c *Call) impact(old, new *settings.Values) {
 	if i.Others > 0 {
 		who = append(who, fmt.Sprintf("others %d", i.Others))
 	}
-	c.Note(fmt.Sprintf("%s of %s in the last 7 days at %s would have been refused: %s.",
-		count(i.SignIns, "sign-in"), count(int64(i.Users), "user"), new.Service(), strings.Join(who, ", ")))
+	signIns, users, names := count(i.SignIns, "sign-in"), count(int64(i.Users), "user"), strings.Join(who, ", ")
+	if at == "" {
+		c.Note(fmt.Sprintf("%s of %s in the last 7 days would have been refused: %s.", signIns, users, names))
+		return
+	}
+	c.Note(fmt.Sprintf("%s of %s in the last 7 days at %s would have been refused: %s.", signIns, users, at, names))
 }
 
 func count(n int64, what string) string {

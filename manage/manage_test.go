@@ -27,15 +27,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type args = map[string]any
 
-// TestCmdlets plays calls one after another on one server. want is the error's
-// kind, or parts of the JSON of the result.
+// TestCmdlets plays calls one after another on one server.
 func TestCmdlets(t *testing.T) {
 	_, client, _ := managetest.Serve(t)
-	for i, c := range []struct {
-		cmdlet string
-		args   args
-		want   string
-	}{
+	play(t, client, []call{
 		{"Get-PopSettings", nil, `"Service":"POP3" "LoginType":"SecureLogin" "MaxCommandSize":512 "view":"List"`},
 		{"get-imapsettings", args{"server": "MAIL.example.org", "DomainController": "dc1"}, `"MaxCommandSize":65536 "ShowHiddenFoldersEnabled":false accepted and ignored`},
 		{"Get-PopSettings", args{"Server": "other"}, "!Cannot"},
@@ -136,7 +131,21 @@ func TestCmdlets(t *testing.T) {
 		{"Get-Help", args{"Name": "Set-PopSettings", "Parameter": "login*"}, `SecureLogin (3)`},
 		{"Get-Help", args{"Name": "Set-PopSettings", "Parameter": "nothing"}, "!NotFound"},
 		{"Get-Help", args{"Name": "nothing"}, "!NotFound"},
-	} {
+	})
+}
+
+// call is one run of a cmdlet. want is "!" and the error's kind, or parts of the JSON
+// of the result.
+type call struct {
+	cmdlet string
+	args   args
+	want   string
+}
+
+// play makes calls one after another.
+func play(t *testing.T, client *manage.Client, calls []call) {
+	t.Helper()
+	for i, c := range calls {
 		result, err := client.Run(context.Background(), c.cmdlet, c.args)
 		name := fmt.Sprintf("%d %s %v", i, c.cmdlet, c.args)
 		if kind, bad := strings.CutPrefix(c.want, "!"); bad || err != nil {

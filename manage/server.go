@@ -10,8 +10,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -95,6 +97,8 @@ type Login struct {
 	Identity   string // prepared
 	Service    settings.Service
 	Connection Connection
+	From       netip.Addr // the client's; the zero Addr when it is not said
+	At         time.Time  // zero is now
 }
 
 // Access is the way that mail programs take to this server.
@@ -129,7 +133,12 @@ type Parts struct {
 	Access Access
 	// Explain tells which rule decides about a log-in, step by step.
 	Explain func(ctx context.Context, l Login) ([]Step, error)
-	Log     *slog.Logger
+	// Matrix gives every way to sign in, with what decides about l's user, address and
+	// moment; l.Connection is not looked at.
+	Matrix func(l Login) []auth.Cell
+	// SetLoginPolicy makes login policies hold.
+	SetLoginPolicy func(*auth.Policy)
+	Log            *slog.Logger
 	// Records keeps administrators, local administrators and API tokens.
 	Records Records
 	// Authenticate checks name and password of a sign-in at the console, which is
@@ -163,6 +172,7 @@ type Server struct {
 	following following
 	guesses   guesses
 	refusals  refusals
+	policies  sync.Mutex // held from reading the login policies until they hold
 }
 
 // New makes a server of its parts.

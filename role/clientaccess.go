@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap"
@@ -58,9 +59,22 @@ func (s *Server) applyBindings(_ context.Context, old, new *settings.Values) (co
 	return nil, nil, nil
 }
 
+// imagined is the connection that a log-in would come over.
+func (s *Server) imagined(l manage.Login) auth.Conn {
+	c := auth.Imagined(s.settings.Current(l.Service), l.Connection != manage.Plaintext)
+	c.At = l.At
+	if l.From.IsValid() {
+		c.Remote = netip.AddrPortFrom(l.From, 0)
+	}
+	return c
+}
+
+// matrix answers Get-EffectiveLoginPolicy.
+func (s *Server) matrix(l manage.Login) []auth.Cell { return s.auth.Matrix(s.imagined(l), l.Identity) }
+
 // explain answers Test-Login.
 func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
-	c := auth.Imagined(s.settings.Current(l.Service), l.Connection != manage.Plaintext)
+	c := s.imagined(l)
 	var out []manage.Step
 	for _, step := range s.auth.Explain(ctx, c, l.Identity) {
 		out = append(out, manage.Step{Step: step.Step, Result: string(step.Result), Detail: step.Detail})

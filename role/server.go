@@ -121,11 +121,14 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.openAcme()
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Access: access{s},
+		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
 	})
+	if err := s.manage.LoadLoginPolicy(ctx); err != nil {
+		return nil, err
+	}
 	s.settings.Apply(s.applyBindings)
 	s.beginProtocolLogs()
 	if err := s.openConsole(); err != nil {

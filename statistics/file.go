@@ -38,6 +38,7 @@ type signInRow struct {
 	Mechanism string           `json:"mechanism"`
 	Class     sasl.Class       `json:"class"`
 	TLS       bool             `json:"tls,omitempty"`
+	App       bool             `json:"appPassword,omitempty"`
 	Network   string           `json:"network,omitempty"`
 	Client    string           `json:"client,omitempty"`
 	Outcome   string           `json:"outcome"`
@@ -82,7 +83,7 @@ func (h *History) document() document {
 	d := document{Version: fileVersion}
 	for k, r := range h.signIns.rows {
 		row := signInRow{
-			User: k.user, Service: k.service, Mechanism: k.mechanism, Class: k.class, TLS: k.tls,
+			User: k.user, Service: k.service, Mechanism: k.mechanism, Class: k.class, TLS: k.tls, App: k.app,
 			Client: k.client, Outcome: k.outcome, Others: k.others, Last: r.last,
 		}
 		if k.network.IsValid() {
@@ -177,7 +178,7 @@ func (h *History) take(d document) {
 	t := &h.signIns
 	for _, r := range d.SignIns {
 		k := key{
-			service: r.Service, mechanism: printable(r.Mechanism, maxClient), class: r.Class, tls: r.TLS, user: printable(r.User, maxName),
+			service: r.Service, mechanism: printable(r.Mechanism, maxClient), class: r.Class, tls: r.TLS, app: r.App, user: printable(r.User, maxName),
 			client: printable(r.Client, maxClient), outcome: printable(r.Outcome, maxClient), others: r.Others,
 		}
 		if r.Network != "" {

@@ -49,6 +49,8 @@ type SignIn struct {
 	Mechanism string     // as of auth.Attempt
 	Class     sasl.Class // of the mechanism
 	TLS       bool
+	// AppPassword: it was one, not the mailbox's own.
+	AppPassword bool
 	// Network is the client's address: a whole IPv4 address or the /64 of an IPv6
 	// one. The zero value is a Unix socket, or with Others set: anywhere.
 	Network netip.Prefix
@@ -83,7 +85,7 @@ type Filter struct {
 	Service settings.Service
 }
 
-// Impact is what a change of LoginType would have refused.
+// Impact is what a change of the login policy would have refused.
 type Impact struct {
 	Since   time.Time // what was looked at
 	SignIns int64     // would have been refused
@@ -105,7 +107,7 @@ func (h *History) Observe(a auth.Attempt) {
 	if h == nil {
 		return
 	}
-	k := key{service: a.Service, mechanism: a.Mechanism, class: a.Class, tls: a.TLS, network: networkOf(a.Remote), outcome: OK, user: a.User}
+	k := key{service: a.Service, mechanism: a.Mechanism, class: a.Class, tls: a.TLS, app: a.AppPassword != "", network: networkOf(a.Remote), outcome: OK, user: a.User}
 	metric := SignIns
 	if a.Err != nil {
 		metric = Refusals
@@ -175,9 +177,9 @@ func btoi(b bool) int {
 	return 0
 }
 
-// Refused tells which sign-ins of the last window, at most SignInsKept, the login
-// policy would have refused under t. Only sign-ins that were let in count.
-func (h *History) Refused(s settings.Service, t mail.LoginType, window time.Duration) Impact {
+// Refused tells which sign-ins of the last window, at most SignInsKept, would have been
+// refused. Only sign-ins that were let in are asked about, each row once.
+func (h *History) Refused(f Filter, refused func(SignIn) bool, window time.Duration) Impact {
 	if h == nil {
 		return Impact{}
 	}
@@ -185,8 +187,8 @@ func (h *History) Refused(s settings.Service, t mail.LoginType, window time.Dura
 	type who struct{ user, client, address string }
 	found := map[who]*Affected{}
 	users := map[string]bool{}
-	for _, r := range h.SignIns(i.Since, Filter{Service: s}) {
-		if r.Outcome != OK || auth.Permits(t, r.Class, r.TLS).OK {
+	for _, r := range h.SignIns(i.Since, f) {
+		if r.Outcome != OK || !refused(r) {
 			continue
 		}
 		i.SignIns += r.Count
@@ -216,12 +218,18 @@ func (h *History) Refused(s settings.Service, t mail.LoginType, window time.Dura
 	return i
 }
 
+// By gives the function for Refused that tells what a LoginType refuses.
+func By(t mail.LoginType) func(SignIn) bool {
+	return func(s SignIn) bool { return !auth.Permits(t, s.Class, s.TLS).OK }
+}
+
 // key is what is counted together.
 type key struct {
 	service   settings.Service
 	mechanism string
 	class     sasl.Class
 	tls       bool
+	app       bool // an app password
 	user      string
 	network   netip.Prefix
 	client    string
@@ -231,7 +239,7 @@ type key struct {
 
 func (k key) signIn(n, last int64) SignIn {
 	return SignIn{
-		User: k.user, Service: k.service, Mechanism: k.mechanism, Class: k.class, TLS: k.tls, Network: k.network,
+		User: k.user, Service: k.service, Mechanism: k.mechanism, Class: k.class, TLS: k.tls, AppPassword: k.app, Network: k.network,
 		Client: k.client, Outcome: k.outcome, Others: k.others, Count: n, Last: time.Unix(last, 0).UTC(),
 	}
 }

@@ -50,6 +50,7 @@ type Fake struct {
 	Records   *Records
 	Access    *Access
 	Sessions  *Sessions
+	Auth      *auth.Authenticator
 	Logs      map[settings.Service]*protolog.Log // nil until a test makes one
 
 	passed atomic.Int64 // since Now
@@ -145,10 +146,11 @@ func New() (*Fake, error) {
 		figures.Observe(a)
 	}
 	figures.Identify(netip.MustParseAddrPort("[2001:db8::1]:3"), "Thunderbird")
+	f.Auth = auth.New(auth.Options{Directory: f.Directory})
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
+		Explain: f.explain, Matrix: f.matrix, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})
@@ -157,6 +159,15 @@ func New() (*Fake, error) {
 
 // Advance lets time pass.
 func (f *Fake) Advance(d time.Duration) { f.passed.Add(int64(d)) }
+
+func (f *Fake) matrix(l manage.Login) []auth.Cell {
+	c := auth.Imagined(f.Server.Settings.Current(l.Service), false)
+	c.At = l.At
+	if l.From.IsValid() {
+		c.Remote = netip.AddrPortFrom(l.From, 0)
+	}
+	return f.Auth.Matrix(c, l.Identity)
+}
 
 func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
 	kind := f.Server.Settings.Current(l.Service)
