@@ -208,10 +208,14 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		// Not no-referrer: browsers without Sec-Fetch-Site would send a null Origin.
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		// localhost is other servers', too, and browsers do not tell ports apart here.
+		if host, _, _ := strings.Cut(r.Host, ":"); host != "localhost" {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cache-Control", "no-store")

@@ -607,6 +607,11 @@ func (f *Form) apply(w http.ResponseWriter) {
 	if f.Then != nil {
 		f.Next = f.Then(result)
 	}
+	if to, moved := v.moved(result); moved {
+		v.Done, v.Data = done, to
+		v.render(w, "moved")
+		return
+	}
 	id := v.outcomes.add(done, v.Caller.Name)
 	next, err := url.Parse(f.Next)
 	if f.Next == "" || err != nil {

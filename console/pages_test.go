@@ -147,7 +147,7 @@ func TestHeaders(t *testing.T) {
 	for _, a := range answers {
 		where := a.Request.Method + " " + a.Request.URL.Path
 		for name, want := range map[string]string{
-			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
+			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
 			"Strict-Transport-Security": "max-age=31536000", "X-Frame-Options": "DENY",
 		} {
 			if got := a.Header.Get(name); got != want {
