@@ -92,9 +92,9 @@ func (v *Visit) administratorRows(data *administratorsData) error {
 	if err != nil {
 		return err
 	}
-	for i, o := range result.Objects {
+	for _, o := range result.Objects {
 		g := grant{Name: textOf(o, "Identity"), Role: textOf(o, "Role"), Scope: listOf(o, "Scope"), Local: boolOf(o, "LocalAdministrator")}
-		g.Remove = v.Add(&Form{ID: "remove-" + v.Ordinal(i), Title: "Role taken away", Submit: "Remove", Cmdlet: "Remove-Administrator", Danger: true,
+		g.Remove = v.Add(&Form{ID: formID("remove", g.Name, g.Role), Title: "Role taken away", Submit: "Remove", Cmdlet: "Remove-Administrator", Danger: true,
 			Fixed: []shell.Argument{{Name: "Identity", Value: g.Name}, {Name: "Role", Value: g.Role}},
 			Help:  "It acts with the next request: sessions and API tokens that rest on the role end."})
 		data.Rows = append(data.Rows, g)
@@ -113,10 +113,10 @@ func (v *Visit) localRows(data *administratorsData) error {
 	if err != nil {
 		return err
 	}
-	for i, o := range result.Objects {
+	for _, o := range result.Objects {
 		g := grant{Name: textOf(o, "Name"), Role: textOf(o, "ObjectClass"), Source: textOf(o, "PrincipalSource")}
 		if g.Source == "Directory" {
-			g.Remove = v.Add(&Form{ID: "remove-" + v.Ordinal(i), Title: "Local administrator removed", Submit: "Remove", Cmdlet: "Remove-LocalGroupMember", Danger: true,
+			g.Remove = v.Add(&Form{ID: formID("remove", g.Name), Title: "Local administrator removed", Submit: "Remove", Cmdlet: "Remove-LocalGroupMember", Danger: true,
 				Fixed: []shell.Argument{{Name: "Group", Value: "Administrators"}, {Name: "Member", Value: g.Name}}})
 		}
 		data.Rows = append(data.Rows, g)
@@ -131,11 +131,11 @@ func (v *Visit) tokenRows(data *administratorsData) error {
 	if err != nil {
 		return err
 	}
-	for i, o := range result.Objects {
+	for _, o := range result.Objects {
 		g := grant{Name: textOf(o, "Name"), Owner: textOf(o, "Owner"), Role: textOf(o, "Role"), Scope: listOf(o, "Scope"),
 			Made: timeOf(o, "WhenCreated"), Until: timeOf(o, "Expires"), Used: timeOf(o, "LastUsed")}
 		g.Over = !g.Until.After(v.Now())
-		g.Remove = v.Add(&Form{ID: "remove-" + v.Ordinal(i), Title: "API token removed", Submit: "Remove", Cmdlet: "Remove-ApiToken", Danger: true,
+		g.Remove = v.Add(&Form{ID: formID("remove", g.Owner, g.Name), Title: "API token removed", Submit: "Remove", Cmdlet: "Remove-ApiToken", Danger: true,
 			Fixed: []shell.Argument{{Name: "Name", Value: g.Name}, {Name: "Owner", Value: g.Owner}},
 			Help:  "Whatever signs in with it is refused from now on."})
 		data.Rows = append(data.Rows, g)

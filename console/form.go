@@ -2,6 +2,8 @@ package console
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -64,6 +66,13 @@ type Form struct {
 	Live    bool   // the preview follows typing, and tells of errors itself
 
 	V *Visit
+}
+
+// formID makes the ID of a form that is about one of many things: it follows from the
+// thing, not from its place, which is another's when somebody has changed the list.
+func formID(word string, about ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(about, "\x00")))
+	return word + "-" + hex.EncodeToString(sum[:8])
 }
 
 // Kind is how a field is filled in.

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/postern-mail/postern/console"
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
 	"github.com/postern-mail/postern/settings"
 )
@@ -351,6 +353,53 @@ func TestTwoAtOnce(t *testing.T) {
 	s.post("/pop3", append(change(`"First"`, "Second"), "step", "apply")...).want(t, 303)
 	if now := settings.Banner.Of(s.Server.Settings.Current(settings.POP3)); now != "Second" {
 		t.Error(now)
+	}
+}
+
+// TestListMoves has somebody else shorten a list meanwhile: what is removed is what was
+// shown, not what has moved up into its place.
+func TestListMoves(t *testing.T) {
+	s := open(t).as("root")
+	add := func(cmdlet, parameter, name string) {
+		s.call(t, cmdlet, fmt.Sprintf(`{%q:%q,"Role":"RecipientAdmin"}`, parameter, name))
+	}
+	for _, name := range []string{"alice@example.org", "bob@example.org"} {
+		add("Add-Administrator", "Identity", name)
+		s.call(t, "Add-LocalGroupMember", fmt.Sprintf(`{"Member":%q}`, name))
+	}
+	for _, name := range []string{"a", "b"} {
+		add("New-ApiToken", "Name", name)
+	}
+	for path, gone := range map[string][]string{
+		"/administrators":                      {"Remove-Administrator", `{"Identity":"alice@example.org","Confirm":false}`, "alice@example.org"},
+		"/administrators/local-administrators": {"Remove-LocalGroupMember", `{"Member":"alice@example.org"}`, "alice@example.org"},
+		"/administrators/api-tokens":           {"Remove-ApiToken", `{"Name":"a"}`, "a"},
+	} {
+		var before []string
+		for _, m := range regexp.MustCompile(`name="form" value="(remove-[^"]+)"`).FindAllStringSubmatch(s.get(path).want(t, 200, gone[2]).body, -1) {
+			before = append(before, m[1])
+		}
+		s.call(t, gone[0], gone[1])
+		after := s.get(path).body
+		missing := 0
+		for _, id := range before {
+			if !strings.Contains(after, `value="`+id+`"`) {
+				missing++
+				s.post(path, "form", id, "step", "apply").want(t, 404)
+			}
+		}
+		if missing != 1 || len(before) < 2 || !strings.Contains(after, before[len(before)-1]) {
+			t.Errorf("%s: %d of %v are gone", path, missing, before)
+		}
+	}
+}
+
+// call runs a cmdlet as somebody else does.
+func (s *site) call(t *testing.T, cmdlet, arguments string) {
+	t.Helper()
+	caller := manage.Caller{Name: "unix:root", Way: manage.WaySession, Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true}
+	if _, err := s.Run(context.Background(), caller, cmdlet, []byte(arguments)); err != nil {
+		t.Fatal(cmdlet, err)
 	}
 }
 

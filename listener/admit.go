@@ -189,17 +189,14 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 	return nil
 }
 
-// Known says that whoever uses the connection has proved to be name: it makes room
-// for nobody any more. It is for a protocol that proves it with each request (HTTP),
-// and may be called from any goroutine.
-func (c *Conn) Known(name string) {
+// Known says that whoever uses the connection has proved who it is: it makes room for
+// nobody any more. It is for a protocol that proves it with each request (HTTP), so
+// that the connection has no user, and may be called from any goroutine.
+func (c *Conn) Known() {
 	s := c.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.counted {
-		c.user = name
-		s.unplace(c)
-	}
+	s.unplace(c)
 }
 
 // ClearUser says that the user has logged out and the connection stays

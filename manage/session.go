@@ -239,15 +239,15 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 		s.end(ctx, token, c, "the right to it is gone")
 		return Caller{}, errNoSession()
 	}
-	makeKnown(ctx, c)
+	makeKnown(ctx)
 	return c, nil
 }
 
-// makeKnown says whose connection a request came on: it no longer makes room for those
-// of strangers.
-func makeKnown(ctx context.Context, c Caller) {
+// makeKnown keeps the connection that a request came on from making room for those of
+// strangers.
+func makeKnown(ctx context.Context) {
 	if conn := listener.ConnOf(ctx); conn != nil {
-		conn.Known(c.Name)
+		conn.Known()
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.Add
 	granted, elsewhere := rolesAt([]Assignment{{t.Owner, t.Role, t.Scope}}, t.Owner, s.Settings.Server())
 	c.Roles = both(granted, c.Roles)
 	c.Elsewhere = append(c.Elsewhere, elsewhere...)
-	makeKnown(ctx, c)
+	makeKnown(ctx)
 	if now.Sub(t.Used) >= tokenUseStep {
 		t.Used = now.Truncate(tokenUseStep)
 		if err := s.keepToken(ctx, t); err != nil && mail.KindOf(err) != mail.KindConflict {

@@ -263,7 +263,7 @@ func TestAdministrators(t *testing.T) {
 	if d.Has("[data-test=secret]") {
 		t.Error("the token is shown twice")
 	}
-	d.Follow("[data-test=remove-1]")
+	d.Follow("[data-test^=remove-]")
 	d.Follow("[data-test=apply]")
 	d.WaitText("[data-test=done]", "API token removed")
 	d.at("/administrators/rights")
