@@ -166,7 +166,7 @@ func (c *Console) routes() http.Handler {
 		}
 	}
 	mux.HandleFunc("/", c.visit(&Page{Path: "/", Show: func(*Visit) error {
-		return mail.Errorf(mail.KindNotFound, "There is no such page.")
+		return noPage()
 	}}))
 	return mux
 }

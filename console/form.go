@@ -21,7 +21,7 @@ import (
 // reviewed, which is the cmdlet with -WhatIf; done, told on the page that follows.
 type Form struct {
 	ID     string // one word, once on a page
-	Title  string // English; "" for a page that has no other form
+	Title  string // English
 	Done   string // English: what it has done; "" is Title
 	Help   string // English
 	Submit string // English; what the button says

@@ -164,8 +164,7 @@ func auditSearch(v *Visit) *Search {
 		&Input{Name: "who", Label: "Who", Parameter: "Identity", Hint: "alice*"},
 		&Input{Name: "cmdlet", Label: "Cmdlet", Parameter: "Cmdlet", Hint: "Set-*"},
 		&Input{Name: "target", Label: "Changed", Parameter: "Target", Hint: "POP3"},
-		&Input{Name: "outcome", Label: "Outcome", Parameter: "Outcome", Choices: []settings.Choice{
-			{Name: "OK", Label: "done"}, {Name: "NoPermission", Label: "not permitted"}, {Name: "AuthenticationFailed", Label: "sign-in refused"}, {Name: "BadArgument", Label: "wrong value"}, {Name: "Conflict", Label: "somebody was faster"}}},
+		&Input{Name: "outcome", Label: "Outcome", Parameter: "Outcome", Choices: choicesOf(outcomeTexts, "OK", "NoPermission", "AuthenticationFailed", "BadArgument", "Conflict")},
 		&Input{Name: "since", Label: "From", Parameter: "StartDate", Type: "datetime-local"},
 		&Input{Name: "until", Label: "Until", Parameter: "EndDate", Type: "datetime-local"},
 	)
@@ -226,15 +225,24 @@ func (v *Visit) auditedRow(o manage.Object) any {
 		new, _ := c.Value("New")
 		a.Changes = append(a.Changes, manage.Change{Target: textOf(c, "Target"), Name: textOf(c, "Name"), Old: old, New: new})
 	}
-	a.OutcomeText = v.T(cmp.Or(outcomeTexts[a.Outcome].Label, a.Outcome))
+	a.OutcomeText = v.T(cmp.Or(outcomeTexts[a.Outcome].Text, a.Outcome))
 	return a
 }
 
 // outcomeTexts say how a call ended.
-var outcomeTexts = map[string]settings.Choice{
-	"OK": {Label: "done"}, "NoPermission": {Label: "not permitted"}, "AuthenticationFailed": {Label: "sign-in refused"}, "BadArgument": {Label: "wrong value"},
-	"Conflict": {Label: "somebody was faster"}, "AlreadyExists": {Label: "existed already"}, "NotFound": {Label: "not found"}, "Cannot": {Label: "not possible"},
-	"Limit": {Label: "limit reached"}, "Unavailable": {Label: "unavailable"}, "ServerBug": {Label: "internal error"},
+var outcomeTexts = map[string]phrase{
+	"OK": {Text: "done"}, "NoPermission": {Text: "not permitted"}, "AuthenticationFailed": {Text: "sign-in refused"}, "BadArgument": {Text: "wrong value"},
+	"Conflict": {Text: "somebody was faster"}, "AlreadyExists": {Text: "existed already"}, "NotFound": {Text: "not found"}, "Cannot": {Text: "not possible"},
+	"Limit": {Text: "limit reached"}, "Unavailable": {Text: "unavailable"}, "ServerBug": {Text: "internal error"},
+}
+
+// choicesOf gives some of a table's texts to choose from.
+func choicesOf(texts map[string]phrase, names ...string) []settings.Choice {
+	var list []settings.Choice
+	for _, name := range names {
+		list = append(list, settings.Choice{Name: name, Label: texts[name].Text})
+	}
+	return list
 }
 
 // Badge gives how a record is marked.
@@ -262,7 +270,7 @@ type happened struct {
 }
 
 // eventTexts say an event's type.
-var eventTexts = map[string]settings.Choice{"Error": {Label: "error"}, "Warning": {Label: "warning"}, "Information": {Label: "note"}}
+var eventTexts = map[string]phrase{"Error": {Text: "error"}, "Warning": {Text: "warning"}, "Information": {Text: "note"}}
 
 // events shows the last events, the newest first.
 func events(v *Visit) error {
@@ -272,7 +280,7 @@ func events(v *Visit) error {
 	data := &logData{}
 	v.Data = data
 	data.Search = v.search(
-		&Input{Name: "type", Label: "Type", Parameter: "EntryType", Choices: []settings.Choice{{Name: "Error", Label: "error"}, {Name: "Warning", Label: "warning"}, {Name: "Information", Label: "note"}}},
+		&Input{Name: "type", Label: "Type", Parameter: "EntryType", Choices: choicesOf(eventTexts, "Error", "Warning", "Information")},
 		&Input{Name: "id", Label: "Event number", Parameter: "InstanceId", Hint: "1009"},
 		&Input{Name: "source", Label: "Source", Parameter: "Source", Hint: "IMAP4"},
 		&Input{Name: "since", Label: "From", Parameter: "After", Type: "datetime-local"},
@@ -290,7 +298,7 @@ func events(v *Visit) error {
 	for _, o := range result.Objects {
 		e := &happened{Time: timeOf(o, "TimeGenerated"), Type: textOf(o, "EntryType"), ID: intOf(o, "InstanceId"), Count: intOf(o, "Count"),
 			Source: textOf(o, "Source"), Message: textOf(o, "Message"), Help: textOf(o, "Help")}
-		e.TypeText, e.Badge = v.T(cmp.Or(eventTexts[e.Type].Label, e.Type)), badgeOf(e.Type)
+		e.TypeText, e.Badge = v.T(cmp.Or(eventTexts[e.Type].Text, e.Type)), badgeOf(e.Type)
 		values, _ := o.Value("Data")
 		e.Data, _ = values.(manage.Object)
 		data.Rows = append(data.Rows, e)

@@ -145,7 +145,7 @@ func (v *Visit) mailboxFields(o manage.Object) []*Field {
 // newMailbox shows the form for a new mailbox.
 func (v *Visit) newMailbox() error {
 	v.Title = v.T("New mailbox")
-	f := &Form{ID: "new", Done: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "New-Mailbox", Direct: true}
+	f := &Form{ID: "new", Title: "Properties", Done: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "New-Mailbox", Direct: true}
 	f.Fields = append([]*Field{
 		{Name: "Name", Label: v.T("Name"), Help: v.T("The name to sign in with; with an @ it is the address, too."), Kind: Text, Required: true},
 		{Name: "Password", Label: v.T("Password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
@@ -272,7 +272,7 @@ func (v *Visit) letIn(value any) string {
 	if text == "OK" {
 		return v.T("let in")
 	}
-	return v.T(cmp.Or(outcomeTexts[text].Label, text))
+	return v.T(cmp.Or(outcomeTexts[text].Text, text))
 }
 
 // signInColumns are those of Get-LogonStatistics -Detailed.

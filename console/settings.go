@@ -68,7 +68,7 @@ func settingsPage(s settings.Service) func(v *Visit) error {
 			data.Tabs = append(data.Tabs, tab)
 		}
 		if data.Tab == "" {
-			return mail.Errorf(mail.KindNotFound, "There is no such page.")
+			return noPage()
 		}
 		values, err := v.settingsForm(data, s, "Settings", "Get-"+s.Prefix()+"Settings", nil)
 		if err != nil {

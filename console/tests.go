@@ -30,15 +30,18 @@ func badgeOf(value any) string {
 	return "bad"
 }
 
+// phrase is an English text of a table.
+type phrase struct{ Text string }
+
 // results says a verdict in words.
-var results = map[string]settings.Choice{
-	"Pass": {Label: "in order"}, "Success": {Label: "in order"}, "Warn": {Label: "warning"}, "Note": {Label: "note"}, "Fail": {Label: "wrong"}, "Failure": {Label: "failed"}, "Skipped": {Label: "left out"},
+var results = map[string]phrase{
+	"Pass": {Text: "in order"}, "Success": {Text: "in order"}, "Warn": {Text: "warning"}, "Note": {Text: "note"}, "Fail": {Text: "wrong"}, "Failure": {Text: "failed"}, "Skipped": {Text: "left out"},
 }
 
 // VerdictText says a verdict in the visitor's language.
 func (v *Visit) VerdictText(value any) string {
 	text, _ := value.(string)
-	return v.T(cmp.Or(results[text].Label, text))
+	return v.T(cmp.Or(results[text].Text, text))
 }
 
 // said writes a text of the server.

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -22,8 +21,6 @@ const (
 	// lookAgain is how often it is asked whether the caller still may, and how often an
 	// empty line tells whether the caller is still there.
 	lookAgain = 15 * time.Second
-	// followWrite bounds one write to a caller.
-	followWrite = 30 * time.Second
 	// maxFollowLine bounds a line that a client reads, in bytes.
 	maxFollowLine = 1 << 20
 )
@@ -122,67 +119,26 @@ func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Cal
 // identifyKey is the key of what tells anew, in the context of a request, who calls.
 type identifyKey struct{}
 
-// servingKey is the key of the context that ends when the server stops.
-type servingKey struct{}
-
 // followHTTP answers GET /follow/{cmdlet}, whose query has the parameters, with JSON
 // lines: a result without objects, then an object a line as it comes; an empty line
 // now and then, and at the end a line with the error when there is one.
 func (s *Server) followHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	if serving, ok := ctx.Value(servingKey{}).(context.Context); ok {
-		defer context.AfterFunc(serving, cancel)()
-	}
-	if conn := listener.ConnOf(ctx); conn != nil {
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() {
-			select {
-			case <-conn.Draining():
-				cancel()
-			case <-stop:
-			}
-		}()
-	}
+	out := OpenLines(w, r, "application/jsonl")
+	defer out.Close()
 	arguments, err := queryArguments(r.URL.Query())
 	if err != nil {
 		refuse(w, err)
 		return
 	}
-	identify, ok := ctx.Value(identifyKey{}).(func(context.Context) (Caller, error))
+	identify, ok := r.Context().Value(identifyKey{}).(func(context.Context) (Caller, error))
 	if !ok {
 		identify = func(ctx context.Context) (Caller, error) { return callerIn(ctx), nil }
 	}
-	out := lineWriter{w: w, control: http.NewResponseController(w)}
-	quiet := time.NewTicker(lookAgain)
-	var alive sync.WaitGroup
-	defer alive.Wait()
-	defer cancel()
-	defer quiet.Stop()
-	alive.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-quiet.C:
-				if out.begun() && out.line(nil) != nil {
-					cancel()
-					return
-				}
-			}
-		}
-	})
-	err = s.Follow(ctx, identify, r.PathValue("cmdlet"), arguments, func(result *Result) error {
-		// The request is read: from now on only its end comes.
-		_ = out.control.SetReadDeadline(time.Time{}) // one that cannot be set is a test's
-		w.Header().Set("Content-Type", "application/jsonl")
-		w.Header().Set("Cache-Control", "no-store")
-		return out.value(result)
-	}, func(o Object) error { return out.value(o) })
+	err = s.Follow(out.Context, identify, r.PathValue("cmdlet"), arguments,
+		func(result *Result) error { return out.value(result) }, func(o Object) error { return out.value(o) })
 	switch {
 	case err == nil:
-	case !out.begun():
+	case !out.Begun():
 		refuse(w, err)
 	default:
 		out.value(map[string]Fault{"error": FaultOf(err)}) // to whoever is still there
@@ -200,40 +156,6 @@ func queryArguments(query url.Values) ([]byte, error) {
 	}
 	text, err := json.Marshal(arguments)
 	return text, mail.Wrap(mail.KindServerBug, err)
-}
-
-// lineWriter writes lines, from any goroutine, each at once.
-type lineWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-
-	mu    sync.Mutex
-	first bool // something was written
-}
-
-func (l *lineWriter) begun() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.first
-}
-
-func (l *lineWriter) value(v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return mail.Wrap(mail.KindServerBug, err)
-	}
-	return l.line(text)
-}
-
-func (l *lineWriter) line(text []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.first = true
-	_ = l.control.SetWriteDeadline(time.Now().Add(followWrite)) // one that cannot be set is a test's
-	if _, err := l.w.Write(append(text, '\n')); err != nil {
-		return mail.Wrap(mail.KindUnavailable, err)
-	}
-	return mail.Wrap(mail.KindUnavailable, l.control.Flush())
 }
 
 // Follow follows a cmdlet on the server until ctx ends, which is no error, the server
