@@ -35,6 +35,8 @@ store/embedded
 directory/embedded
 directory/chain
 directory/ldap
+directory/crypt
+directory/passwd
 auth
 statistics
 listener
@@ -55,13 +57,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd"},
 }
 
 const module = "github.com/postern-mail/postern"

@@ -6,7 +6,10 @@ import (
 	"path/filepath"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/directory/crypt"
+	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/directory/ldap"
+	"github.com/postern-mail/postern/directory/passwd"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -34,8 +37,24 @@ var sources = map[string]func() (keys any, open openSource){
 		var o ldap.Options
 		return &o, func(context.Context, *Server, string) (directory.Source, error) { return ldap.Open(o) }
 	},
+	"passwd": func() (any, openSource) {
+		var o passwd.Options
+		return &o, func(ctx context.Context, s *Server, name string) (directory.Source, error) {
+			o.Keeper, o.Log = s.keeper(name), s.log
+			return passwd.Open(ctx, o)
+		}
+	},
 }
 
 // openSource opens an external directory with a name; it does not wait for the other
 // side to answer.
 type openSource = func(ctx context.Context, s *Server, name string) (directory.Source, error)
+
+// keeper is where a directory keeps SCRAM keys that it made of people's passwords.
+func (s *Server) keeper(name string) crypt.Keeper {
+	iterations := s.options.Directory.ScramIterations
+	if iterations == 0 {
+		iterations = dirembedded.DefaultScramIterations
+	}
+	return crypt.Keeper{Records: s.store, Directory: name, Iterations: iterations, Log: s.log}
+}
