@@ -140,6 +140,8 @@ type Identity struct {
 	TLS       bool
 	// AppPassword is the name of the one that was used, "" for none.
 	AppPassword string
+	// Expires is when the proof ends, and the session with it; zero is never.
+	Expires time.Time
 }
 
 // Attempt is one decided login, for audit and metrics. It holds no secret. Name is

@@ -71,7 +71,7 @@ func TestPolicyIsKept(t *testing.T) {
 
 func TestOffered(t *testing.T) {
 	state, _, certificate := handshake(t)
-	const scram, plain = "SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1", "PLAIN LOGIN"
+	const scram, tokens, plain = "SCRAM-SHA-512 SCRAM-SHA-256 SCRAM-SHA-1", "OAUTHBEARER XOAUTH2", "PLAIN LOGIN"
 	const plus = "SCRAM-SHA-512-PLUS SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS"
 	for _, c := range []struct {
 		conn Conn
@@ -80,10 +80,10 @@ func TestOffered(t *testing.T) {
 		{Conn{LoginType: mail.SecureLogin}, ""},
 		{Conn{LoginType: mail.PlainTextAuthentication}, scram},
 		{Conn{LoginType: mail.PlainTextLogin}, scram + " " + plain},
-		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate}, plus + " " + scram + " " + plain},
-		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state}, plus + " " + scram + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate}, plus + " " + scram + " " + tokens + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state}, plus + " " + scram + " " + tokens + " " + plain},
 		// A connection without any binding (TLS 1.2 without extended master secret).
-		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &tls.ConnectionState{}}, scram + " " + plain},
+		{Conn{LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &tls.ConnectionState{}}, scram + " " + tokens + " " + plain},
 		{Conn{}, ""},
 	} {
 		a, _, _ := setup(noDelay)

@@ -153,7 +153,27 @@ func (a *Authenticator) server(c Conn) sasl.Server {
 
 // offers tells whether a mechanism is offered on c, and accepted.
 func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
-	return (m.There == nil || m.There(s)) && a.decide(c, m.Name, m.Class).OK
+	has := a.means()
+	if sasl.Binds(s) {
+		has |= sasl.NeedsBinding
+	}
+	return m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK
+}
+
+// means is what the server has for mechanisms on every connection.
+func (a *Authenticator) means() sasl.Means {
+	d, ok := a.directory.(directory.Chained)
+	if !ok {
+		return sasl.NeedsKeys
+	}
+	var has sasl.Means
+	if d.HasKeys() {
+		has |= sasl.NeedsKeys
+	}
+	if d.HasTokens() {
+		has |= sasl.NeedsTokens
+	}
+	return has
 }
 
 // network is the part of the remote address that one customer holds: /32 of IPv4,

@@ -83,6 +83,9 @@ func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
 	methods := map[string][]string{}
 	why := map[string]string{}
 	for _, m := range Methods(c.Service, class) {
+		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means()|sasl.NeedsBinding) != 0 {
+			continue // no directory could serve it
+		}
 		w := a.wanted(c, m, class)
 		w.User = user
 		d := a.policy.Load().Decide(w)
@@ -253,7 +256,8 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 		return
 	}
 	usable := hasPassword && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
-		len(keys) > 0 && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly)
+		len(keys) > 0 && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
+		a.means()&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
 }
 

@@ -22,6 +22,8 @@ LOGIN                | yes                  | no                            | no
 SCRAM-SHA-1          | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-256        | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-512        | yes                  | yes                           | no                | yes                | yes                         | yes
+OAUTHBEARER          | no                   | no                            | no                | yes                | yes                         | yes
+XOAUTH2              | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-1-PLUS     | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-256-PLUS   | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-512-PLUS   | no                   | no                            | no                | yes                | yes                         | yes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -110,7 +111,9 @@ func (x *Exchange) Abort(ctx context.Context, cause error) {
 	}
 	x.over = true
 	s := x.signIn
-	s.a.throttle.failed("", s.conn.network())
+	if !s.counted {
+		s.a.throttle.failed("", s.conn.network())
+	}
 	s.a.decided(ctx, s.conn, s.attempt(&mail.Error{Kind: mail.KindAuthenticationFailed, Cause: cause}), s.a.now())
 }
 
@@ -139,6 +142,7 @@ type signIn struct {
 	name     string           // prepared
 	entry    *directory.Entry // whose proof was seen, or is being played
 	secret   Secret           // what was proved, or is being proved
+	until    time.Time        // how long the proof holds; zero without a bound
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	identity *Identity        // set by Authorize
@@ -203,6 +207,45 @@ func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error)
 	return sasl.Keys{Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.StoredKey, ServerKey: keys.ServerKey}, nil
 }
 
+// Token is part of sasl.Credentials.
+func (s *signIn) Token(ctx context.Context, authzid, token string) (string, error) {
+	name, err := s.token(ctx, authzid, token)
+	s.count(err) // the client may go before it hears it
+	return name, err
+}
+
+func (s *signIn) token(ctx context.Context, authzid, token string) (string, error) {
+	if authzid != "" {
+		if err := s.prepare(authzid); err != nil {
+			return "", err
+		}
+	}
+	known, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	done, err := s.a.gate.enter(ctx, known)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	tokens, ok := s.a.directory.(directory.Chained)
+	if !ok {
+		return "", mail.Errorf(mail.KindCannot, "")
+	}
+	e, until, err := tokens.CheckToken(ctx, s.name, token)
+	if err != nil {
+		return "", refused(err)
+	}
+	if !until.IsZero() && !until.After(s.a.now()) {
+		return "", &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: errors.New("the token has expired")}
+	}
+	s.entry, s.secret, s.until = e, OtherSecret, until
+	s.said, s.name = e.Name, e.Name // from now on it is who was proved
+	return e.Name, nil
+}
+
 // Authorize is part of sasl.Credentials: what is asked only after the proof, so
 // that its answers tell nothing to a guesser.
 func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
@@ -231,7 +274,7 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
-	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil}
+	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, Expires: s.until}
 	return nil
 }
 

@@ -119,6 +119,9 @@ type Chained interface {
 	// server does not offer what nobody can use.
 	HasKeys() bool
 
+	// HasTokens tells the same of bearer tokens.
+	HasTokens() bool
+
 	// Asked tells what each directory says to a name, in the order in which they are
 	// asked, for administrators. It changes nothing.
 	Asked(ctx context.Context, name string) []Answer

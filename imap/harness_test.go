@@ -71,6 +71,18 @@ func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash
 	return e, k, err
 }
 
+// CheckToken: nobody has one.
+func (p *people) CheckToken(context.Context, string, string) (*directory.Entry, time.Time, error) {
+	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+func (p *people) Provide(_ context.Context, e *directory.Entry) (*directory.Entry, error) {
+	return e, nil
+}
+func (p *people) HasKeys() bool                                    { return true }
+func (p *people) HasTokens() bool                                  { return true }
+func (p *people) Asked(context.Context, string) []directory.Answer { return nil }
+
 // testServer is a whole IMAP service for alice and bob.
 type testServer struct {
 	*Server

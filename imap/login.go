@@ -140,6 +140,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 	}
 	s.account = account
 	s.conn.SetMechanism(id.Mechanism)
+	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
 	s.applyLimits()
 	r.code = "CAPABILITY " + s.capabilityList()

@@ -30,6 +30,8 @@ var (
 	ErrEvicted = mail.Errorf(mail.KindLimit, "Too many connections; this one had not logged in.")
 	// ErrEnded: an administrator ended the session.
 	ErrEnded = mail.Errorf(mail.KindUnavailable, "The administrator ended this session.")
+	// ErrExpired: the proof with which the user logged in holds no longer.
+	ErrExpired = mail.Errorf(mail.KindAuthenticationFailed, "What you logged in with has expired; log in again.")
 	// ErrInjected: bytes were sent in the clear behind STLS or STARTTLS.
 	ErrInjected = mail.Errorf(mail.KindBadArgument, "Nothing may follow the command before TLS begins.")
 )
@@ -70,6 +72,7 @@ type Conn struct {
 	user    string
 
 	protocol  protolog.Session // the handler's
+	expiry    *time.Timer      // of Expire, the handler's
 	readErr   error            // the last of Read, for the protocol log
 	writeErr  error            // of Write
 	deadlines deadlines
@@ -268,6 +271,18 @@ func isTimeout(err error) bool {
 func (c *Conn) End(why error) {
 	if c.deadlines.cut(c, why) {
 		time.AfterFunc(2*time.Second, func() { c.abort(why) })
+	}
+}
+
+// Expire ends the connection with ErrExpired at a time; the zero time is never. It is
+// for the handler, after SetUser.
+func (c *Conn) Expire(at time.Time) {
+	if c.expiry != nil {
+		c.expiry.Stop()
+		c.expiry = nil
+	}
+	if !at.IsZero() {
+		c.expiry = time.AfterFunc(time.Until(at), func() { c.End(ErrExpired) })
 	}
 }
 

@@ -241,6 +241,7 @@ func (s *Service) serve(c *Conn) {
 	defer close(c.ended)
 	defer s.leave(c)
 	defer func() {
+		c.Expire(time.Time{})
 		s.release(c)
 		c.linger()
 		c.cancel(net.ErrClosed)

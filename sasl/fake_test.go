@@ -5,6 +5,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/subtle"
 	"hash"
+	"strings"
 	"testing"
 
 	"github.com/postern-mail/postern/mail"
@@ -18,6 +19,7 @@ type users struct {
 	authzid    string
 	authorized bool
 	refuse     error // of Authorize
+	down       bool  // nothing can be said of tokens
 }
 
 func anna() *users { return &users{passwords: map[string]string{"anna": "secret", "a,n=n": "secret"}} }
@@ -39,6 +41,18 @@ func (u *users) Keys(_ context.Context, name, hash string) (Keys, error) {
 		return keysOf(n, password, []byte("salt of sixteen!"), 4096), nil
 	}
 	return Keys{Salt: []byte("fake of sixteen!"), Iterations: 4096, StoredKey: make([]byte, n().Size()), ServerKey: make([]byte, n().Size())}, nil
+}
+
+func (u *users) Token(_ context.Context, _, token string) (string, error) {
+	u.calls++
+	name, ok := strings.CutPrefix(token, "token-of-")
+	if u.down {
+		return "", mail.Errorf(mail.KindUnavailable, "")
+	}
+	if _, known := u.passwords[name]; !ok || !known {
+		return "", failed("wrong token")
+	}
+	return name, nil
 }
 
 func (u *users) Authorize(_ context.Context, name, authzid string) error {

@@ -9,9 +9,9 @@ type Mechanism struct {
 	// Bound: who it proves is proved on this TLS connection alone, so that nobody in
 	// between can pass the proof on.
 	Bound bool
-	// There tells whether the server has on a connection what the mechanism needs; nil
-	// is always. One that is not there is neither offered nor accepted.
-	There func(Server) bool
+	// Needs is what the server must have on a connection: without it the mechanism is
+	// neither offered nor accepted.
+	Needs Means
 	// New starts an exchange.
 	New func(Server) Exchange
 }
@@ -22,15 +22,27 @@ type Mechanism struct {
 // (draft-murchison-sasl-login-00), but clients with SASL-IR (curl, JavaMail) send
 // the name in it.
 var Mechanisms = []Mechanism{
-	{"SCRAM-SHA-512-PLUS", TLSOnly, true, Binds, newScram("SHA-512", true)},
-	{"SCRAM-SHA-256-PLUS", TLSOnly, true, Binds, newScram("SHA-256", true)},
-	{"SCRAM-SHA-1-PLUS", TLSOnly, true, Binds, newScram("SHA-1", true)},
-	{"SCRAM-SHA-512", Challenge, false, nil, newScram("SHA-512", false)},
-	{"SCRAM-SHA-256", Challenge, false, nil, newScram("SHA-256", false)},
-	{"SCRAM-SHA-1", Challenge, false, nil, newScram("SHA-1", false)},
-	{"PLAIN", Password, false, nil, newPlain},
-	{"LOGIN", Password, false, nil, newLogin},
+	{"SCRAM-SHA-512-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-512", true)},
+	{"SCRAM-SHA-256-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-256", true)},
+	{"SCRAM-SHA-1-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-1", true)},
+	{"SCRAM-SHA-512", Challenge, false, NeedsKeys, newScram("SHA-512", false)},
+	{"SCRAM-SHA-256", Challenge, false, NeedsKeys, newScram("SHA-256", false)},
+	{"SCRAM-SHA-1", Challenge, false, NeedsKeys, newScram("SHA-1", false)},
+	{"OAUTHBEARER", TLSOnly, false, NeedsTokens, newOAuthBearer},
+	{"XOAUTH2", TLSOnly, false, NeedsTokens, newXOAuth2},
+	{"PLAIN", Password, false, 0, newPlain},
+	{"LOGIN", Password, false, 0, newLogin},
 }
+
+// Means are what a mechanism needs beside passwords.
+type Means int
+
+// The means.
+const (
+	NeedsKeys    Means = 1 << iota // a directory that has SCRAM keys
+	NeedsTokens                    // a directory that proves bearer tokens
+	NeedsBinding                   // a TLS connection with a channel binding, see Binds
+)
 
 // Plus tells whether the name is that of a -PLUS mechanism, whose messages carry a
 // channel binding (RFC 5801, 3).

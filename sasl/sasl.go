@@ -88,6 +88,10 @@ type Credentials interface {
 	// it gives keys that no proof matches and no error.
 	Keys(ctx context.Context, name, hash string) (Keys, error)
 
+	// Token proves somebody by a bearer token (RFC 6750) and gives whom; authzid is
+	// the name that the client said, "" for none.
+	Token(ctx context.Context, authzid, token string) (name string, err error)
+
 	// Authorize is the last step after a proof: may name act as authzid ("" is
 	// name itself), and is it allowed in at all? A mechanism that is done without
 	// having asked is refused by auth.

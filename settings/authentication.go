@@ -42,6 +42,8 @@ var AuthMechanisms = some(Row{
 		{Name: "SCRAM-SHA-512", Help: "A proof of the password; the password itself is never sent."},
 		{Name: "SCRAM-SHA-256", Help: "A proof of the password; the password itself is never sent."},
 		{Name: "SCRAM-SHA-1", Help: "A proof of the password; the password itself is never sent."},
+		{Name: "OAUTHBEARER", Help: "A token that an OpenID provider gave; there when a directory checks tokens."},
+		{Name: "XOAUTH2", Help: "A token that an OpenID provider gave, for clients that do not know OAUTHBEARER."},
 		{Name: "PLAIN", Help: "The password itself."},
 		{Name: "LOGIN", Help: "The password itself, for old clients."},
 	},

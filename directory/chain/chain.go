@@ -310,6 +310,14 @@ func (d *Directory) HasKeys() bool {
 	})
 }
 
+// HasTokens is part of directory.Chained.
+func (d *Directory) HasTokens() bool {
+	return slices.ContainsFunc(d.links, func(l *link) bool {
+		_, ok := l.Source.(directory.TokenSource)
+		return ok
+	})
+}
+
 // CheckToken is part of directory.Chained.
 func (d *Directory) CheckToken(ctx context.Context, name, token string) (*directory.Entry, time.Time, error) {
 	for _, l := range d.links {

@@ -44,7 +44,7 @@ func (c cell) exists() bool {
 	case "right", "wrong-password":
 		return true
 	case "own-authzid", "foreign-authzid":
-		return m.hash != "" || m.mechanism == "PLAIN"
+		return m.hash != "" || m.mechanism == "PLAIN" || m.class == token
 	case "cancel-at-once":
 		return sasl && m.class != unknown && !c.initial
 	case "cancel-later":

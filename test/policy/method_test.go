@@ -23,12 +23,16 @@ func (m method) family() string {
 	if m.hash != "" {
 		return "scram"
 	}
+	if m.class == token {
+		return "token"
+	}
 	return "password"
 }
 
 var mechanisms = func() []method {
 	list := []method{
 		{mechanism: "PLAIN", class: readable}, {mechanism: "LOGIN", class: readable},
+		{mechanism: "OAUTHBEARER", class: token}, {mechanism: "XOAUTH2", class: token},
 		{mechanism: "X-NOBODY-HAS-THIS", class: unknown},
 	}
 	for _, h := range []string{"SHA-1", "SHA-256", "SHA-512"} {
@@ -193,6 +197,12 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 			func(challenge string) string { return step(talk, challenge) },
 			func(challenge string) string { return step(talk, challenge) },
 		}
+	case c.method.class == token:
+		first, d.ahead = tokenMessage(c.method.mechanism, name, tokenOf(name, pass), authzid), 2
+		if c.credentials == "empty-password" {
+			first = tokenMessage(c.method.mechanism, name, "", authzid)
+		}
+		d.replies = []func(string) string{fixed("AQ==")} // to the challenge of a refused token
 	case c.method.mechanism == "LOGIN":
 		first, d.ahead = name, 2
 		d.replies = []func(string) string{fixed(encode(pass))}
@@ -222,6 +232,17 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 		d.replies = append([]func(string) string{fixed(line)}, d.replies...)
 	}
 	return d, nil
+}
+
+// tokenMessage is the one message of OAUTHBEARER and XOAUTH2.
+func tokenMessage(mechanism, name, token, authzid string) string {
+	if authzid != "" {
+		name = authzid
+	}
+	if mechanism == "XOAUTH2" {
+		return "user=" + name + "\x01auth=Bearer " + token + "\x01\x01"
+	}
+	return "n,a=" + name + ",\x01host=localhost\x01auth=Bearer " + token + "\x01\x01"
 }
 
 // gs2 is the beginning of SCRAM's first message.

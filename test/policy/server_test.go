@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
@@ -176,6 +178,7 @@ type asked struct {
 
 	mu    sync.Mutex
 	times map[int]int // by worker; -1 for a name of nobody's
+	until time.Time   // of tokens
 	total int
 }
 
@@ -223,6 +226,37 @@ func (a *asked) ScramKeys(ctx context.Context, name string, hash directory.Hash)
 	a.count(name)
 	return a.Directory.ScramKeys(ctx, name, hash)
 }
+
+// CheckToken takes what tokenOf makes. It stands for an OpenID provider.
+func (a *asked) CheckToken(ctx context.Context, _, token string) (*directory.Entry, time.Time, error) {
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	name, secret, _ := strings.Cut(string(text), " ")
+	if err != nil || secret != password {
+		name = nobody + ".w0@example.org"
+		if _, rest, ok := strings.Cut(string(text), ".w"); ok {
+			name = nobody + ".w" + strings.ToLower(strings.SplitN(rest, " ", 2)[0])
+		}
+	}
+	if name, err = directory.PrepareName(name); err != nil {
+		return nil, time.Time{}, err
+	}
+	e, err := a.Lookup(ctx, name)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return e, a.until, err
+}
+
+// tokenOf is a token of somebody who knows a password.
+func tokenOf(name, pass string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(name + " " + pass))
+}
+
+func (a *asked) Provide(_ context.Context, e *directory.Entry) (*directory.Entry, error) {
+	return e, nil
+}
+func (a *asked) HasKeys() bool                                    { return true }
+func (a *asked) HasTokens() bool                                  { return true }
+func (a *asked) Asked(context.Context, string) []directory.Answer { return nil }
 
 // way is a way of connecting.
 type way struct {

@@ -44,10 +44,11 @@ const (
 	readable  = "readable"
 	challenge = "challenge"
 	bound     = "bound"
+	token     = "token"
 	unknown   = "unknown"
 )
 
-var classes = []string{command, readable, challenge, bound, unknown}
+var classes = []string{command, readable, challenge, bound, token, unknown}
 
 // place is a row of policy.csv with one of its LoginTypes.
 type place struct {
@@ -126,7 +127,7 @@ func loadAnswers(t *testing.T) map[question]answer {
 
 // disagreements lists the places of policy.csv at which permits decides otherwise.
 func disagreements(policy map[place]string, permits func(mail.LoginType, sasl.Class, bool) bool) []place {
-	class := map[string]sasl.Class{command: sasl.Password, readable: sasl.Password, challenge: sasl.Challenge, bound: sasl.TLSOnly}
+	class := map[string]sasl.Class{command: sasl.Password, readable: sasl.Password, challenge: sasl.Challenge, bound: sasl.TLSOnly, token: sasl.TLSOnly}
 	var out []place
 	for at, answer := range policy {
 		if at.class != unknown && permits(at.login, class[at.class], at.way != "clear") != (answer == "yes") {

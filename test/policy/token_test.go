@@ -1,0 +1,48 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// TestTokenExpires: a session ends with its token, and is told before.
+func TestTokenExpires(t *testing.T) {
+	r := start(t, 1)
+	r.login(t, mail.SecureLogin)
+	name := address(anna, 0)
+	for _, protocol := range protocols {
+		for _, mechanism := range []string{"OAUTHBEARER", "XOAUTH2"} {
+			c, err := r.dial(protocol, ways[4])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.close()
+			r.asked.mu.Lock()
+			r.asked.until = time.Now().Add(time.Second)
+			r.asked.mu.Unlock()
+			if o := exchange(t, c, mechanism, tokenMessage(mechanism, name, tokenOf(name, password), "")); !o.in {
+				t.Fatalf("%s %s: %s", protocol, mechanism, o.status)
+			}
+			line, err := c.line()
+			if want := map[string]string{"POP3": "-ERR [AUTH] ", "IMAP4": "* BYE [AUTHENTICATIONFAILED] "}[protocol]; err != nil || !strings.HasPrefix(line, want) {
+				t.Errorf("%s: the session ends with %q, %v", protocol, line, err)
+			}
+			if line, err := c.line(); err == nil {
+				t.Errorf("%s: it goes on with %q", protocol, line)
+			}
+			// One that is over already lets nobody in.
+			c, err = r.dial(protocol, ways[4])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.close()
+			o := exchange(t, c, mechanism, tokenMessage(mechanism, name, tokenOf(name, password), ""), fixed("AQ=="))
+			if o.in || !strings.HasPrefix(o.status, failedLogin[protocol]) {
+				t.Errorf("%s: an expired token: %s", protocol, o.status)
+			}
+		}
+	}
+}
