@@ -57,6 +57,9 @@ func (d *desk) sound() {
 	}
 }
 
+// picture is where the picture of that name goes.
+func picture(name string) string { return filepath.Join(server.Root(), "docs", "screens", "tmp", name) }
+
 // look takes pictures of the page in both languages and schemes, on a desktop and on
 // a telephone, into docs/screens/tmp, and has axe-core judge it.
 func (d *desk) look(name string) {
@@ -125,7 +128,7 @@ func TestMailboxes(t *testing.T) {
 		t.Fatalf("the password is %q", password)
 	}
 	d.judge("after New-Mailbox")
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "mailbox-made.png"))
+	d.Picture(picture("mailbox-made.png"))
 	d.Go(d.URL())
 	if d.Has("[data-test=secret]") {
 		t.Error("the password is shown twice")
@@ -258,7 +261,7 @@ func TestAdministrators(t *testing.T) {
 	if token := d.Text("[data-test=secret] code"); !strings.HasPrefix(token, "postern_") {
 		t.Errorf("the token is %q", token)
 	}
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "token-made.png"))
+	d.Picture(picture("token-made.png"))
 	d.look("administrators-tokens")
 	if d.Has("[data-test=secret]") {
 		t.Error("the token is shown twice")
@@ -302,7 +305,7 @@ func TestLogs(t *testing.T) {
 	d.Follow("[data-test=proof]")
 	d.WaitText("[data-test=result]", "as it was written")
 	d.judge("a log that is proven")
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "audit-proven.png"))
+	d.Picture(picture("audit-proven.png"))
 	d.at("/audit")
 	d.look("audit")
 	d.Click("[data-test=follow]")
@@ -331,7 +334,7 @@ func TestTests(t *testing.T) {
 	d.Follow("[data-test=submit-login]")
 	d.WaitText("[data-test=result]", "cannot sign in")
 	d.judge("a sign-in explained")
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "test-sign-in-result.png"))
+	d.Picture(picture("test-sign-in-result.png"))
 	d.at("/test/imap4")
 	d.look("test-imap4")
 	d.Type("[data-test=MailboxCredential]", alice.Name)
@@ -340,7 +343,7 @@ func TestTests(t *testing.T) {
 	d.Follow("[data-test=submit-imap4]")
 	d.WaitText("[data-test=result]", "All went well")
 	d.judge("a connection that was tested")
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "test-imap4-result.png"))
+	d.Picture(picture("test-imap4-result.png"))
 	if page := d.Script(`document.documentElement.outerHTML`); strings.Contains(page, alice.Password) {
 		t.Error("the password is on the page")
 	}
@@ -348,7 +351,7 @@ func TestTests(t *testing.T) {
 	d.at("/test/pop3")
 	d.Click("label.switch:has([data-test=LightMode])")
 	d.Follow("[data-test=submit-pop3]")
-	d.Picture(filepath.Join(server.Root(), "docs", "screens", "tmp", "test-pop3-result.png"))
+	d.Picture(picture("test-pop3-result.png"))
 }
 
 // TestViewer: who may only look sees everything, and why nothing can be changed.
