@@ -98,7 +98,7 @@ func (s *Server) record(ctx context.Context, caller Caller, r Record, failure er
 	if failure != nil {
 		kind := mail.KindOf(failure)
 		r.Outcome, r.Error = kind.String(), mail.TextOf(failure)
-		if (kind == mail.KindNoPermission || kind == mail.KindAuthenticationFailed || kind == mail.KindLimit) && !s.refusals.admit(r.Time) {
+		if (kind == mail.KindNoPermission || kind == mail.KindAuthenticationFailed || kind == mail.KindLimit) && !s.refusals.admit(r.Time, len(caller.Roles) == 0) {
 			return nil
 		}
 	}
@@ -118,21 +118,27 @@ const (
 	refusalsPerMoment = 1
 )
 
-// refusals bounds how many refused attempts are recorded.
+// refusals bounds how many refused attempts are recorded. Those of strangers, who hold
+// no role, are bounded apart: whoever fails to sign in again and again does not hide
+// what an administrator tries.
 type refusals struct {
-	mu      sync.Mutex
-	limit   *rate.Limiter // made at the first
-	omitted int           // since the last record
+	mu                 sync.Mutex
+	strangers, callers *rate.Limiter // made at the first
+	omitted            int           // since the last record
 }
 
 // admit tells whether a refusal is recorded; one that is not is counted.
-func (r *refusals) admit(now time.Time) bool {
+func (r *refusals) admit(now time.Time, stranger bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.limit == nil {
-		r.limit = rate.NewLimiter(refusalsPerMoment, refusalsAtOnce)
+	limit := &r.callers
+	if stranger {
+		limit = &r.strangers
 	}
-	if r.limit.AllowN(now, 1) {
+	if *limit == nil {
+		*limit = rate.NewLimiter(refusalsPerMoment, refusalsAtOnce)
+	}
+	if (*limit).AllowN(now, 1) {
 		return true
 	}
 	r.omitted++

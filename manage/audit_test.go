@@ -120,6 +120,27 @@ func TestRefusalsAreBounded(t *testing.T) {
 	}
 }
 
+// TestStrangersHideNothing: however often a stranger fails to sign in, what an
+// administrator tries is recorded.
+func TestStrangersHideNothing(t *testing.T) {
+	f := newFake(t, manage.ViewOnlyAdministrator)
+	ctx := context.Background()
+	for range 1000 {
+		f.SignIn(ctx, "nobody", "wrong", here)
+	}
+	caller, err := f.CallerOf(ctx, "alice@example.org", "192.0.2.9", manage.WaySession)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Run(ctx, caller, "Set-PopSettings", nil); mail.KindOf(err) != mail.KindNoPermission {
+		t.Fatal(err)
+	}
+	records := f.Audit.Records()
+	if last := records[len(records)-1]; len(records) > 200 || last.Who != "alice@example.org" || last.Outcome != "NoPermission" || last.Omitted == 0 {
+		t.Errorf("%d records, the last %+v", len(records), last)
+	}
+}
+
 // TestEventLog: events are shown with what to do about them.
 func TestEventLog(t *testing.T) {
 	f, client, _ := managetest.Serve(t)
