@@ -9,6 +9,7 @@ import (
 	"github.com/postern-mail/postern/directory/crypt"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/directory/ldap"
+	"github.com/postern-mail/postern/directory/oidc"
 	"github.com/postern-mail/postern/directory/passwd"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
@@ -42,6 +43,12 @@ var sources = map[string]func() (keys any, open openSource){
 		return &o, func(ctx context.Context, s *Server, name string) (directory.Source, error) {
 			o.Keeper, o.Log = s.keeper(name), s.log
 			return passwd.Open(ctx, o)
+		}
+	},
+	"oidc": func() (any, openSource) {
+		var o oidc.Options
+		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
+			return oidc.Open(o, name, s.log)
 		}
 	},
 }
