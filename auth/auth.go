@@ -20,6 +20,8 @@ import (
 type Options struct {
 	Directory directory.Directory
 	Limits    Limits
+	// AppPasswords are asked before the directory; nil: there are none.
+	AppPasswords AppPasswords
 	// Log is told of every login, and of every refused one and why, at Info; nil
 	// tells nobody.
 	Log *slog.Logger
@@ -95,9 +97,12 @@ func (l Limits) withDefaults() Limits {
 // called from many goroutines. It has no goroutine of its own.
 type Authenticator struct {
 	directory directory.Directory
-	log       *slog.Logger
-	observe   func(Attempt)
-	now       func() time.Time
+
+	appPasswords AppPasswords
+
+	log     *slog.Logger
+	observe func(Attempt)
+	now     func() time.Time
 
 	gate     *gate
 	throttle *throttle
@@ -108,7 +113,7 @@ type Authenticator struct {
 // New makes an Authenticator.
 func New(o Options) *Authenticator {
 	l := o.Limits.withDefaults()
-	a := &Authenticator{directory: o.Directory, log: o.Log, observe: o.Observe, now: o.Now}
+	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, log: o.Log, observe: o.Observe, now: o.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -205,6 +210,9 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began ti
 	what, attributes := "logged in", []slog.Attr{
 		slog.String("service", string(t.Service)), slog.String("remote", t.Remote.String()), slog.Bool("tls", t.TLS),
 		slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
+	}
+	if t.AppPassword != "" {
+		attributes = append(attributes, slog.String("appPassword", t.AppPassword))
 	}
 	if t.Err != nil {
 		what = "login refused"

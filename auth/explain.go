@@ -251,14 +251,45 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 	} else {
 		e.add("SCRAM keys", Note, "The account has none.")
 	}
+	app, err := a.explainAppPasswords(ctx, e, c, entry)
+	if err != nil {
+		e.add("App passwords", Note, "They cannot be read now: "+mail.TextOf(err))
+	}
 	if !a.open(c, entry.Name) {
 		e.add("Credentials", Note, "No method is accepted on this connection that could check them.")
 		return
 	}
-	usable := hasPassword && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
+	usable := app || hasPassword && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
 		len(keys) > 0 && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
 		a.means()&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
+}
+
+// explainAppPasswords lists those that may be used on c, and tells whether there are any.
+func (a *Authenticator) explainAppPasswords(ctx context.Context, e *explanation, c Conn, entry *directory.Entry) (bool, error) {
+	if a.appPasswords == nil || entry.Account == 0 {
+		return false, nil
+	}
+	all, err := a.appPasswords.AppPasswordsOf(ctx, entry.Account)
+	if err != nil || len(all) == 0 {
+		return false, err
+	}
+	w := a.wanted(c, passwordCommand(c), sasl.Password)
+	var usable, others []string
+	for _, p := range all {
+		if why := p.Refuses(w); why != "" {
+			others = append(others, p.Name+" is not accepted: "+why)
+		} else {
+			usable = append(usable, p.Name)
+		}
+	}
+	if len(usable) > 0 {
+		e.add("App passwords", Note, strings.Join(usable, ", "))
+	}
+	for _, other := range others {
+		e.add("App passwords", Note, other+".")
+	}
+	return len(usable) > 0 && a.accepts(c, entry.Name, AppSecret, sasl.Password), nil
 }
 
 func (a *Authenticator) explainThrottle(e *explanation, c Conn, name string) {

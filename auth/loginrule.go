@@ -50,8 +50,8 @@ type Secret int
 const (
 	UnknownSecret   Secret = iota
 	AccountPassword        // the mailbox's own password, or a proof that it is known
-	AppPassword
-	OtherSecret // a token, a ticket or a certificate
+	AppSecret              // an app password
+	OtherSecret            // a token, a ticket or a certificate
 )
 
 // String gives the secret in words.
@@ -64,7 +64,7 @@ func (s Secret) String() string {
 func secretOf(method string) []Secret {
 	switch asMechanism(method) {
 	case "PLAIN", "LOGIN":
-		return []Secret{AccountPassword, AppPassword}
+		return []Secret{AccountPassword, AppSecret}
 	case "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "GSSAPI", "GS2-KRB5", "GS2-KRB5-PLUS", "GSS-SPNEGO":
 		return []Secret{OtherSecret}
 	}
@@ -75,7 +75,7 @@ func secretOf(method string) []Secret {
 // password.
 func ProvedBy(method string, app bool) Secret {
 	if app {
-		return AppPassword
+		return AppSecret
 	}
 	return secretOf(method)[0]
 }

@@ -90,7 +90,7 @@ var (
 		"SCRAM-SHA-256": sasl.Challenge, "GSSAPI": sasl.Challenge, "CRAM-MD5": sasl.Challenge, "NOBODY-KNOWS": sasl.Challenge,
 		"SCRAM-SHA-256-PLUS": sasl.TLSOnly, "OAUTHBEARER": sasl.TLSOnly, "EXTERNAL": sasl.TLSOnly,
 	}
-	secretWords = map[string]Secret{"any secret": UnknownSecret, "account password": AccountPassword, "app password": AppPassword, "token": OtherSecret}
+	secretWords = map[string]Secret{"any secret": UnknownSecret, "account password": AccountPassword, "app password": AppSecret, "token": OtherSecret}
 )
 
 func mustHours(text string) Hours {

@@ -143,6 +143,7 @@ type signIn struct {
 	entry    *directory.Entry // whose proof was seen, or is being played
 	secret   Secret           // what was proved, or is being proved
 	until    time.Time        // how long the proof holds; zero without a bound
+	app      string           // the name of the app password that was proved
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	identity *Identity        // set by Authorize
@@ -152,7 +153,7 @@ type signIn struct {
 func (s *signIn) attempt(err error) Attempt {
 	t := Attempt{Mechanism: s.mechanism, Class: s.class, Name: s.said, Err: err}
 	if err == nil {
-		t.User = s.identity.Entry.Name
+		t.User, t.AppPassword = s.identity.Entry.Name, s.app
 	}
 	return t
 }
@@ -172,6 +173,10 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 	}
 	defer release()
 
+	s.entry, err = s.appPassword(ctx, password)
+	if err != nil || s.entry != nil {
+		return err
+	}
 	s.secret = AccountPassword
 	s.entry, err = s.a.remembered(ctx, s.name, password)
 	if err != nil || s.entry != nil {
@@ -274,7 +279,7 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
-	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, Expires: s.until}
+	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, Expires: s.until}
 	return nil
 }
 

@@ -139,7 +139,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 		return err
 	}
 	s.account = account
-	s.conn.SetMechanism(id.Mechanism)
+	s.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
 	s.applyLimits()

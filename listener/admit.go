@@ -210,7 +210,7 @@ func (c *Conn) ClearUser() {
 	}
 	s.mu.Unlock()
 	c.protocol.User("")
-	c.SetMechanism("")
+	c.SetMechanism("", "")
 	c.Expire(time.Time{})
 	c.deadlines.loggedOut(s.limits())
 }

@@ -15,8 +15,10 @@ import (
 // texts may be the client's own.
 type Status struct {
 	Mechanism string // how the user has logged in: "SCRAM-SHA-256", "LOGIN"; "" before
-	State     string // the protocol's word for it: "Selected"; "" when it has none
-	Mailbox   string // the selected one, "" for none
+	// AppPassword is the name of the one that was used, "" for none.
+	AppPassword string
+	State       string // the protocol's word for it: "Selected"; "" when it has none
+	Mailbox     string // the selected one, "" for none
 	// Client and Version are what the client calls itself, "" when it did not say.
 	Client, Version string
 	// Command is the one under way, "" while the next is awaited.
@@ -28,8 +30,8 @@ type Status struct {
 
 // status is what the session says of itself.
 type status struct {
-	mu                        sync.Mutex
-	mechanism, state, mailbox string
+	mu                             sync.Mutex
+	mechanism, app, state, mailbox string
 }
 
 // SetState says in which state the session is, and which mailbox is selected.
@@ -39,10 +41,11 @@ func (c *Conn) SetState(state, mailbox string) {
 	c.status.mu.Unlock()
 }
 
-// SetMechanism says how the user of SetUser has logged in.
-func (c *Conn) SetMechanism(name string) {
+// SetMechanism says how the user of SetUser has logged in, and with which app
+// password, "" for none.
+func (c *Conn) SetMechanism(name, appPassword string) {
 	c.status.mu.Lock()
-	c.status.mechanism = name
+	c.status.mechanism, c.status.app = name, appPassword
 	c.status.mu.Unlock()
 }
 
@@ -53,7 +56,7 @@ func (c *Conn) Doing(command *string) { c.command.Store(command) }
 // Status tells what the session is about.
 func (c *Conn) Status() Status {
 	c.status.mu.Lock()
-	st := Status{Mechanism: c.status.mechanism, State: c.status.state, Mailbox: c.status.mailbox}
+	st := Status{Mechanism: c.status.mechanism, AppPassword: c.status.app, State: c.status.state, Mailbox: c.status.mailbox}
 	c.status.mu.Unlock()
 	if client := c.client.Load(); client != nil {
 		st.Client, st.Version = client.name, client.version

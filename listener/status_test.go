@@ -17,7 +17,7 @@ func TestStatus(t *testing.T) {
 		conns <- c
 		<-step
 		c.SetState("Selected", "INBOX")
-		c.SetMechanism("PLAIN")
+		c.SetMechanism("PLAIN", "phone")
 		c.SetClient("Thunder", "1")
 		c.Doing(&name)
 		conns <- c

@@ -382,6 +382,37 @@ func Cmdlets() []*Cmdlet {
 			Examples:   []Example{{"New-ConsoleLink", ""}},
 		},
 		{
+			Name: "Get-AppPassword", Role: ViewOnlyAdministrator, View: ViewTable, Run: getAppPassword,
+			Columns:    []string{"Mailbox", "Name", "Services", "From", "Expires", "LastUsed"},
+			Synopsis:   "Shows the app passwords of a mailbox, without their secrets.",
+			Help:       "LastUsed is right to the hour.",
+			Parameters: append([]Parameter{mailboxIdentity()}, here()...),
+			Examples:   []Example{{"Get-AppPassword alice@example.org", ""}},
+		},
+		{
+			Name: "New-AppPassword", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: newAppPassword,
+			Synopsis: "Makes a password for one program of a mailbox, and shows it once.",
+			Help: "It signs in at POP3 and IMAP4 wherever a readable password is permitted (PLAIN, LOGIN, the commands LOGIN and USER), never at the console and not with SCRAM, whose " +
+				"first answer would have to know which password is meant. It stays when the mailbox gets another password.",
+			Parameters: append([]Parameter{
+				mailboxIdentity(),
+				{Name: "Name", Type: TypeText, Position: 2, Mandatory: true, Help: "What it is for, such as a program or a device."},
+				{Name: "Services", Aliases: []string{"Service"}, Type: TypeList, TypeName: "list of services", Values: []string{"POP3", "IMAP4"}, Default: "POP3 and IMAP4", Help: "What it signs in to."},
+				{Name: "From", Type: TypeList, TypeName: "list of networks", Default: "everywhere", Help: "The clients' networks, such as 192.0.2.0/24."},
+				{Name: "Expires", Type: TypeText, TypeName: "time span or date", Default: "never", Help: "When it ends: a time span such as 30.00:00:00, or a date such as 2027-01-31, which is the last day. At most 366 days."},
+			}, here()...),
+			Examples: []Example{{"New-AppPassword alice@example.org phone -Services IMAP4", ""}},
+		},
+		{
+			Name: "Remove-AppPassword", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: removeAppPassword,
+			Synopsis: "Ends an app password at once, with the sessions that it began.",
+			Parameters: append([]Parameter{
+				mailboxIdentity(),
+				{Name: "Name", Type: TypeText, Position: 2, Mandatory: true, Pipeline: true, Help: "The app password."},
+			}, here()...),
+			Examples: []Example{{"Remove-AppPassword alice@example.org phone", ""}},
+		},
+		{
 			Name: "Get-LoginPolicy", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLoginPolicy,
 			Columns:  []string{"Name", "Mailboxes", "Groups", "From", "LoginType", "AuthMechanisms", "AppPasswordsOnly", "Block"},
 			Synopsis: "Shows the login policies: what is forbidden on top of each service's LoginType, to whom and from where.",
@@ -738,6 +769,12 @@ const loginPolicyHelp = "A policy holds for a sign-in that -Mailboxes or -Groups
 // policyName is the name of a login policy or a group, one that there is or not.
 func policyName(there bool, help string) Parameter {
 	return Parameter{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: there, Help: help}
+}
+
+// mailboxIdentity is the mailbox of an app password, which has a name of its own.
+func mailboxIdentity() Parameter {
+	return Parameter{Name: "Identity", Aliases: []string{"Mailbox"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Suggest: SuggestMailboxes,
+		Help: "The mailbox: a sign-in name or address."}
 }
 
 func groupMembers() Parameter {

@@ -25,11 +25,13 @@ type LiveSession struct {
 	State     string    // the protocol's word, "" when it has none
 	Mailbox   string    // the selected one
 	Mechanism string
-	TLS       string // the version, "" without
-	Cipher    string
-	Client    string // what it calls itself, with its version
-	In, Out   int64  // bytes of protocol
-	Command   string // under way, "" for none
+	// AppPassword is the name of the one that was used, "" for none.
+	AppPassword string
+	TLS         string // the version, "" without
+	Cipher      string
+	Client      string // what it calls itself, with its version
+	In, Out     int64  // bytes of protocol
+	Command     string // under way, "" for none
 }
 
 // Sessions are the connections that the services have open.
@@ -133,6 +135,7 @@ func (l *LiveSession) object(now time.Time) Object {
 		{"State", l.State},
 		{"Mailbox", protolog.Printable(l.Mailbox, shownPlace)},
 		{"Mechanism", l.Mechanism},
+		{"AppPassword", l.AppPassword},
 		{"Tls", l.TLS},
 		{"Cipher", l.Cipher},
 		{"Client", protolog.Printable(l.Client, shownClient)},

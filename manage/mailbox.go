@@ -471,6 +471,9 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		if err := c.Directory.Remove(ctx, e.Name); err != nil {
 			return err
 		}
+		if err := c.dropAppPasswords(context.WithoutCancel(ctx), e.Account.String()+"/"); err != nil {
+			c.Log.WarnContext(ctx, "app passwords of a removed mailbox cannot be removed", "account", e.Account, "error", err)
+		}
 		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {
 			return &mail.Error{Kind: mail.KindOf(err), Cause: err,

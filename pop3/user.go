@@ -45,7 +45,7 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 		return
 	}
 	x.state = transaction
-	x.conn.SetMechanism(id.Mechanism)
+	x.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	x.conn.Expire(id.Expires)
 	x.conn.SetState("Transaction", "")
 	x.numbers("+OK ", int64(x.drop.left), x.drop.bytes)

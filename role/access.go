@@ -4,12 +4,27 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
+
+// appPasswords are those that the management keeps.
+type appPasswords struct{ *Server }
+
+// AppPassword implements auth.AppPasswords. Nobody signs in before there is a
+// management.
+func (a appPasswords) AppPassword(ctx context.Context, account mail.AccountID, secret string, w auth.Wanted) (*auth.AppPassword, error) {
+	return a.manage.AppPassword(ctx, account, secret, w)
+}
+
+// AppPasswordsOf implements auth.AppPasswords.
+func (a appPasswords) AppPasswordsOf(ctx context.Context, account mail.AccountID) ([]auth.AppPassword, error) {
+	return a.manage.AppPasswordsOf(ctx, account)
+}
 
 // access is the way of mail programs as the management API sees it.
 type access struct{ *Server }
