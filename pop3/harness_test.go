@@ -54,6 +54,7 @@ type fixture struct {
 	store   *store.Store
 	broken  *broken
 	account map[string]mail.AccountID
+	auth    *auth.Authenticator
 	service *listener.Service
 	values  atomic.Pointer[settings.Values]
 	client  *tls.Config
@@ -119,10 +120,8 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 		t.Fatal(err)
 	}
 	f.client = &tls.Config{RootCAs: pairRoot, ServerName: "localhost", NextProtos: []string{"pop3"}}
-	server := &Server{
-		Store: f.store, Settings: f.values.Load,
-		Auth: auth.New(auth.Options{Directory: people, Limits: auth.Limits{FirstDelay: -1}}),
-	}
+	f.auth = auth.New(auth.Options{Directory: people, Limits: auth.Limits{FirstDelay: -1}})
+	server := &Server{Store: f.store, Settings: f.values.Load, Auth: f.auth}
 	f.service = &listener.Service{
 		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: ALPN,
 		Certificates: &certs, Settings: f.values.Load, Log: slog.New(slog.DiscardHandler),

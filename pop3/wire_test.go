@@ -291,7 +291,7 @@ func FuzzLine(f *testing.F) {
 	id := fix.account["bob"]
 	fix.deliver("bob", "x\r\n", "y")
 	var service *listener.Service
-	server := &Server{Store: fix.store, Settings: fix.values.Load}
+	server := &Server{Store: fix.store, Settings: fix.values.Load, Auth: fix.auth}
 	service = &listener.Service{Name: "POP3", Settings: fix.values.Load, Log: slog.New(slog.DiscardHandler)}
 	service.Handle = func(ctx context.Context, c *listener.Conn) {
 		// What Serve does behind a login.
