@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -271,6 +272,37 @@ func TestChallenges(t *testing.T) {
 	}
 	if _, _, err := c.openBindings(nil, nil); mail.KindOf(err) != mail.KindUnavailable {
 		t.Error(err)
+	}
+}
+
+// TestVisitors: whoever connects to a binding for challenges, and says nothing, makes
+// room for others.
+func TestVisitors(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	_, shut, err := newClient(t, &away{}).openBindings([]netip.AddrPort{netip.MustParseAddrPort(address)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut()
+	var first net.Conn
+	for range maxVisitors + 1 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if first == nil {
+			first = c
+		}
+	}
+	first.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the first did not make room:", err)
 	}
 }
 

@@ -110,7 +110,7 @@ func (c *Client) openBindings(http01Bindings, tlsBindings []netip.AddrPort) (sol
 	if len(http01Bindings) > 0 {
 		server := &http.Server{Handler: &c.open, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, MaxHeaderBytes: 8 << 10}
 		web := listener.HandleHTTP(server)
-		service := &listener.Service{Name: "ACME", Handle: web.Handle, NoLogin: true, Log: c.Log}
+		service := &listener.Service{Name: "ACME", Handle: web.Handle, MaxWaiting: maxVisitors, Log: c.Log}
 		if err := service.Start(listener.Bindings{Clear: http01Bindings}); err != nil {
 			problems = append(problems, mail.TextOf(err))
 			web.Close()
@@ -122,7 +122,7 @@ func (c *Client) openBindings(http01Bindings, tlsBindings []netip.AddrPort) (sol
 	if len(tlsBindings) > 0 {
 		own := slices.DeleteFunc(slices.Clone(tlsBindings), c.atConsole)
 		service := &listener.Service{
-			Name: "ACME", Handle: func(context.Context, *listener.Conn) {}, NoLogin: true, Log: c.Log,
+			Name: "ACME", Handle: func(context.Context, *listener.Conn) {}, MaxWaiting: maxVisitors, Log: c.Log,
 			Certificates: &listener.Certificates{}, ALPN: "acme-tls/1", Challenge: c.Challenge,
 		}
 		if err := service.Start(listener.Bindings{SSL: own}); err != nil {

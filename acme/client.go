@@ -22,12 +22,13 @@ import (
 	"github.com/postern-mail/postern/settings"
 )
 
-// Bounds of what the ACME server may make us do.
+// Bounds of what the ACME server, and those who come to a challenge, may make us do.
 const (
 	requestTimeout = 30 * time.Second
 	orderTimeout   = 100 * time.Second // one certificate, challenges included
 	maxAnswer      = 1 << 20           // bytes of one answer
 	maxNames       = 100
+	maxVisitors    = 256 // connections at each binding for challenges; with more the oldest goes
 )
 
 // Options are what a Client is made of. All but Console, Now and Transport are
