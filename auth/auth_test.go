@@ -23,7 +23,7 @@ func TestPolicyIsKept(t *testing.T) {
 			a, p, attempts := setup(noDelay)
 			c := Conn{Service: service, LoginType: login, Protection: settings.AllowProtection, Remote: from("127.0.0.1:1")}
 			if encrypted {
-				c.TLS, c.Certificate = &state, certificate
+				c.Client, c.TLS, c.Certificate = clientCertificate, &state, certificate
 			}
 			var err error
 			if strings.Contains(method, " ") {

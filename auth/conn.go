@@ -53,6 +53,9 @@ type Conn struct {
 	// Certificate is the one that this server showed on the connection; nil takes
 	// the tls-server-end-point channel binding away.
 	Certificate *x509.Certificate
+	// Client is the client's certificate, when an authority that the service trusts
+	// issued it, else nil.
+	Client *x509.Certificate
 
 	Remote netip.AddrPort
 	// At is the moment of a connection that is only imagined; zero is now.
@@ -66,13 +69,14 @@ type Conn struct {
 type Link interface {
 	TLS() *tls.ConnectionState
 	Certificate() *x509.Certificate
+	ClientCertificate() *x509.Certificate
 	Remote() netip.AddrPort
 }
 
 // Over describes a connection to the service that v is of, as it is now.
 func Over(l Link, v *settings.Values) Conn {
 	c := Imagined(v, false)
-	c.TLS, c.Certificate, c.Remote = l.TLS(), l.Certificate(), l.Remote()
+	c.TLS, c.Certificate, c.Client, c.Remote = l.TLS(), l.Certificate(), l.ClientCertificate(), l.Remote()
 	return c
 }
 
@@ -156,6 +160,9 @@ func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
 	has := a.means()
 	if sasl.Binds(s) {
 		has |= sasl.NeedsBinding
+	}
+	if c.TLS != nil && c.Client != nil {
+		has |= sasl.NeedsCertificate
 	}
 	return m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK
 }

@@ -83,7 +83,7 @@ func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
 	methods := map[string][]string{}
 	why := map[string]string{}
 	for _, m := range Methods(c.Service, class) {
-		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means()|sasl.NeedsBinding) != 0 {
+		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means()|sasl.NeedsBinding|sasl.NeedsCertificate) != 0 {
 			continue // no directory could serve it
 		}
 		w := a.wanted(c, m, class)

@@ -195,6 +195,9 @@ func handshake(t *testing.T) (server, client tls.ConnectionState, certificate *x
 	return s.ConnectionState(), c.ConnectionState(), certificate
 }
 
+// clientCertificate is anna's.
+var clientCertificate = &x509.Certificate{EmailAddresses: []string{"anna@example.org"}, NotAfter: time.Now().Add(time.Hour)}
+
 func wantKind(t *testing.T, what string, err error, kind mail.Kind) {
 	t.Helper()
 	if err == nil || mail.KindOf(err) != kind {

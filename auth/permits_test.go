@@ -22,6 +22,7 @@ LOGIN                | yes                  | no                            | no
 SCRAM-SHA-1          | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-256        | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-512        | yes                  | yes                           | no                | yes                | yes                         | yes
+EXTERNAL             | no                   | no                            | no                | yes                | yes                         | yes
 OAUTHBEARER          | no                   | no                            | no                | yes                | yes                         | yes
 XOAUTH2              | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-1-PLUS     | no                   | no                            | no                | yes                | yes                         | yes
@@ -181,7 +182,7 @@ func TestAuthMechanisms(t *testing.T) {
 			for _, named := range sasl.Mechanisms {
 				c := Conn{Service: settings.IMAP4, LoginType: mail.PlainTextLogin, Protection: policy, Mechanisms: []string{named.Name}}
 				if encrypted {
-					c.TLS, c.Certificate = &state, certificate
+					c.Client, c.TLS, c.Certificate = clientCertificate, &state, certificate
 				}
 				offered := a.Offered(c)
 				if len(offered) > 1 || len(offered) == 1 && offered[0] != named.Name {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"slices"
 	"time"
@@ -249,6 +250,44 @@ func (s *signIn) token(ctx context.Context, authzid, token string) (string, erro
 	s.entry, s.secret, s.until = e, OtherSecret, until
 	s.said, s.name = e.Name, e.Name // from now on it is who was proved
 	return e.Name, nil
+}
+
+// Certificate is part of sasl.Credentials. Who showed a certificate of an authority that
+// the service trusts is whom the first of its names means; authzid may choose another.
+func (s *signIn) Certificate(ctx context.Context, authzid string) (string, error) {
+	names := namesOf(s.conn.Client)
+	if as, err := directory.PrepareName(authzid); err == nil && slices.Contains(names, as) {
+		names = []string{as}
+	}
+	if len(names) == 0 {
+		return "", &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: errors.New("the certificate has no name that a mailbox could have")}
+	}
+	s.said, s.name = names[0], names[0]
+	e, err := s.a.directory.Lookup(ctx, s.name)
+	if err != nil {
+		return "", refused(err)
+	}
+	s.entry, s.secret, s.until = e, OtherSecret, s.conn.Client.NotAfter
+	return s.name, nil
+}
+
+// namesOf gives the names of a certificate, prepared: its e-mail addresses, or its
+// common name when it has none.
+func namesOf(c *x509.Certificate) []string {
+	if c == nil {
+		return nil
+	}
+	said := c.EmailAddresses
+	if len(said) == 0 {
+		said = []string{c.Subject.CommonName}
+	}
+	var names []string
+	for _, name := range said {
+		if prepared, err := directory.PrepareName(name); err == nil {
+			names = append(names, prepared)
+		}
+	}
+	return names
 }
 
 // Authorize is part of sasl.Credentials: what is asked only after the proof, so

@@ -491,6 +491,8 @@ func otherText(r *settings.Row, now string) string {
 		return "postmaster@example.org"
 	case r.Type == "URL":
 		return "https://owa.example.org/"
+	case r.Type == "file":
+		return "/etc/postern/clients.pem"
 	case strings.Contains(r.Name, "Location"):
 		return "/var/log/elsewhere"
 	case strings.Contains(fmt.Sprint(r.Limits(settings.IMAP4)), "MB"), strings.Contains(fmt.Sprint(r.Limits(settings.IMAP4)), "GB"):

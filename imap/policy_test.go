@@ -48,6 +48,9 @@ func attempts() []attempt {
 		{"LOGIN", sasl.Password, "a LoGiN alice {6}\r\n"},
 	}
 	for _, m := range sasl.Mechanisms {
+		if m.Needs&sasl.NeedsCertificate != 0 {
+			continue // test/policy has clients with certificates
+		}
 		initial := scram
 		switch {
 		case m.Name == "LOGIN":

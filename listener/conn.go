@@ -64,6 +64,7 @@ type Conn struct {
 	stream net.Conn
 	tls    atomic.Pointer[tls.ConnectionState]
 	shown  atomic.Pointer[x509.Certificate]
+	proved atomic.Pointer[x509.Certificate] // the client's
 
 	// Guarded by service.mu; see admit.go.
 	counted bool

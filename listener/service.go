@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,10 @@ type Service struct {
 	// ALPN is the protocol's name in TLS (RFC 7301): a client that offers only
 	// other names is refused, one that offers none is accepted. "" for none.
 	ALPN string
+	// ClientAuthorities are those whose client certificates are trusted, as they are
+	// now: TLS asks for one while there are any. nil, or giving nil, is nobody. A
+	// service that has a Challenge does not ask.
+	ClientAuthorities func() *x509.CertPool
 	// Challenge answers TLS-ALPN-01 (RFC 8737): the certificate of a challenge for the
 	// name that a client asks for, else nil. A client that offers "acme-tls/1" alone
 	// is shown it, and nothing is spoken behind the handshake. nil, as it is for the

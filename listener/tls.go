@@ -42,8 +42,11 @@ func (s *Service) tls() *tls.Config {
 				return pair, err
 			},
 		}
-		if s.Challenge != nil {
+		switch {
+		case s.Challenge != nil:
 			c.GetConfigForClient = s.challenged
+		case s.ClientAuthorities != nil:
+			c.GetConfigForClient = s.asking
 		}
 		if s.ALPN != "" {
 			c.NextProtos = []string{s.ALPN}
@@ -52,6 +55,43 @@ func (s *Service) tls() *tls.Config {
 	})
 	return s.config.config
 }
+
+// asking gives the configuration that asks clients for a certificate, nil while no
+// authority is trusted. One that does not fit does not end the handshake: the client
+// may have another way to log in.
+func (s *Service) asking(*tls.ClientHelloInfo) (*tls.Config, error) {
+	pool := s.ClientAuthorities()
+	if pool == nil {
+		return nil, nil
+	}
+	c := s.config.config.Clone()
+	c.ClientAuth, c.ClientCAs = tls.RequestClientCert, pool
+	return c, nil
+}
+
+// trusted gives a client's certificate when an authority that is trusted issued it for
+// clients and it is valid now, else nil.
+func (s *Service) trusted(shown []*x509.Certificate) *x509.Certificate {
+	if len(shown) == 0 || s.ClientAuthorities == nil {
+		return nil
+	}
+	pool := s.ClientAuthorities()
+	if pool == nil {
+		return nil
+	}
+	between := x509.NewCertPool()
+	for _, c := range shown[1:] {
+		between.AddCert(c)
+	}
+	if _, err := shown[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return nil
+	}
+	return shown[0]
+}
+
+// ClientCertificate is the client's, when the handshake found that an authority that is
+// trusted issued it; else nil.
+func (c *Conn) ClientCertificate() *x509.Certificate { return c.proved.Load() }
 
 // challengeALPN is the name of TLS-ALPN-01 (RFC 8737, 4).
 const challengeALPN = "acme-tls/1"
@@ -133,6 +173,7 @@ func (c *Conn) handshake(ctx context.Context) error {
 		return c.reason(mail.Wrap(mail.KindBadArgument, err))
 	}
 	state := session.ConnectionState()
+	c.proved.Store(c.service.trusted(state.PeerCertificates))
 	c.tls.Store(&state)
 	c.stream = session
 	return nil

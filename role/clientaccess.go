@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"crypto/x509"
 	"net/netip"
 
 	"github.com/postern-mail/postern/auth"
@@ -32,11 +33,13 @@ func (s *Server) current(name settings.Service) func() *settings.Values {
 }
 
 func (s *Server) protocol(name settings.Service, alpn string, handle func(context.Context, *listener.Conn), refuse func(error) string) *service {
+	trusted := new(authorities)
 	return &service{
 		Service: &listener.Service{
 			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
 			Certificates: s.certificates.Shown(), ALPN: alpn, Log: s.log,
-			ProtocolLog: s.protocolLogs[name], Observer: s.observer(name),
+			ClientAuthorities: func() *x509.CertPool { return trusted.of(s.settings.Current(name)) },
+			ProtocolLog:       s.protocolLogs[name], Observer: s.observer(name),
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(name)) },
 	}

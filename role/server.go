@@ -130,6 +130,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, err
 	}
 	s.settings.Apply(s.applyBindings)
+	s.settings.Apply(applyAuthorities)
 	s.beginProtocolLogs()
 	if err := s.openConsole(); err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ type Mechanism struct {
 // (draft-murchison-sasl-login-00), but clients with SASL-IR (curl, JavaMail) send
 // the name in it.
 var Mechanisms = []Mechanism{
+	{"EXTERNAL", TLSOnly, true, NeedsCertificate, newExternal},
 	{"SCRAM-SHA-512-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-512", true)},
 	{"SCRAM-SHA-256-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-256", true)},
 	{"SCRAM-SHA-1-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-1", true)},
@@ -39,9 +40,10 @@ type Means int
 
 // The means.
 const (
-	NeedsKeys    Means = 1 << iota // a directory that has SCRAM keys
-	NeedsTokens                    // a directory that proves bearer tokens
-	NeedsBinding                   // a TLS connection with a channel binding, see Binds
+	NeedsKeys        Means = 1 << iota // a directory that has SCRAM keys
+	NeedsTokens                        // a directory that proves bearer tokens
+	NeedsCertificate                   // a client that showed a certificate of an authority that the service trusts
+	NeedsBinding                       // a TLS connection with a channel binding, see Binds
 )
 
 // Plus tells whether the name is that of a -PLUS mechanism, whose messages carry a

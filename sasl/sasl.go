@@ -92,6 +92,10 @@ type Credentials interface {
 	// the name that the client said, "" for none.
 	Token(ctx context.Context, authzid, token string) (name string, err error)
 
+	// Certificate gives who the client's certificate says it is; authzid chooses among
+	// several names, "" is the first.
+	Certificate(ctx context.Context, authzid string) (name string, err error)
+
 	// Authorize is the last step after a proof: may name act as authzid ("" is
 	// name itself), and is it allowed in at all? A mechanism that is done without
 	// having asked is refused by auth.

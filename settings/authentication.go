@@ -36,6 +36,7 @@ var AuthMechanisms = some(Row{
 	Name: "AuthMechanisms", Noun: "Settings", Page: Authentication, Type: "mechanism list", Services: both,
 	Help: "The SASL mechanisms that the service may offer; on each connection it offers those that LoginType and ExtendedProtectionPolicy accept there and that it has the means for. Without PLAIN also the commands USER and PASS of POP3 and LOGIN of IMAP4 are refused.",
 	Choices: []Choice{
+		{Name: "EXTERNAL", Help: "A client certificate; there when ClientCertificateAuthorities names who issues them."},
 		{Name: "SCRAM-SHA-512-PLUS", Help: "A proof of the password, bound to the TLS connection."},
 		{Name: "SCRAM-SHA-256-PLUS", Help: "A proof of the password, bound to the TLS connection."},
 		{Name: "SCRAM-SHA-1-PLUS", Help: "A proof of the password, bound to the TLS connection."},
@@ -82,7 +83,7 @@ var ExtendedProtectionPolicy = choice(Row{
 // Binds tells whether a mechanism of AuthMechanisms can be bound to the TLS connection,
 // so that ExtendedProtectionPolicy Require accepts it.
 func Binds(mechanism string) bool {
-	return strings.HasSuffix(mechanism, "-PLUS")
+	return strings.HasSuffix(mechanism, "-PLUS") || mechanism == "EXTERNAL"
 }
 
 // requiredNeedsBinding: nobody could log in otherwise.
@@ -92,6 +93,13 @@ func requiredNeedsBinding(v *Values) error {
 	}
 	return nil
 }
+
+// ClientCertificateAuthorities is the file of those whose client certificates are
+// trusted; "" is nobody.
+var ClientCertificateAuthorities = text(Row{
+	Name: "ClientCertificateAuthorities", Noun: "Settings", Page: Authentication, Type: "file", Services: both,
+	Help: "A file on the server with the certificates (PEM) of the authorities whose client certificates prove who a user is (EXTERNAL). TLS then asks each client for a certificate, which it need not have. The mailbox is the one of the e-mail address in the certificate, or of its common name when it has none. Revoked certificates are not known. Empty is off.",
+}, "an absolute path, or empty", func(Service, string) string { return "" }, absolutePath)
 
 // X509CertificateName is the host name whose certificate the service shows.
 var X509CertificateName = text(Row{

@@ -21,7 +21,10 @@ var ProtocolLogEnabled = yesNo(Row{
 var LogFileLocation = text(Row{
 	Name: "LogFileLocation", Noun: "Settings", Page: ProtocolLog, Type: "folder", Services: logged,
 	Help: "The folder of the log files, one that the server may write to. Empty is the service's folder below log in the data folder.",
-}, "an absolute path, or empty", func(Service, string) string { return "" }, func(_ Service, path string) (string, error) {
+}, "an absolute path, or empty", func(Service, string) string { return "" }, absolutePath)
+
+// absolutePath checks a path on the server; empty is none.
+func absolutePath(_ Service, path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
@@ -29,7 +32,7 @@ var LogFileLocation = text(Row{
 		return "", mail.Errorf(mail.KindBadArgument, "is an absolute path such as /var/log/postern")
 	}
 	return filepath.Clean(path), nil
-})
+}
 
 // RollOver says how much time one log file covers.
 type RollOver int

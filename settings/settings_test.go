@@ -62,6 +62,7 @@ var outOfRange = map[string][]string{
 	"LogFileRollOverSettings":           {`0`, `5`, `"Yearly"`},
 	"LogPerFileSizeQuota":               {`0`, `-1`, `"1KB"`, `"2GB"`, `"unlimited"`, `"many"`, `[]`},
 	"AuthMechanisms":                    {`"ROT13"`, `""`, `[]`, `["PLAIN","ROT13"]`, `[7]`, `{"Add":"PLAIN"}`, `{"Remove":"ROT13"}`, `true`},
+	"ClientCertificateAuthorities":      {`"ca.pem"`, `"./ca.pem"`, `"/a\u0000b"`, `[]`},
 	"ExtendedProtectionPolicy":          {`3`, `"Maybe"`, `[]`},
 	"ProtocolLogFormat":                 {`2`, `"Xml"`},
 	"ProtocolLogMaxAge":                 {`"00:59:59"`, `"3651.00:00:00"`, `30`, `"30d"`},
@@ -146,7 +147,7 @@ func TestEdit(t *testing.T) {
 		{"X509CertificateName", `"IMAP.Example.ORG."`, `"imap.example.org"`},
 		{"ShowHiddenFoldersEnabled", `"$true"`, `true`},
 		{"AuthMechanisms", `["plain","SCRAM-SHA-256","PLAIN"]`, `["SCRAM-SHA-256","PLAIN"]`}, // in the table's order
-		{"AuthMechanisms", `{"Remove":["LOGIN","plain","SCRAM-SHA-1","SCRAM-SHA-256","SCRAM-SHA-512"]}`, `["SCRAM-SHA-512-PLUS","SCRAM-SHA-256-PLUS","SCRAM-SHA-1-PLUS"]`},
+		{"AuthMechanisms", `{"Remove":["LOGIN","plain","SCRAM-SHA-1","SCRAM-SHA-256","SCRAM-SHA-512","OAUTHBEARER","XOAUTH2","EXTERNAL"]}`, `["SCRAM-SHA-512-PLUS","SCRAM-SHA-256-PLUS","SCRAM-SHA-1-PLUS"]`},
 		{"ExtendedProtectionPolicy", `2`, `"Require"`},
 		{"Banner", `null`, `"The Postern IMAP4 service is ready."`},
 	} {

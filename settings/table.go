@@ -14,6 +14,7 @@ var Table = []*Row{
 	LoginType.Row,
 	AuthMechanisms.Row,
 	ExtendedProtectionPolicy.Row,
+	ClientCertificateAuthorities.Row,
 	X509CertificateName.Row,
 
 	AcmeDirectory.Row,

@@ -1,11 +1,20 @@
 package administration
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
@@ -30,6 +39,7 @@ func samples(t *testing.T) map[string]sample {
 		"LoginType":                         {good: "PlainTextAuthentication", bad: "Open"},
 		"AuthMechanisms":                    {good: []string{"SCRAM-SHA-256-PLUS", "PLAIN"}, bad: []string{"ROT13"}},
 		"ExtendedProtectionPolicy":          {good: "Require", bad: "Perhaps"},
+		"ClientCertificateAuthorities":      {good: authorities(t), bad: "authorities.pem"},
 		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
 		"AuthenticatedConnectionTimeout":    {good: "01:00:00", bad: "00:00:01"},
 		"PreAuthenticatedConnectionTimeout": {good: "00:05:00", bad: "10:00:00"},
@@ -132,4 +142,23 @@ func refusal(t *testing.T, err error) string {
 	}
 	t.Fatal(err)
 	return ""
+}
+
+// authorities writes a file with the certificate of an authority.
+func authorities(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "clients.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -1,0 +1,197 @@
+package policy
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+)
+
+// authority issues client certificates.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "clients"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a := &authority{}
+	a.certificate, a.key = a.issue(t, template)
+	return a
+}
+
+// issue makes a certificate; an authority's first one is its own.
+func (a *authority) issue(t *testing.T, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent, signer := a.certificate, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, key
+}
+
+// client issues a client certificate, changed by change.
+func (a *authority) client(t *testing.T, change func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	change(template)
+	c, key := a.issue(t, template)
+	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
+}
+
+func writePEM(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestClientCertificates shows certificates of every sort, on every TLS connection of both
+// protocols: EXTERNAL is offered and accepted with one that is trusted, nowhere else, and
+// who has a bad one can still log in otherwise.
+func TestClientCertificates(t *testing.T) {
+	r := start(t, 1)
+	r.login(t, mail.SecureLogin)
+	ours, theirs := newAuthority(t), newAuthority(t)
+	path := writePEM(t, "CERTIFICATE", ours.certificate.Raw)
+	trust := func(path, protection string) {
+		for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+			r.run(t, set, map[string]any{"ClientCertificateAuthorities": path, "ExtendedProtectionPolicy": protection})
+		}
+	}
+	trust(path, "Require")
+	name := address(anna, 0)
+	named := func(names ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.EmailAddresses, c.Subject.CommonName = names, "somebody else" }
+	}
+	const no = "" // not offered, refused with KindCannot
+	codes := map[string]map[string]string{
+		"ok":      {"POP3": "+OK", "IMAP4": "OK"},
+		"failed":  failedLogin,
+		"foreign": {"POP3": "-ERR [AUTH]", "IMAP4": "NO [AUTHORIZATIONFAILED]"},
+		"off":     {"POP3": "-ERR [SYS/PERM]", "IMAP4": "NO [AUTHORIZATIONFAILED]"},
+		no:        {"POP3": "-ERR ", "IMAP4": "NO [CANNOT]"},
+	}
+	for _, c := range []struct {
+		what        string
+		certificate *tls.Certificate
+		authzid     string
+		want        string
+	}{
+		{"an e-mail address", new(ours.client(t, named(name))), "", "ok"},
+		{"in upper case", new(ours.client(t, named(strings.ToUpper(name)))), "", "ok"},
+		{"own authzid", new(ours.client(t, named(name))), name, "ok"},
+		{"the common name", new(ours.client(t, func(c *x509.Certificate) { c.Subject.CommonName = name })), "", "ok"},
+		{"the second of two", new(ours.client(t, named(address(off, 0), name))), name, "ok"},
+		{"the first of two", new(ours.client(t, named(address(off, 0), name))), "", "off"},
+		{"another's authzid", new(ours.client(t, named(name))), address(noPOP, 0), "foreign"},
+		{"nobody", new(ours.client(t, named("nobody@example.org"))), "", "failed"},
+		{"no name", new(ours.client(t, func(*x509.Certificate) {})), name, "failed"},
+		{"switched off", new(ours.client(t, named(address(off, 0)))), "", "off"},
+		{"another authority", new(theirs.client(t, named(name))), "", no},
+		{"expired", new(ours.client(t, func(c *x509.Certificate) { named(name)(c); c.NotAfter = time.Now().Add(-time.Minute) })), "", no},
+		{"for servers", new(ours.client(t, func(c *x509.Certificate) {
+			named(name)(c)
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		})), "", no},
+		{"none", nil, name, no},
+	} {
+		for _, protocol := range protocols {
+			for _, w := range ways[1:] {
+				at := protocol + " " + w.String() + ", " + c.what
+				config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", MinVersion: w.version, MaxVersion: w.version}
+				if c.certificate != nil {
+					// Whoever the server asks for.
+					config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.certificate, nil }
+				}
+				conn, err := r.dialTLS(protocol, w, config)
+				if err != nil {
+					t.Fatalf("%s: %v", at, err)
+				}
+				_, offered, err := conn.capabilities()
+				if err != nil || slices.Contains(offered, "EXTERNAL") != (c.want != no) {
+					t.Errorf("%s: offered %q, %v", at, offered, err)
+				}
+				message := "="
+				if c.authzid != "" {
+					message = encode(c.authzid)
+				}
+				verb := map[string]string{"POP3": "AUTH ", "IMAP4": "AUTHENTICATE "}[protocol]
+				for _, d := range []dialogue{
+					{opening: verb + "EXTERNAL " + message},
+					{opening: verb + "EXTERNAL", replies: []func(string) string{fixed(strings.TrimPrefix(message, "="))}},
+				} {
+					o, err := conn.attempt(d, false)
+					if err != nil || !strings.HasPrefix(o.status, codes[c.want][protocol]) || o.in != (c.want == "ok") || c.want == no && o.asks > 0 {
+						t.Errorf("%s: %q, %v; want %s", at, o.status, err, c.want)
+					}
+					if o.in {
+						break
+					}
+				}
+				conn.close()
+			}
+		}
+	}
+	// Without authorities nobody is asked.
+	trust("", "Allow")
+	conn, err := r.dialTLS("IMAP4", ways[4], &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		t.Error("a certificate is asked for")
+		return &tls.Certificate{}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.close()
+	for protocol, scheme := range map[string]string{"POP3": "pop3", "IMAP4": "imap"} {
+		trust(path, "Require")
+		curl, err := exec.LookPath("curl")
+		if err != nil {
+			t.Skip("curl is not here")
+		}
+		certificate := ours.client(t, named(name))
+		key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(curl, "-sSk", "--max-time", "20", "--cert", writePEM(t, "CERTIFICATE", certificate.Certificate[0]),
+			"--key", writePEM(t, "PRIVATE KEY", key), "--login-options", "AUTH=EXTERNAL", "-u", name+":",
+			scheme+"s://"+r.addr[protocol+" ssl"]+"/").CombinedOutput()
+		if err != nil {
+			t.Errorf("curl %s: %v: %s", scheme, err, out)
+		}
+	}
+}
