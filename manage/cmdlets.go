@@ -368,6 +368,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Remove-ApiToken", Role: ViewOnlyAdministrator, Own: true, Changes: true, View: ViewList, Run: removeAPIToken,
 			Synopsis: "Ends an API token at once: one of the caller's, or for an Organization Administrator anybody's.",
+			Help:     "Who signs in with a token removes no other one, unless that token has the role Organization Administrator.",
 			Parameters: append([]Parameter{
 				{Name: "Name", Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Help: "The token."},
 				{Name: "Owner", Type: TypeText, Pipeline: true, Default: "the caller", Help: "Whose token it is, as Get-ApiToken shows it."},
