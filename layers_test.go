@@ -37,6 +37,7 @@ directory/chain
 directory/ldap
 directory/crypt
 directory/passwd
+directory/sql
 directory/oidc
 auth
 statistics
@@ -58,13 +59,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/oidc"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/oidc"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/oidc"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/oidc"},
 }
 
 const module = "github.com/postern-mail/postern"

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/directory/ldap"
 	"github.com/postern-mail/postern/directory/oidc"
 	"github.com/postern-mail/postern/directory/passwd"
+	"github.com/postern-mail/postern/directory/sql"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -49,6 +50,13 @@ var sources = map[string]func() (keys any, open openSource){
 		var o oidc.Options
 		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
 			return oidc.Open(o, name, s.log)
+		}
+	},
+	"sql": func() (any, openSource) {
+		var o sql.Options
+		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
+			o.Keeper, o.Log = s.keeper(name), s.log
+			return sql.Open(o)
 		}
 	},
 }
