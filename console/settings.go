@@ -217,7 +217,7 @@ type matrixRow struct {
 var classes = map[sasl.Class]string{
 	sasl.Password:  "A password that the server can read",
 	sasl.Challenge: "Challenge-response: a proof, never the password",
-	sasl.TLSOnly:   "A proof that is bound to the encrypted connection",
+	sasl.TLSOnly:   "What needs TLS: a proof that is bound to it, a token or a certificate",
 }
 
 // matrices asks the policy what each LoginType allows.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -19,11 +20,14 @@ const maxAuthorities = 1 << 20
 // authorities are the certificates of a service's ClientCertificateAuthorities, read
 // again when the file has changed.
 type authorities struct {
-	mu   sync.Mutex
-	path string
-	time time.Time
-	size int64
-	pool *x509.CertPool
+	log *slog.Logger
+
+	mu     sync.Mutex
+	failed string // path that could not be read, so that it is said once
+	path   string
+	time   time.Time
+	size   int64
+	pool   *x509.CertPool
 }
 
 // of gives the pool of the setting as it is now; nil when none is named. A file that
@@ -33,15 +37,23 @@ func (a *authorities) of(v *settings.Values) *x509.CertPool {
 	if path == "" {
 		return nil
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.path != path || !a.time.Equal(info.ModTime()) || a.size != info.Size() {
-		a.pool, _ = readAuthorities(path)
+	info, err := os.Stat(path)
+	if err == nil && a.path == path && a.time.Equal(info.ModTime()) && a.size == info.Size() {
+		return a.pool
+	}
+	a.pool, a.path = nil, ""
+	if err == nil {
 		a.path, a.time, a.size = path, info.ModTime(), info.Size()
+		a.pool, err = readAuthorities(path)
+	}
+	switch {
+	case err == nil:
+		a.failed = ""
+	case a.failed != path:
+		a.failed = path
+		a.log.Warn("no client certificate is trusted now", "service", v.Service(), "error", err)
 	}
 	return a.pool
 }

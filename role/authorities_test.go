@@ -1,6 +1,7 @@
 package role
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,8 +35,15 @@ func TestAuthorities(t *testing.T) {
 		if mail.KindOf(err) != mail.KindBadArgument || !strings.HasPrefix(mail.TextOf(err), "ClientCertificateAuthorities ") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if pool := new(authorities).of(settings.ClientCertificateAuthorities.With(now, path)); pool != nil {
-			t.Errorf("%s: somebody is trusted", what)
+		var said strings.Builder
+		a := &authorities{log: slog.New(slog.NewTextHandler(&said, nil))}
+		for range 3 {
+			if pool := a.of(settings.ClientCertificateAuthorities.With(now, path)); pool != nil {
+				t.Errorf("%s: somebody is trusted", what)
+			}
+		}
+		if strings.Count(said.String(), "level=WARN") != 1 {
+			t.Errorf("%s: the log has %q", what, said.String())
 		}
 	}
 	if new(authorities).of(now) != nil {

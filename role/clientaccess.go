@@ -33,7 +33,7 @@ func (s *Server) current(name settings.Service) func() *settings.Values {
 }
 
 func (s *Server) protocol(name settings.Service, alpn string, handle func(context.Context, *listener.Conn), refuse func(error) string) *service {
-	trusted := new(authorities)
+	trusted := &authorities{log: s.log}
 	return &service{
 		Service: &listener.Service{
 			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
