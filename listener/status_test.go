@@ -44,7 +44,7 @@ func TestStatus(t *testing.T) {
 	}
 	step <- struct{}{}
 	<-conns
-	if st := c.Status(); st != (Status{Mechanism: "PLAIN", State: "Selected", Mailbox: "INBOX", Client: "Thunder", Version: "1", Command: "SELECT"}) {
+	if st := c.Status(); st != (Status{Mechanism: "PLAIN", AppPassword: "phone", State: "Selected", Mailbox: "INBOX", Client: "Thunder", Version: "1", Command: "SELECT"}) {
 		t.Errorf("%+v", st)
 	}
 	step <- struct{}{}

@@ -229,6 +229,9 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := c.texts(); err != nil {
 		return nil, err
 	}
+	if err := c.judge(e); err != nil {
+		return nil, err
+	}
 	taken := func(parameter, address string) error {
 		known, err := c.Directory.Lookup(ctx, address)
 		switch {
@@ -369,6 +372,9 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	next := *e
 	next.Aliases = slices.Clone(e.Aliases)
 	if err := change(&next); err != nil {
+		return nil, err
+	}
+	if err := c.judge(next); err != nil {
 		return nil, err
 	}
 	if c.Given("ProhibitSendReceiveQuota") {

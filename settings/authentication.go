@@ -128,3 +128,27 @@ func hostName(s string) bool {
 	}
 	return true
 }
+
+// WeakPasswords says what is done about a weak password.
+type WeakPasswords int
+
+// The policies.
+const (
+	AcceptWeak WeakPasswords = iota
+	WarnOfWeak
+	RefuseWeak
+)
+
+// String gives the policy's name.
+func (p WeakPasswords) String() string { return WeakPasswordPolicy.name(int(p)) }
+
+// WeakPasswordPolicy says what New-Mailbox and Set-Mailbox do about a weak password.
+var WeakPasswordPolicy = choice(Row{
+	Name: "WeakPasswordPolicy", Noun: "Settings", Page: Authentication, Type: "WeakPasswords", Services: []Service{Console},
+	Help: "What New-Mailbox and Set-Mailbox do about a password that holds a part of the mailbox's name, or that a program guesses soon. Passwords that are set already stay.",
+	Choices: []Choice{
+		{Name: "Accept", Number: 0, Help: "Every password is taken."},
+		{Name: "Warn", Number: 1, Help: "A weak password is taken with a warning."},
+		{Name: "Refuse", Number: 2, Help: "A weak password is not taken."},
+	},
+}, WarnOfWeak)

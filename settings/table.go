@@ -15,6 +15,7 @@ var Table = []*Row{
 	AuthMechanisms.Row,
 	ExtendedProtectionPolicy.Row,
 	ClientCertificateAuthorities.Row,
+	WeakPasswordPolicy.Row,
 	X509CertificateName.Row,
 
 	AcmeDirectory.Row,

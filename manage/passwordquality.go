@@ -1,0 +1,84 @@
+package manage
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/nbutton23/zxcvbn-go"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Of a password so many bytes are judged: the time that it takes grows with their
+// square. What is longer is judged by its beginning.
+const judgedBytes = 64
+
+// leastScore is the least that is no weak password, of zxcvbn's 0 to 4: it withstands
+// who guesses offline at 10,000 a second for some hours.
+const leastScore = 3
+
+// leastPart is how long a part of a name is that a password may not hold.
+const leastPart = 4
+
+// The reasons why a password is weak.
+const (
+	weakName   = "it holds a part of the mailbox's name or addresses"
+	weakGuess  = "a program guesses it soon: it is made of common words, names, dates or patterns"
+	weakShort  = "it has fewer than 8 characters"
+	leastRunes = 8
+)
+
+// weakness says why a password of an entry is weak, "" when it is not. It says nothing
+// of what the password is.
+func weakness(password string, e directory.Entry) string {
+	parts := nameParts(e)
+	lower := strings.ToLower(password)
+	if slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(lower, p) }) {
+		return weakName
+	}
+	if len([]rune(password)) < leastRunes {
+		return weakShort
+	}
+	judged := password
+	if len(judged) > judgedBytes {
+		judged = strings.ToValidUTF8(judged[:judgedBytes], "")
+	}
+	if zxcvbn.PasswordStrength(judged, parts).Score < leastScore {
+		return weakGuess
+	}
+	return ""
+}
+
+// nameParts gives the words of an entry's names and addresses, in lower case.
+func nameParts(e directory.Entry) []string {
+	var parts []string
+	for _, text := range append([]string{e.Name, e.DisplayName}, e.Aliases...) {
+		words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+		for _, w := range words {
+			if len(w) >= leastPart {
+				parts = append(parts, w)
+			}
+		}
+	}
+	return parts
+}
+
+// judge warns of a weak -Password, or refuses it, as WeakPasswordPolicy says.
+func (c *Call) judge(e directory.Entry) error {
+	policy := settings.WeakPasswordPolicy.Of(c.Settings.Current(settings.Console))
+	if !c.Given("Password") || policy == settings.AcceptWeak {
+		return nil
+	}
+	why := weakness(string(c.Secret("Password")), e)
+	switch {
+	case why == "":
+	case policy == settings.RefuseWeak:
+		return about("Password", hinted(mail.Errorf(mail.KindBadArgument, "the password is weak: %s", why), "Take a longer one, such as four words that have nothing to do with each other."))
+	default:
+		c.Warn("The password is weak: " + why + ".")
+	}
+	return nil
+}
