@@ -95,9 +95,12 @@ func newPool(s *settled, prepare func(*conn) error) *pool {
 // close closes idle connections; those at work are closed when they are done.
 func (p *pool) close() {
 	p.mu.Lock()
-	idle := p.idle
+	idle, closed := p.idle, p.closed
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
+	if closed {
+		return
+	}
 	for _, c := range idle {
 		c.close()
 	}
