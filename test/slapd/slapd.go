@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -261,11 +260,12 @@ func (s *Server) certificate(name string, parent *x509.Certificate, by *ecdsa.Pr
 	return c, key
 }
 
-// Certificate is the server's, for a fake server of a test.
-func (s *Server) Certificate() tls.Certificate {
-	c, err := tls.LoadX509KeyPair(filepath.Join(s.folder, "cert.pem"), filepath.Join(s.folder, "key.pem"))
-	s.check(err)
-	return c
+// Certificate makes a CA and a certificate of it for localhost: files that a test can
+// give to another server.
+func Certificate(t testing.TB) (ca, certificate, key string) {
+	s := &Server{t: t, folder: t.TempDir()}
+	s.certificates()
+	return filepath.Join(s.folder, "ca.pem"), filepath.Join(s.folder, "cert.pem"), filepath.Join(s.folder, "key.pem")
 }
 
 // DN is the distinguished name of a person.
