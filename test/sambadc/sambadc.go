@@ -57,7 +57,7 @@ func Start(t testing.TB, ca, certificate, key string) *Server {
 		t.Fatal(err)
 	}
 	for key, value := range map[string]string{
-		"interfaces": s.Address + "/32", "server services": "ldap", "log file": folder + "/log.%m", "panic action": "",
+		"interfaces": s.Address + "/8", "server services": "ldap", "log file": folder + "/log.%m", "panic action": "",
 	} {
 		text = regexp.MustCompile(`(?m)^\t`+key+` =.*$`).ReplaceAll(text, []byte("\t"+key+" = "+value))
 	}
