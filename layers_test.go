@@ -38,6 +38,7 @@ directory/ldap
 directory/crypt
 directory/passwd
 directory/sql
+directory/saslauthd
 directory/oidc
 auth
 statistics
@@ -59,13 +60,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/oidc"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/oidc"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc"},
 }
 
 const module = "github.com/postern-mail/postern"

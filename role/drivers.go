@@ -11,7 +11,9 @@ import (
 	"github.com/postern-mail/postern/directory/ldap"
 	"github.com/postern-mail/postern/directory/oidc"
 	"github.com/postern-mail/postern/directory/passwd"
+	"github.com/postern-mail/postern/directory/saslauthd"
 	"github.com/postern-mail/postern/directory/sql"
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/embedded"
 	"github.com/postern-mail/postern/store/memory"
@@ -57,6 +59,23 @@ var sources = map[string]func() (keys any, open openSource){
 		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
 			o.Keeper, o.Log = s.keeper(name), s.log
 			return sql.Open(o)
+		}
+	},
+	"saslauthd": func() (any, openSource) {
+		var o struct {
+			saslauthd.Options
+			// UsersFile and FirstUID are Options of package passwd.
+			UsersFile string `toml:"users_file"`
+			FirstUID  int    `toml:"first_uid"`
+		}
+		return &o, func(ctx context.Context, s *Server, _ string) (directory.Source, error) {
+			if o.UsersFile != "" {
+				var err error
+				if o.People, err = passwd.Open(ctx, passwd.Options{File: o.UsersFile, Domain: o.Domain, FirstUID: o.FirstUID, Log: s.log}); err != nil {
+					return nil, mail.Errorf(mail.KindBadArgument, "users_file: %s", mail.TextOf(err))
+				}
+			}
+			return saslauthd.Open(o.Options)
 		}
 	},
 }

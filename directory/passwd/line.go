@@ -36,7 +36,7 @@ func (s *Source) parse(ctx context.Context, text []byte) *table {
 	for n := 1; len(text) > 0; n++ {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte("\n"))
-		p, err := readLine(bytes.TrimSuffix(line, []byte("\r")), s.o.Scheme, s.o.Domain)
+		p, err := readLine(bytes.TrimSuffix(line, []byte("\r")), &s.o)
 		if err != nil {
 			complain(n, err)
 		}
@@ -83,7 +83,7 @@ func (s *Source) passwordChanged(p *person) time.Time {
 // of which the first two are needed. It gives nobody for an empty line, a comment, or
 // one that is damaged, and somebody who cannot sign in, with an error, when only the
 // password is.
-func readLine(line []byte, scheme, domain string) (*person, error) {
+func readLine(line []byte, o *Options) (*person, error) {
 	if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' {
 		return nil, nil
 	}
@@ -106,19 +106,24 @@ func readLine(line []byte, scheme, domain string) (*person, error) {
 		}
 		return ""
 	}
-	name, err := prepare(fields[0], domain)
+	if uid, err := strconv.Atoi(field(2)); (err != nil && field(2) != "") || uid < 0 {
+		return damaged("The user number %.20q is not one, and the line is skipped.", field(2))
+	} else if uid < o.FirstUID {
+		return nil, nil
+	}
+	name, err := prepare(fields[0], o.Domain)
 	if err != nil {
 		return damaged("The name cannot be one, and the line is skipped: %s", mail.TextOf(err))
 	}
 	p := &person{Person: directory.Person{ID: name, Name: name}, stored: fields[1]}
 	p.DisplayName, _, _ = strings.Cut(field(4), ",")
-	wrong := p.extra(field(7), domain)
+	wrong := p.extra(field(7), o.Domain)
 	switch {
 	case p.locked != "":
 	case crypt.Locked(p.stored):
 		p.locked = "there is no password"
 	default:
-		if p.hash, err = crypt.Parse(p.stored, scheme); err != nil {
+		if p.hash, err = crypt.Parse(p.stored, o.Scheme); err != nil {
 			p.locked, wrong = mail.TextOf(err), err
 		}
 	}

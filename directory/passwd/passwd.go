@@ -27,6 +27,8 @@ type Options struct {
 	Scheme string `toml:"scheme"`
 	// Domain is what is added to names that have none.
 	Domain string `toml:"domain"`
+	// FirstUID leaves out lines with a lower user number; lines without one have 0.
+	FirstUID int `toml:"first_uid"`
 
 	crypt.KeyOptions
 

@@ -157,6 +157,19 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestFirstUID(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users")
+	write(t, file, "root:{PLAIN}geheim:0:0\nanna:{PLAIN}geheim:1000:1000\nbert:{PLAIN}geheim\ncarl:{PLAIN}geheim:x\ndora:{PLAIN}geheim:-1\n", time.Hour)
+	d := open(t, Options{File: file, FirstUID: 1000})
+	for _, name := range []string{"root", "bert", "carl", "dora"} {
+		_, err := d.Find(t.Context(), name)
+		wantKind(t, name, err, mail.KindNotFound)
+	}
+	if _, err := d.CheckPassword(t.Context(), "anna", "geheim"); err != nil {
+		t.Error(err)
+	}
+}
+
 // What is being written does not count before it is whole.
 func TestChanges(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users")
@@ -309,7 +322,7 @@ func FuzzLine(f *testing.F) {
 	f.Add("a@b.c:$1$GY1aEQ29$MwdT4wwfQrM7ocrPjiB5t1::::::quota_rule=*:storage=99999999999T nologin")
 	f.Add("#")
 	f.Fuzz(func(t *testing.T, line string) {
-		p, err := readLine([]byte(line), "CRYPT", "example.org")
+		p, err := readLine([]byte(line), &Options{Scheme: "CRYPT", Domain: "example.org"})
 		if p == nil {
 			return
 		}
