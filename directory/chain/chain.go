@@ -269,26 +269,25 @@ func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.H
 			}
 			continue
 		}
-		keys, ok := l.Source.(directory.KeySource)
-		if !ok {
-			_, err := d.lookup(ctx, l, name)
+		if keys, ok := l.Source.(directory.KeySource); ok {
+			p, k, err := keys.ScramKeys(ctx, name, hash)
 			switch {
 			case err == nil:
-				return d.nobodysKeys(name, hash)
+				if err := l.check(p); err != nil {
+					return nil, none, err
+				}
+				l.seen.person(name, p)
+				e, err := d.entry(ctx, l, p)
+				return e, k, err
 			case mail.KindOf(err) != mail.KindNotFound:
 				return nil, none, err
 			}
-			continue
 		}
-		p, k, err := keys.ScramKeys(ctx, name, hash)
+		// Who is known here without keys has none of a later directory either.
+		_, err := d.lookup(ctx, l, name)
 		switch {
 		case err == nil:
-			if err := l.check(p); err != nil {
-				return nil, none, err
-			}
-			l.seen.person(name, p)
-			e, err := d.entry(ctx, l, p)
-			return e, k, err
+			return d.nobodysKeys(name, hash)
 		case mail.KindOf(err) != mail.KindNotFound:
 			return nil, none, err
 		}

@@ -506,6 +506,34 @@ func TestScramKeysOutside(t *testing.T) {
 	}
 }
 
+// keyless offers SCRAM, and nobody has keys yet.
+type keyless struct{ *outside }
+
+func (keyless) ScramKeys(context.Context, string, directory.Hash) (*directory.Person, directory.ScramKeys, error) {
+	return nil, directory.ScramKeys{}, mail.Errorf(mail.KindNotFound, "")
+}
+
+// Who is known without keys is not somebody else with the same name in a later
+// directory.
+func TestScramKeysOfAnother(t *testing.T) {
+	f := make3(t, func(links []Link) []Link {
+		links[1].Source = keyless{links[1].Source.(*outside)}
+		return []Link{links[1], {Name: "own", Own: links[0].Own}}
+	})
+	f.first.people = []directorytest.Someone{someone("1", "anna@example.org", "a")}
+	for _, name := range []string{"anna@example.org", "bert@example.org"} {
+		if err := f.own.Create(t.Context(), directory.Entry{Name: name, Account: 7}, "geheim 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e, _, err := f.ScramKeys(t.Context(), "anna@example.org", directory.SHA256); e != nil || err != nil {
+		t.Errorf("anna has the keys of %v, %v", e, err)
+	}
+	if e, _, err := f.ScramKeys(t.Context(), "bert@example.org", directory.SHA256); e == nil || err != nil {
+		t.Errorf("bert has the keys of %v, %v", e, err)
+	}
+}
+
 func TestClose(t *testing.T) {
 	f := make3(t, nil)
 	if err := f.Close(); err != nil || !f.first.closed || !f.second.closed {
