@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // rows reads a table of testdata, each row by the names of its columns.
@@ -169,4 +170,40 @@ func TestMutations(t *testing.T) {
 		}
 	}
 	t.Logf("%d mutants of the policy, each noticed", mutants)
+}
+
+// The same of auth.Protects and protection.csv.
+func TestProtectionMutations(t *testing.T) {
+	type question struct {
+		policy           settings.ExtendedProtection
+		bound, plus, tls bool
+	}
+	class := map[string]sasl.Class{command: sasl.Password, readable: sasl.Password, challenge: sasl.Challenge, bound: sasl.TLSOnly, token: sasl.TLSOnly}
+	policies := []settings.ExtendedProtection{settings.NoProtection, settings.AllowProtection, settings.RequireProtection}
+	disagree := func(protects func(question) bool) (n int) {
+		for _, row := range rows(t, "testdata/protection.csv") {
+			c, ok := class[row["class"]]
+			if !ok {
+				continue // stripped and unknown are not the policy's
+			}
+			for _, p := range policies {
+				q := question{p, row["class"] == bound, row["class"] == bound, row["connection"] != "clear"}
+				if (auth.Permits(mail.PlainTextLogin, c, q.tls).OK && protects(q)) != (row[p.String()] == "yes") {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	real := func(q question) bool { return auth.Protects(q.policy, q.bound, q.plus, q.tls).OK }
+	if n := disagree(real); n > 0 {
+		t.Errorf("auth.Protects and protection.csv disagree %d times", n)
+	}
+	for _, p := range policies {
+		for _, q := range []question{{p, false, false, false}, {p, false, false, true}, {p, true, true, true}} {
+			if disagree(func(other question) bool { return real(other) != (other == q) }) == 0 {
+				t.Errorf("nobody notices when %+v is turned round", q)
+			}
+		}
+	}
 }
