@@ -334,6 +334,9 @@ func (d *Directory) CheckToken(ctx context.Context, name, token string) (*direct
 				return nil, time.Time{}, &mail.Error{Kind: mail.KindAuthenticationFailed,
 					Cause: fmt.Errorf("the directory %s is not asked for names such as %q", l.Name, p.Name)}
 			}
+			if err := d.unowned(ctx, l, p.Name); err != nil {
+				return nil, time.Time{}, err
+			}
 			e, err := d.entry(ctx, l, p)
 			return e, until, err
 		case mail.KindOf(err) != mail.KindNotFound:
@@ -341,6 +344,27 @@ func (d *Directory) CheckToken(ctx context.Context, name, token string) (*direct
 		}
 	}
 	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+// unowned refuses a name that a directory before l knows: the first one that knows a
+// name says who that is, so that no provider makes somebody another's namesake.
+func (d *Directory) unowned(ctx context.Context, l *link, name string) error {
+	for _, before := range d.links {
+		if before == l {
+			return nil
+		}
+		if !before.covers(name) {
+			continue
+		}
+		_, err := d.lookup(ctx, before, name)
+		switch {
+		case err == nil:
+			return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: fmt.Errorf("the directory %s proved %q, whom the directory %s before it knows", l.Name, name, before.Name)}
+		case mail.KindOf(err) != mail.KindNotFound:
+			return err
+		}
+	}
+	return nil
 }
 
 // Asked is part of directory.Chained.

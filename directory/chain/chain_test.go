@@ -540,3 +540,53 @@ func TestClose(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// tokens is an external directory that is asked by tokens alone: a token is
+// somebody's name.
+type tokens struct{ outside }
+
+func (o *tokens) Find(context.Context, string) (*directory.Person, error) {
+	return nil, mail.Errorf(mail.KindCannot, "")
+}
+
+func (o *tokens) CheckPassword(context.Context, string, string) (*directory.Person, error) {
+	return nil, mail.Errorf(mail.KindCannot, "")
+}
+
+func (o *tokens) CheckToken(_ context.Context, name, token string) (*directory.Person, time.Time, error) {
+	if name != "" && name != token {
+		return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	return &directory.Person{ID: "id-" + token, Name: token}, time.Now().Add(time.Hour), nil
+}
+
+// TestTokens: who proves a token is known from then on, and nobody becomes the
+// namesake of somebody whom an earlier directory knows.
+func TestTokens(t *testing.T) {
+	source := &tokens{}
+	f := make3(t, func(links []Link) []Link {
+		return append(links, Link{Name: "tokens", Source: source, Provision: true})
+	})
+	f.first.set(func(o *outside) { o.people = []directorytest.Someone{someone("1", "anna@example.org", "secret")} })
+	check := func(name, token string) (*directory.Entry, error) {
+		e, _, err := f.CheckToken(t.Context(), name, token)
+		return e, err
+	}
+	_, err := check("", "anna@example.org")
+	wantKind(t, "a namesake", err, mail.KindAuthenticationFailed)
+	_, err = f.Lookup(t.Context(), "new@example.org")
+	wantKind(t, "before the first login", err, mail.KindNotFound)
+	e, err := check("new@example.org", "new@example.org")
+	if err != nil || e.Directory != "tokens" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if e, err = f.Provide(t.Context(), e); err != nil || e.Account == 0 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if again, err := f.Lookup(t.Context(), "new@example.org"); err != nil || again.Account != e.Account {
+		t.Errorf("after the first login: %+v, %v", again, err)
+	}
+	f.first.set(func(o *outside) { o.err = mail.Errorf(mail.KindUnavailable, "") })
+	_, err = check("", "new@example.org")
+	wantKind(t, "a name that another may know, which does not answer", err, mail.KindUnavailable)
+}

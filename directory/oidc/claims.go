@@ -158,7 +158,8 @@ func (r *rules) judge(c claims, now time.Time, introspected bool) (*proof, error
 	return &proof{*p, until}, nil
 }
 
-// times tells until when the claims hold.
+// times tells until when the claims hold: until the token ends, and where that is
+// past by our clock, to the end of the leeway.
 func (r *rules) times(c claims, now time.Time, introspected bool) (time.Time, error) {
 	for _, name := range []string{"nbf", "iat"} {
 		from, ok, err := c.when(name)
@@ -180,7 +181,10 @@ func (r *rules) times(c claims, now time.Time, introspected bool) (time.Time, er
 	case !exp.Add(leeway).After(now):
 		return time.Time{}, refused("it ended at %s", exp.UTC().Format(time.RFC3339))
 	}
-	until := exp.Add(leeway)
+	until := exp
+	if !exp.After(now) {
+		until = exp.Add(leeway)
+	}
 	if last := now.Add(maxProof); until.After(last) {
 		until = last
 	}
