@@ -113,7 +113,10 @@ func (f *fake) directory(t testing.TB, change func(*Options)) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(r, slog.New(slog.DiscardHandler), clock.now)
+	s := build(r, slog.New(slog.DiscardHandler), clock.now)
+	pause := s.provider.pause
+	s.provider.pause = func(failures int) time.Duration { return pause(failures) / 20 }
+	s.provider.start()
 	t.Cleanup(func() { s.Close() })
 	return s
 }

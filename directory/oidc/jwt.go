@@ -41,7 +41,8 @@ func readJWT(token string) *jwt {
 	if _, ok := j.header["alg"]; !ok {
 		return nil
 	}
-	if payload, err := base64.RawURLEncoding.Strict().DecodeString(parts[1]); err == nil {
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(parts[1])
+	if _, wrong := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err == nil && wrong == nil {
 		j.claims, _ = readClaims(payload)
 	}
 	return j
@@ -51,7 +52,7 @@ func readJWT(token string) *jwt {
 // nothing; nothing of it counts until the signature is right.
 func (s *Source) checkJWT(ctx context.Context, j *jwt) (*proof, error) {
 	if j.header == nil || j.claims == nil {
-		return nil, refused("its header or its claims are not a JSON object that names each thing once")
+		return nil, refused("its header or its claims are not a JSON object that names each thing once, in base64url")
 	}
 	if issuer, err := j.claims.text("iss"); err != nil || issuer != s.rules.Issuer {
 		return nil, errNotOurs

@@ -47,17 +47,19 @@ func Open(o Options, name string, log *slog.Logger) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(r, log.With("directory", name), time.Now), nil
+	s := build(r, log.With("directory", name), time.Now)
+	s.provider.start()
+	return s, nil
 }
 
-func open(r *rules, log *slog.Logger, now func() time.Time) *Source {
+// build puts a directory together that has not begun to ask the provider.
+func build(r *rules, log *slog.Logger, now func() time.Time) *Source {
 	s := &Source{rules: r, now: now}
 	client := r.client()
 	s.provider = newProvider(r, client, log, now)
 	if r.ClientID != "" {
 		s.asked = newIntrospection(r, client, s.provider, now)
 	}
-	s.provider.start()
 	return s
 }
 

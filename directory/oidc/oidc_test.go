@@ -124,6 +124,7 @@ func TestForged(t *testing.T) {
 		{"HS256 with the public key as JWK", hs(publicJWK), failed, "algorithm"},
 		{"HS256 with an empty key", hs(nil), failed, "algorithm"},
 		{"no signature", cut[0] + "." + cut[1] + ".", failed, "signature"},
+		{"signature with trailing bits", right[:len(right)-1] + string(right[len(right)-1]+1), failed, "base64url"},
 		{"another's signature", sign(t, jose.RS256, otherKey, atJWT, f.claimsOf()), failed, "signature"},
 		{"claims changed", cut[0] + "." + b64(strings.Replace(claims, "anna", "bert", 1)) + "." + cut[2], failed, "signature"},
 		{"kid of a key of another kind", sign(t, jose.RS256, rsaKey, object{"kid": "e", "typ": "at+jwt"}, f.claimsOf()), mail.KindUnavailable, "not known"},
