@@ -316,7 +316,7 @@ func TestComplete(t *testing.T) {
 		{"Get-Mailbox | Form", []string{"Format-List", "Format-Table"}},
 		{"Get-Mailbox | Sort-Object -D", []string{"-Descending"}},
 		{"Get-Mailbox | Set-CAS", []string{"Set-CASMailbox"}},
-		{"Get-Mailbox | New-", nil},
+		{"Get-Mailbox | New-C", nil},
 		{"Get-Mailbox | Set-CASMailbox -PopE", []string{"-PopEnabled"}},
 		{"Get-Help about_L", []string{"about_LoginType"}},
 		{"Get-PopSettings; Get-Imap", []string{"Get-ImapSettings"}},
