@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"testing"
 
 	"github.com/postern-mail/postern/manage"
@@ -15,13 +16,20 @@ import (
 // free gives a loopback address that nobody listens on.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		if _, twice := given.LoadOrStore(l.Addr().String(), true); !twice {
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
+
+// given are the addresses that free gave: the system may choose one again.
+var given sync.Map
 
 // TestTakenPort: a service whose port is taken says so, the others serve, and new
 // bindings start it.
