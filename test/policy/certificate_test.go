@@ -162,7 +162,10 @@ func TestClientCertificates(t *testing.T) {
 						break
 					}
 				}
-				conn.close()
+				// The next one may want the same maildrop.
+				if err := conn.quit(); err != nil {
+					t.Errorf("%s: QUIT: %v", at, err)
+				}
 			}
 		}
 	}

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// journal is the server's log. It keeps the kinds of refused logins by the client's
-// address, and no line of it may hold a password.
+// journal is the server's log. It keeps the kinds of refused logins by service and
+// the client's address (two clients may have one port, towards two services), and
+// no line of it may hold a password.
 type journal struct {
 	t testing.TB
 
@@ -17,8 +18,9 @@ type journal struct {
 }
 
 var (
-	remoteOf = regexp.MustCompile(`remote=(\S+)`)
-	kindOf   = regexp.MustCompile(`kind=(\S+)`)
+	serviceOf = regexp.MustCompile(`service=(\S+)`)
+	remoteOf  = regexp.MustCompile(`remote=(\S+)`)
+	kindOf    = regexp.MustCompile(`kind=(\S+)`)
 )
 
 // Write takes one record of a slog.TextHandler.
@@ -28,14 +30,15 @@ func (j *journal) Write(record []byte) (int, error) {
 		j.t.Errorf("a password is in the log: %s", line)
 	}
 	if strings.Contains(line, `msg="login refused"`) {
-		remote, kind := remoteOf.FindStringSubmatch(line), kindOf.FindStringSubmatch(line)
-		if remote == nil || kind == nil {
-			j.t.Errorf("a refused login is recorded without address or kind: %s", line)
+		service, remote, kind := serviceOf.FindStringSubmatch(line), remoteOf.FindStringSubmatch(line), kindOf.FindStringSubmatch(line)
+		if service == nil || remote == nil || kind == nil {
+			j.t.Errorf("a refused login is recorded without service, address or kind: %s", line)
 			return len(record), nil
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.refused[remote[1]] = append(j.refused[remote[1]], kind[1])
+		who := service[1] + " " + remote[1]
+		j.refused[who] = append(j.refused[who], kind[1])
 	}
 	return len(record), nil
 }
@@ -44,8 +47,8 @@ func (j *journal) Write(record []byte) (int, error) {
 func (j *journal) take(c *client) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	remote := c.raw.LocalAddr().String()
-	kinds := j.refused[remote]
-	delete(j.refused, remote)
+	who := c.protocol + " " + c.raw.LocalAddr().String()
+	kinds := j.refused[who]
+	delete(j.refused, who)
 	return kinds
 }
