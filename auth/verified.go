@@ -2,9 +2,7 @@ package auth
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/binary"
 	"sync"
 	"time"
 
@@ -35,22 +33,11 @@ func newVerified(l Limits, key []byte, now func() time.Time) *verified {
 	return &verified{key: key, ttl: l.Verified, now: now, rows: newTable[[sha256.Size]byte, proved](l.VerifiedEntries)}
 }
 
-func (v *verified) digest(name, password string) (d [sha256.Size]byte) {
-	m := hmac.New(sha256.New, v.key)
-	var size [8]byte
-	binary.BigEndian.PutUint64(size[:], uint64(len(name)))
-	m.Write(size[:])
-	m.Write([]byte(name))
-	m.Write([]byte(password))
-	m.Sum(d[:0])
-	return d
-}
-
 func (v *verified) remember(name, password string, e *directory.Entry) {
 	if v.ttl <= 0 {
 		return
 	}
-	d := v.digest(name, password)
+	d := directory.Digest(v.key, name, password)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.rows.put(d, proved{v.now().Add(v.ttl), e.Account, e.PasswordChanged})
@@ -63,7 +50,7 @@ func (a *Authenticator) remembered(ctx context.Context, name, password string) (
 	if v.ttl <= 0 {
 		return nil, nil
 	}
-	d := v.digest(name, password)
+	d := directory.Digest(v.key, name, password)
 	v.mu.Lock()
 	p, ok := v.rows.get(d)
 	v.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -57,17 +56,6 @@ func newSeen(ttl time.Duration, now func() time.Time) *seen {
 	return s
 }
 
-func (s *seen) digest(name, password string) (d [sha256.Size]byte) {
-	m := hmac.New(sha256.New, s.key)
-	var size [8]byte
-	binary.BigEndian.PutUint64(size[:], uint64(len(name)))
-	m.Write(size[:])
-	m.Write([]byte(name))
-	m.Write([]byte(password))
-	m.Sum(d[:0])
-	return d
-}
-
 // person takes what the directory said of name now. What was proved of an older
 // password, or of somebody else with that name, is forgotten.
 func (s *seen) person(name string, p *directory.Person) {
@@ -109,7 +97,7 @@ func (s *seen) proved(name, password string, p *directory.Person) {
 	if s.ttl <= 0 {
 		return
 	}
-	d := s.digest(name, password)
+	d := directory.Digest(s.key, name, password)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.put(name, p)
@@ -126,7 +114,7 @@ func (s *seen) refuted(name, password string) {
 	if s.ttl <= 0 {
 		return
 	}
-	d := s.digest(name, password)
+	d := directory.Digest(s.key, name, password)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.names[name]
@@ -193,7 +181,7 @@ func (s *seen) was(name, password string) *directory.Person {
 	if p == nil {
 		return nil
 	}
-	d := s.digest(name, password)
+	d := directory.Digest(s.key, name, password)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.names[name]
