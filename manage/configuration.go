@@ -252,6 +252,12 @@ func (c *Call) configuredAdministrators(ctx context.Context, f *configuration, p
 		c.assignmentChanges(list, result)
 		return result, nil
 	}
+	return tried(c, have, compute)
+}
+
+// tried gives compute when it makes something else of have, after it has told the
+// changes; nil when it does not.
+func tried[T any](c *Call, have []T, compute func([]T) ([]T, error)) (func([]T) ([]T, error), error) {
 	before := len(c.result.Changes)
 	if _, err := compute(have); err != nil {
 		return nil, err
@@ -337,14 +343,7 @@ func (c *Call) configuredLocals(ctx context.Context, f *configuration, prune boo
 		}
 		return result, nil
 	}
-	before := len(c.result.Changes)
-	if _, err := compute(have); err != nil {
-		return nil, err
-	}
-	if len(c.result.Changes) == before {
-		return nil, nil
-	}
-	return compute, nil
+	return tried(c, have, compute)
 }
 
 // undoing is what takes back the parts that were changed, the latest last.
