@@ -211,6 +211,15 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// ownKnows tells whether Postern's own directory knows a name.
+func (l *link) ownKnows(ctx context.Context, name string) (bool, error) {
+	_, err := l.Own.Lookup(ctx, name)
+	if mail.KindOf(err) == mail.KindNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (d *Directory) checkPassword(ctx context.Context, name, password string, outside *bool) (*directory.Entry, error) {
 	if password == "" {
 		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
@@ -221,12 +230,10 @@ links:
 			continue
 		}
 		if l.Own != nil {
-			_, err := l.Own.Lookup(ctx, name)
-			switch {
-			case err == nil:
-				return l.Own.CheckPassword(ctx, name, password)
-			case mail.KindOf(err) != mail.KindNotFound:
+			if known, err := l.ownKnows(ctx, name); err != nil {
 				return nil, err
+			} else if known {
+				return l.Own.CheckPassword(ctx, name, password)
 			}
 			continue
 		}
@@ -260,12 +267,10 @@ func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.H
 			continue
 		}
 		if l.Own != nil {
-			_, err := l.Own.Lookup(ctx, name)
-			switch {
-			case err == nil:
-				return l.Own.ScramKeys(ctx, name, hash)
-			case mail.KindOf(err) != mail.KindNotFound:
+			if known, err := l.ownKnows(ctx, name); err != nil {
 				return nil, none, err
+			} else if known {
+				return l.Own.ScramKeys(ctx, name, hash)
 			}
 			continue
 		}
