@@ -193,7 +193,7 @@ func (s *site) post(path string, pairs ...string) answer {
 // file that POSTERN_LOOK names.
 func TestLook(t *testing.T) {
 	if os.Getenv("POSTERN_LOOK") == "" {
-		t.Skip()
+		t.Skip("nobody looks: POSTERN_LOOK names no file")
 	}
 	s := open(t)
 	t.Log(s.server.URL)
