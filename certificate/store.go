@@ -3,6 +3,7 @@ package certificate
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -272,20 +273,23 @@ func readRequest(requestFile, keyFile string) (*Certificate, error) {
 	return &Certificate{Request: request, key: key}, nil
 }
 
-// look gives a text that is another one when a file of the folder was changed.
+// look gives a digest that is another one when a file of the folder was changed. It
+// reads them: what certbot's links lead to may be of the same size and time.
 func (s *Store) look() string {
 	entries, err := os.ReadDir(s.Folder)
 	if err != nil {
 		return err.Error()
 	}
-	var b strings.Builder
+	h := sha256.New()
 	for _, e := range entries {
-		// What a link leads to may change: certbot's do.
-		if info, err := os.Stat(filepath.Join(s.Folder, e.Name())); err == nil && !strings.HasPrefix(e.Name(), ".") {
-			fmt.Fprintln(&b, e.Name(), info.Size(), info.ModTime().UnixNano())
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if text, err := readFile(filepath.Join(s.Folder, e.Name())); err == nil {
+			fmt.Fprintf(h, "%s %x\n", e.Name(), sha256.Sum256(text))
 		}
 	}
-	return b.String()
+	return string(h.Sum(nil))
 }
 
 // Add keeps a pair and shows it. It is durable when Add returns; an error has changed

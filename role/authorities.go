@@ -17,6 +17,9 @@ import (
 // maxAuthorities bounds the file of ClientCertificateAuthorities in bytes.
 const maxAuthorities = 1 << 20
 
+// fresh is how long a file may be changed again without its time telling.
+const fresh = time.Second
+
 // authorities are the certificates of a service's ClientCertificateAuthorities, read
 // again when the file has changed.
 type authorities struct {
@@ -25,8 +28,7 @@ type authorities struct {
 	mu     sync.Mutex
 	failed string // path that could not be read, so that it is said once
 	path   string
-	time   time.Time
-	size   int64
+	is     os.FileInfo // of path when pool was read; nil to read it again
 	pool   *x509.CertPool
 }
 
@@ -40,12 +42,15 @@ func (a *authorities) of(v *settings.Values) *x509.CertPool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	info, err := os.Stat(path)
-	if err == nil && a.path == path && a.time.Equal(info.ModTime()) && a.size == info.Size() {
+	if err == nil && a.path == path && a.is != nil && os.SameFile(a.is, info) && a.is.ModTime().Equal(info.ModTime()) && a.is.Size() == info.Size() {
 		return a.pool
 	}
-	a.pool, a.path = nil, ""
+	a.pool, a.path, a.is = nil, "", nil
 	if err == nil {
-		a.path, a.time, a.size = path, info.ModTime(), info.Size()
+		a.path = path
+		if time.Since(info.ModTime()) > fresh {
+			a.is = info
+		}
 		a.pool, err = readAuthorities(path)
 	}
 	switch {
