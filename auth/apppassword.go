@@ -20,9 +20,11 @@ type AppPassword struct {
 	// Services it is for; empty is POP3 and IMAP4. It never signs in at the console.
 	Services []settings.Service `json:"services,omitempty"`
 	From     []netip.Prefix     `json:"from,omitempty"` // the clients' networks; empty is everywhere
-	Created  time.Time          `json:"created"`
-	Expires  time.Time          `json:"expires,omitzero"` // zero is never
-	Used     time.Time          `json:"used,omitzero"`    // coarsely; zero is never
+	// ReadOnly: a session that it begins changes nothing.
+	ReadOnly bool      `json:"readOnly,omitempty"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires,omitzero"` // zero is never
+	Used     time.Time `json:"used,omitzero"`    // coarsely; zero is never
 }
 
 // Refuses says why a sign-in is outside of what it is for, "" when it is not.
@@ -110,6 +112,6 @@ func (s *signIn) appPassword(ctx context.Context, password string) (*directory.E
 	if why := p.Refuses(w); why != "" {
 		return nil, &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: ruleCause("app password " + p.Name + ": " + why)}
 	}
-	s.secret, s.app, s.until = AppSecret, p.Name, p.Expires
+	s.secret, s.app, s.readOnly, s.until = AppSecret, p.Name, p.ReadOnly, p.Expires
 	return e, nil
 }

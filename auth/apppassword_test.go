@@ -66,7 +66,7 @@ func TestAppPasswords(t *testing.T) {
 	a := &apps{rows: map[string]AppPassword{}}
 	for _, p := range []AppPassword{
 		{Name: "any"}, {Name: "pop", Services: []settings.Service{settings.POP3}}, {Name: "office", From: office},
-		{Name: "old", Expires: now}, {Name: "young", Expires: now.Add(time.Second)},
+		{Name: "old", Expires: now}, {Name: "young", Expires: now.Add(time.Second)}, {Name: "reader", ReadOnly: true},
 	} {
 		secrets[p.Name] = NewAppPassword()
 		a.rows[AppPasswordSecret(secrets[p.Name])] = p
@@ -89,17 +89,17 @@ func TestAppPasswords(t *testing.T) {
 		{"any", inside, "popless", false}, {"any", inside, "nobody", false}, {"any", console, "anna@example.org", false},
 		{"pop", pop, "anna@example.org", true}, {"pop", inside, "anna@example.org", false},
 		{"office", inside, "anna@example.org", true}, {"office", outside, "anna@example.org", false},
-		{"old", inside, "anna@example.org", false}, {"young", inside, "anna@example.org", true},
+		{"old", inside, "anna@example.org", false}, {"young", inside, "anna@example.org", true}, {"reader", pop, "anna@example.org", true},
 	} {
 		id, err := x.Password(ctx, c.conn, c.user, secrets[c.app])
 		if (err == nil) != c.want || err != nil && mail.KindOf(err) != mail.KindAuthenticationFailed || mail.TextOf(err) != "Authentication failed." && err != nil {
 			t.Errorf("%s of %s at %s from %s: %v", c.app, c.user, c.conn.Service, c.conn.Remote, err)
 		}
-		if c.want && (id.AppPassword != c.app || last.AppPassword != c.app || id.Entry.Name != "anna@example.org") || !c.want && last.AppPassword != "" {
+		if c.want && (id.AppPassword != c.app || last.AppPassword != c.app || id.Entry.Name != "anna@example.org" || id.ReadOnly != (c.app == "reader")) || !c.want && last.AppPassword != "" {
 			t.Errorf("%s: %+v, %+v", c.app, id, last)
 		}
 	}
-	if strings.Join(a.used, " ") != "any any any pop office young" {
+	if strings.Join(a.used, " ") != "any any any pop office young reader" {
 		t.Errorf("used: %v", a.used)
 	}
 	// The mailbox's own password may have the form of one.

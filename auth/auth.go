@@ -145,6 +145,8 @@ type Identity struct {
 	TLS       bool
 	// AppPassword is the name of the one that was used, "" for none.
 	AppPassword string
+	// ReadOnly: the session may change nothing.
+	ReadOnly bool
 	// Expires is when the proof ends, and the session with it; zero is never.
 	Expires time.Time
 }

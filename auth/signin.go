@@ -145,6 +145,7 @@ type signIn struct {
 	secret   Secret           // what was proved, or is being proved
 	until    time.Time        // how long the proof holds; zero without a bound
 	app      string           // the name of the app password that was proved
+	readOnly bool             // it is for reading only
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	identity *Identity        // set by Authorize
@@ -318,7 +319,7 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
-	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, Expires: s.until}
+	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, ReadOnly: s.readOnly, Expires: s.until}
 	return nil
 }
 

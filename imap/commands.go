@@ -23,6 +23,10 @@ type command struct {
 	// tagged answer (RFC 3501, 7.4.1). Never for the UID form.
 	holds bool
 	login bool // it is a way to log in
+	// changes: it always changes the account, so a session that may only read is
+	// refused before its arguments are read. What changes a mailbox that may be open
+	// for reading alone asks writable.
+	changes bool
 	// quiet: its arguments are not logged as they stand; it says itself what is.
 	quiet bool
 	// run reads all arguments, checks the decoder's Err, and only then acts. It
@@ -66,25 +70,25 @@ var table = []command{
 	{name: "ENABLE", states: loggedIn, run: (*session).enable},
 	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},
 	{name: "EXAMINE", states: loggedIn, run: (*session).examine},
-	{name: "CREATE", states: loggedIn, run: (*session).create},
-	{name: "DELETE", states: loggedIn, run: (*session).deleteMailbox},
-	{name: "RENAME", states: loggedIn, run: (*session).rename},
-	{name: "SUBSCRIBE", states: loggedIn, run: (*session).subscribe},
-	{name: "UNSUBSCRIBE", states: loggedIn, run: (*session).unsubscribe},
+	{name: "CREATE", states: loggedIn, changes: true, run: (*session).create},
+	{name: "DELETE", states: loggedIn, changes: true, run: (*session).deleteMailbox},
+	{name: "RENAME", states: loggedIn, changes: true, run: (*session).rename},
+	{name: "SUBSCRIBE", states: loggedIn, changes: true, run: (*session).subscribe},
+	{name: "UNSUBSCRIBE", states: loggedIn, changes: true, run: (*session).unsubscribe},
 	{name: "LIST", states: loggedIn, run: (*session).list},
 	{name: "LSUB", states: loggedIn, run: (*session).lsub},
 	{name: "NAMESPACE", states: loggedIn, run: (*session).namespace},
 	{name: "STATUS", states: loggedIn, run: (*session).status},
-	{name: "APPEND", states: loggedIn, run: (*session).append},
+	{name: "APPEND", states: loggedIn, changes: true, run: (*session).append},
 	{name: "IDLE", states: loggedIn, run: (*session).idle},
 
 	{name: "CHECK", states: selected, run: (*session).noop},
 	{name: "FETCH", states: selected, uid: true, holds: true, run: (*session).fetch},
 	{name: "SEARCH", states: selected, uid: true, holds: true, run: (*session).search},
-	{name: "STORE", states: selected, uid: true, holds: true, run: (*session).storeFlags},
-	{name: "COPY", states: selected, uid: true, run: (*session).copy},
-	{name: "MOVE", states: selected, uid: true, run: (*session).move},
-	{name: "EXPUNGE", states: selected, uid: true, run: (*session).expunge},
+	{name: "STORE", states: selected, uid: true, holds: true, changes: true, run: (*session).storeFlags},
+	{name: "COPY", states: selected, uid: true, changes: true, run: (*session).copy},
+	{name: "MOVE", states: selected, uid: true, changes: true, run: (*session).move},
+	{name: "EXPUNGE", states: selected, uid: true, changes: true, run: (*session).expunge},
 	{name: "CLOSE", states: selected, run: (*session).close},
 	{name: "UNSELECT", states: selected, run: (*session).unselect},
 }

@@ -71,6 +71,21 @@ func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash
 	return e, k, err
 }
 
+// reader is an app password of alice for reading only.
+const reader = "abcd-efgh-jkmn-pqrs-tuvw-xyz2"
+
+// AppPassword implements auth.AppPasswords.
+func (p *people) AppPassword(_ context.Context, account mail.AccountID, secret string, _ auth.Wanted) (*auth.AppPassword, error) {
+	if account != p.entries["alice"].Account || secret != auth.AppPasswordSecret(reader) {
+		return nil, nil
+	}
+	return &auth.AppPassword{Name: "reader", ReadOnly: true}, nil
+}
+
+func (p *people) AppPasswordsOf(context.Context, mail.AccountID) ([]auth.AppPassword, error) {
+	return nil, nil
+}
+
 // CheckToken: nobody has one.
 func (p *people) CheckToken(context.Context, string, string) (*directory.Entry, time.Time, error) {
 	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
@@ -133,7 +148,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 	}
 	ts.Server = &Server{
 		Store:    st,
-		Auth:     auth.New(auth.Options{Directory: dir, Limits: auth.Limits{FirstDelay: -1}}),
+		Auth:     auth.New(auth.Options{Directory: dir, AppPasswords: dir, Limits: auth.Limits{FirstDelay: -1}}),
 		Settings: ts.values.Load,
 	}
 	ts.service = &listener.Service{

@@ -138,7 +138,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 		account.Close()
 		return err
 	}
-	s.account = account
+	s.account, s.readOnly = account, id.ReadOnly
 	s.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")

@@ -17,7 +17,7 @@ type resync struct {
 	matchUIDs   mail.NumSet
 }
 
-func (s *session) selectMailbox(r *request) error { return s.open(r, false) }
+func (s *session) selectMailbox(r *request) error { return s.open(r, s.readOnly) }
 func (s *session) examine(r *request) error       { return s.open(r, true) }
 
 // open is SELECT and EXAMINE (RFC 3501, 6.3.1 and 6.3.2).

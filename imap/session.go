@@ -28,7 +28,8 @@ type session struct {
 	enc    *wire.Encoder
 
 	// Set at login.
-	account *store.Account // nil before login
+	account  *store.Account // nil before login
+	readOnly bool           // it may only read, whatever it asks for
 
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
 	mailbox *store.Mailbox // nil unless selected
@@ -209,6 +210,8 @@ func (s *session) readName(r *request) (*command, error) {
 		d.Bad("This command is not known here.")
 	case row.states&s.state() == 0:
 		d.Bad(wrongState(s.state(), row.states))
+	case row.changes && s.readOnly:
+		d.Fail(mail.Errorf(mail.KindNoPermission, "This password is for reading only."))
 	}
 	if err := d.Err(); err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func (s *Server) AppPasswordsOf(ctx context.Context, account mail.AccountID) ([]
 
 func appPasswordObject(e *directory.Entry, p auth.AppPassword) Object {
 	return Object{
-		{"Mailbox", e.Name}, {"Name", p.Name}, {"Services", texts(p.Services)}, {"From", texts(p.From)},
+		{"Mailbox", e.Name}, {"Name", p.Name}, {"Services", texts(p.Services)}, {"From", texts(p.From)}, {"ReadOnly", p.ReadOnly},
 		{"WhenCreated", moment(p.Created)}, {"Expires", moment(p.Expires)}, {"LastUsed", moment(p.Used)},
 	}
 }
@@ -126,7 +126,7 @@ func newAppPassword(ctx context.Context, c *Call) (func(context.Context) error, 
 		return nil, err
 	}
 	now := c.Now().UTC()
-	p := auth.AppPassword{Created: now}
+	p := auth.AppPassword{Created: now, ReadOnly: c.Bool("ReadOnly")}
 	if p.Name, err = c.shortName(); err != nil {
 		return nil, err
 	}
@@ -154,6 +154,7 @@ func newAppPassword(ctx context.Context, c *Call) (func(context.Context) error, 
 	target := appPasswordTarget(e, p.Name)
 	c.Change(target, "Services", nil, cmp.Or(strings.Join(texts(p.Services), ","), "POP3,IMAP4"))
 	c.Change(target, "From", nil, texts(p.From))
+	c.Change(target, "ReadOnly", nil, p.ReadOnly)
 	c.Change(target, "Expires", nil, moment(p.Expires))
 	return func(ctx context.Context) error {
 		shown := auth.NewAppPassword()

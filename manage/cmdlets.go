@@ -384,7 +384,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-AppPassword", Role: ViewOnlyAdministrator, View: ViewTable, Run: getAppPassword,
-			Columns:    []string{"Mailbox", "Name", "Services", "From", "Expires", "LastUsed"},
+			Columns:    []string{"Mailbox", "Name", "Services", "From", "ReadOnly", "Expires", "LastUsed"},
 			Synopsis:   "Shows the app passwords of a mailbox, without their secrets.",
 			Help:       "LastUsed is right to the hour.",
 			Parameters: append([]Parameter{mailboxIdentity()}, here()...),
@@ -401,6 +401,7 @@ func Cmdlets() []*Cmdlet {
 				{Name: "Services", Aliases: []string{"Service"}, Type: TypeList, TypeName: "list of services", Values: []string{"POP3", "IMAP4"}, Default: "POP3 and IMAP4", Help: "What it signs in to."},
 				{Name: "From", Type: TypeList, TypeName: "list of networks", Default: "everywhere", Help: "The clients' networks, such as 192.0.2.0/24."},
 				{Name: "Expires", Type: TypeText, TypeName: "time span or date", Default: "never", Help: "When it ends: a time span such as 30.00:00:00, or a date such as 2027-01-31, which is the last day. At most 366 days."},
+				{Name: "ReadOnly", Type: TypeSwitch, Help: "Who signs in with it reads and changes nothing: no message is removed, moved, added or marked as read."},
 			}, here()...),
 			Examples: []Example{{"New-AppPassword alice@example.org phone -Services IMAP4", ""}},
 		},

@@ -22,26 +22,29 @@ type command struct {
 	do     func(x *session, ctx context.Context, args string)
 	// quiet: its arguments are not logged as they stand; it says itself what is.
 	quiet bool
+	// changes: it leads to a change of the maildrop, so a session that may only read is
+	// refused.
+	changes bool
 }
 
 // commands is the table of all commands.
 var commands = [...]command{
-	{"CAPA", authorization | transaction, none, (*session).capa, false},
-	{"USER", authorization, some, (*session).userName, true},
-	{"PASS", authorization, maybe, (*session).pass, true},
-	{"AUTH", authorization, maybe, (*session).auth, true},
-	{"STLS", authorization, none, (*session).stls, false},
-	{"UTF8", authorization, none, (*session).utf8Mode, false},
-	{"LANG", authorization | transaction, maybe, (*session).lang, false},
-	{"STAT", transaction, none, (*session).stat, false},
-	{"LIST", transaction, maybe, (*session).list, false},
-	{"UIDL", transaction, maybe, (*session).uidl, false},
-	{"RETR", transaction, some, (*session).retr, false},
-	{"TOP", transaction, some, (*session).top, false},
-	{"DELE", transaction, some, (*session).dele, false},
-	{"RSET", transaction, none, (*session).rset, false},
-	{"NOOP", transaction, none, (*session).noop, false},
-	{"QUIT", authorization | transaction, none, (*session).quit, false},
+	{"CAPA", authorization | transaction, none, (*session).capa, false, false},
+	{"USER", authorization, some, (*session).userName, true, false},
+	{"PASS", authorization, maybe, (*session).pass, true, false},
+	{"AUTH", authorization, maybe, (*session).auth, true, false},
+	{"STLS", authorization, none, (*session).stls, false, false},
+	{"UTF8", authorization, none, (*session).utf8Mode, false, false},
+	{"LANG", authorization | transaction, maybe, (*session).lang, false, false},
+	{"STAT", transaction, none, (*session).stat, false, false},
+	{"LIST", transaction, maybe, (*session).list, false, false},
+	{"UIDL", transaction, maybe, (*session).uidl, false, false},
+	{"RETR", transaction, some, (*session).retr, false, false},
+	{"TOP", transaction, some, (*session).top, false, false},
+	{"DELE", transaction, some, (*session).dele, false, true},
+	{"RSET", transaction, none, (*session).rset, false, false},
+	{"NOOP", transaction, none, (*session).noop, false, false},
+	{"QUIT", authorization | transaction, none, (*session).quit, false, false},
 }
 
 // find gives the row of a keyword in any case, or nil.

@@ -88,6 +88,23 @@ func makePair(t testing.TB) {
 	pairRoot.AddCert(leaf)
 }
 
+// reader is an app password of everybody's for reading only.
+const reader = "abcd-efgh-jkmn-pqrs-tuvw-xyz2"
+
+type readers struct{}
+
+// AppPassword implements auth.AppPasswords.
+func (readers) AppPassword(_ context.Context, _ mail.AccountID, secret string, _ auth.Wanted) (*auth.AppPassword, error) {
+	if secret != auth.AppPasswordSecret(reader) {
+		return nil, nil
+	}
+	return &auth.AppPassword{Name: "reader", ReadOnly: true}, nil
+}
+
+func (readers) AppPasswordsOf(context.Context, mail.AccountID) ([]auth.AppPassword, error) {
+	return nil, nil
+}
+
 // newFixture serves POP3 for alice, with messages in her INBOX, and bob, without.
 func newFixture(t testing.TB, messages ...string) *fixture {
 	t.Helper()
@@ -120,7 +137,7 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 		t.Fatal(err)
 	}
 	f.client = &tls.Config{RootCAs: pairRoot, ServerName: "localhost", NextProtos: []string{"pop3"}}
-	f.auth = auth.New(auth.Options{Directory: people, Limits: auth.Limits{FirstDelay: -1}})
+	f.auth = auth.New(auth.Options{Directory: people, AppPasswords: readers{}, Limits: auth.Limits{FirstDelay: -1}})
 	server := &Server{Store: f.store, Settings: f.values.Load, Auth: f.auth}
 	f.service = &listener.Service{
 		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: ALPN,

@@ -21,6 +21,8 @@ type maildrop struct {
 	view    *store.Snapshot
 	count   uint32
 	newest  bool // number 1 is the newest message
+	// readOnly: nothing is removed, and what is read is not marked.
+	readOnly bool
 
 	deleted []bool // by number - 1; nil before the first DELE
 	left    uint32 // not deleted
@@ -40,6 +42,7 @@ func (x *session) openDrop(ctx context.Context, id *auth.Identity) error {
 		x.conn.ClearUser()
 		return err
 	}
+	d.readOnly = id.ReadOnly
 	d.newest = settings.MessageRetrievalSortOrder.Of(x.Settings()) == settings.Descending
 	x.drop = d
 	return nil
@@ -76,7 +79,7 @@ func (x *session) closeDrop(ctx context.Context) {
 		return
 	}
 	x.drop = nil
-	if len(d.read) > 0 {
+	if len(d.read) > 0 && !d.readOnly {
 		// The connection may be gone; the change is not the less true.
 		_, err := d.mailbox.StoreFlags(context.WithoutCancel(ctx), d.read, store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
 		if err != nil {

@@ -156,6 +156,8 @@ func (x *session) command(ctx context.Context, line string) {
 		x.fault("The command takes no arguments")
 	case c.args == some && args == "":
 		x.fault("The command needs an argument")
+	case c.changes && x.drop.readOnly:
+		x.fail(mail.Errorf(mail.KindNoPermission, "This password is for reading only"))
 	default:
 		c.do(x, ctx, args)
 	}
