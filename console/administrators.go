@@ -25,7 +25,8 @@ type administratorsData struct {
 type grant struct {
 	Name, Role, Owner string
 	Scope             []string
-	Local             bool // administrator
+	Doubt             string // why the name may not be the holder's, "" when it is
+	Local             bool   // administrator
 	Source            string
 	Made, Until, Used time.Time
 	Over              bool
@@ -45,6 +46,14 @@ var roleHelp = map[manage.Role]settings.Choice{
 	manage.ServerAdministrator:       {Help: "The configuration of this server, or of the servers named. Must be a local administrator there, too."},
 	manage.RecipientAdministrator:    {Help: "Mailboxes: make, change and delete them."},
 	manage.ViewOnlyAdministrator:     {Help: "Sees everything and changes nothing."},
+}
+
+// holderDoubt says what a name in Get-Administrator does not mean.
+var holderDoubt = map[string]settings.Choice{
+	"Renamed":  {Help: "the name is somebody else's now"},
+	"Missing":  {Help: "nobody has the name now"},
+	"NameOnly": {Help: "whoever has the name"},
+	"Unknown":  {Help: "the directory does not answer"},
 }
 
 func roleChoices() []settings.Choice {
@@ -93,7 +102,7 @@ func (v *Visit) administratorRows(data *administratorsData) error {
 		return err
 	}
 	for _, o := range result.Objects {
-		g := grant{Name: textOf(o, "Identity"), Role: textOf(o, "Role"), Scope: listOf(o, "Scope"), Local: boolOf(o, "LocalAdministrator")}
+		g := grant{Name: textOf(o, "Identity"), Role: textOf(o, "Role"), Scope: listOf(o, "Scope"), Doubt: holderDoubt[textOf(o, "Holder")].Help, Local: boolOf(o, "LocalAdministrator")}
 		g.Remove = v.Add(&Form{ID: formID("remove", g.Name, g.Role), Title: "Role taken away", Submit: "Remove", Cmdlet: "Remove-Administrator", Danger: true,
 			Fixed: []shell.Argument{{Name: "Identity", Value: g.Name}, {Name: "Role", Value: g.Role}},
 			Help:  "It acts with the next request: sessions and API tokens that rest on the role end."})

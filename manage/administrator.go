@@ -11,10 +11,10 @@ import (
 	"github.com/postern-mail/postern/mail"
 )
 
-// Assignment gives a role to an identity.
+// Assignment gives a role to somebody.
 type Assignment struct {
-	Identity string `json:"identity"`
-	Role     Role   `json:"role"`
+	Holder
+	Role Role `json:"role"`
 	// Scope names the servers of a Server Administrator; empty is all, and so it is
 	// for the other roles.
 	Scope []string `json:"scope,omitempty"`
@@ -26,28 +26,28 @@ const maxAssignments = 1000
 // assignments are all roles that were given. As long as nobody was given one, root
 // and the server's own user are Organization Administrators.
 func (s *Server) assignments() keptList[Assignment] {
-	first := []Assignment{{Identity: UnixIdentity(0), Role: OrganizationAdministrator}}
+	first := []Assignment{{Holder: Holder{Identity: UnixIdentity(0)}, Role: OrganizationAdministrator}}
 	if own := UnixIdentity(os.Getuid()); own != first[0].Identity {
-		first = append(first, Assignment{Identity: own, Role: OrganizationAdministrator})
+		first = append(first, Assignment{Holder: Holder{Identity: own}, Role: OrganizationAdministrator})
 	}
 	return keptList[Assignment]{records: s.Records, kind: "administrator", key: "assignments", first: first}
 }
 
-// withRoles gives the caller with the roles that it holds now.
-func (s *Server) withRoles(ctx context.Context, c Caller) (Caller, error) {
+// withRoles gives the caller, who is who, with the roles that it holds now.
+func (s *Server) withRoles(ctx context.Context, c Caller, who Holder) (Caller, error) {
 	list, _, err := s.assignments().load(ctx)
 	if err != nil {
 		return Caller{}, err
 	}
-	c.Roles, c.Elsewhere = rolesAt(list, c.Name, s.Settings.Server())
+	c.Roles, c.Elsewhere = rolesAt(list, who, s.Settings.Server())
 	return c, nil
 }
 
-// rolesAt gives the roles of an identity on a server. A Server Administrator of
-// other servers only may look at this one.
-func rolesAt(list []Assignment, identity, server string) (roles []Role, elsewhere []string) {
+// rolesAt gives somebody's roles on a server. A Server Administrator of other
+// servers only may look at this one.
+func rolesAt(list []Assignment, who Holder, server string) (roles []Role, elsewhere []string) {
 	for _, a := range list {
-		if a.Identity != identity {
+		if !a.is(who) {
 			continue
 		}
 		if a.Role == ServerAdministrator && !covers(a.Scope, server) {
@@ -66,18 +66,18 @@ func covers(scope []string, server string) bool {
 	return len(scope) == 0 || slices.ContainsFunc(scope, func(name string) bool { return strings.EqualFold(name, server) })
 }
 
-func organizationAdministrators(list []Assignment) []string {
-	var names []string
+func organizationAdministrators(list []Assignment) []Holder {
+	var all []Holder
 	for _, a := range list {
 		if a.Role == OrganizationAdministrator {
-			names = append(names, a.Identity)
+			all = append(all, a.Holder)
 		}
 	}
-	return names
+	return all
 }
 
 func assignmentObject(a Assignment) Object {
-	return Object{{"Identity", a.Identity}, {"Role", string(a.Role)}, {"Scope", addresses(a.Scope)}}
+	return Object{{"Identity", a.Identity}, {"Role", string(a.Role)}, {"Scope", addresses(a.Scope)}, {"Directory", a.Directory}}
 }
 
 // role gives -Role, "" when it was not given.
@@ -132,11 +132,11 @@ func getAdministrator(ctx context.Context, c *Call) (func(context.Context) error
 	}
 	for _, a := range list {
 		if matches(c.Text("Identity"), a.Identity) && (role == "" || role == a.Role) {
-			local, err := c.isLocal(ctx, a.Identity)
+			local, err := c.isLocal(ctx, a.Holder)
 			if err != nil {
 				return nil, err
 			}
-			c.Add(append(assignmentObject(a), Property{"LocalAdministrator", local}))
+			c.Add(append(assignmentObject(a), Property{"Holder", c.standing(ctx, a.Holder)}, Property{"LocalAdministrator", local}))
 		}
 	}
 	return nil, nil
@@ -156,23 +156,24 @@ func addAdministrator(ctx context.Context, c *Call) (func(context.Context) error
 	if len(scope) > 0 && role != ServerAdministrator {
 		return nil, wrong("Scope", "Scope belongs to the role %s; %s holds everywhere", ServerAdministrator, role)
 	}
-	identity, warning, err := c.known(ctx, c.Text("Identity"))
+	who, warning, err := c.known(ctx, c.Text("Identity"))
 	if err != nil {
 		return nil, about("Identity", err)
 	}
+	identity := who.Identity
 	c.Warn(warning)
 	if role == ServerAdministrator {
 		if len(scope) > 0 && !covers(scope, c.Settings.Server()) {
 			c.Warn("This server is " + c.Settings.Server() + ", which is not in the scope.")
 		}
-		if local, err := c.isLocal(ctx, identity); err == nil && !local && covers(scope, c.Settings.Server()) {
+		if local, err := c.isLocal(ctx, who); err == nil && !local && covers(scope, c.Settings.Server()) {
 			c.Note("To change this server's configuration " + identity + " must also be a local administrator. " + c.localHint(identity))
 		}
 	}
-	given := Assignment{Identity: identity, Role: role, Scope: scope}
+	given := Assignment{Holder: who, Role: role, Scope: scope}
 	compute := func(list []Assignment) ([]Assignment, error) {
 		c.result.Changes = nil
-		i := slices.IndexFunc(list, func(a Assignment) bool { return a.Identity == identity && a.Role == role })
+		i := slices.IndexFunc(list, func(a Assignment) bool { return a.is(who) && a.Role == role })
 		if i >= 0 {
 			if slices.Equal(list[i].Scope, scope) {
 				return list, nil
@@ -194,22 +195,27 @@ func addAdministrator(ctx context.Context, c *Call) (func(context.Context) error
 	return c.changeAssignments(ctx, compute, func() { c.Add(assignmentObject(given)) })
 }
 
-// removeAdministrator takes one role, or all, from an identity.
+// removeAdministrator takes one role, or all, from whom the name means now and from
+// whom it meant when the role was given.
 func removeAdministrator(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	role, err := c.role()
 	if err != nil {
 		return nil, err
 	}
 	given := c.Text("Identity")
+	identity := given
+	if prepared, err := directory.PrepareName(given); err == nil && !strings.HasPrefix(given, unixPrefix) {
+		identity = prepared
+	}
+	who, err := c.holder(ctx, identity)
+	if err != nil {
+		who = Holder{Identity: identity} // the role can be taken away while the directory does not answer
+	}
 	compute := func(list []Assignment) ([]Assignment, error) {
 		c.result.Changes = nil
-		prepared, err := directory.PrepareName(given)
-		if err != nil {
-			prepared = given
-		}
 		var rest []Assignment
 		for _, a := range list {
-			if a.Identity != given && a.Identity != prepared || role != "" && a.Role != role {
+			if a.Identity != identity && !a.is(who) || role != "" && a.Role != role {
 				rest = append(rest, a)
 				continue
 			}
@@ -226,7 +232,7 @@ func removeAdministrator(ctx context.Context, c *Call) (func(context.Context) er
 			return nil, about("Identity", hinted(mail.Errorf(mail.KindCannot, "%s is the last %s: then nobody could give a role to anybody", given, OrganizationAdministrator),
 				"Give the role to somebody else first: Add-Administrator."))
 		}
-		if !slices.ContainsFunc(organizationAdministrators(rest), func(name string) bool { return strings.HasPrefix(name, unixPrefix) }) {
+		if !slices.ContainsFunc(organizationAdministrators(rest), func(h Holder) bool { return strings.HasPrefix(h.Identity, unixPrefix) }) {
 			c.Warn("No operating-system user is an Organization Administrator any longer: nobody can get in without a mailbox's password.")
 		}
 		return rest, nil
@@ -260,8 +266,8 @@ func (c *Call) changeAssignments(ctx context.Context, compute func([]Assignment)
 // guardAdministrator keeps the sign-in of an administrator from those who hold
 // less: who sets a password can sign in with it. Everybody may change their own,
 // but not with an API token, which may be for less than its owner is and ends.
-func (c *Call) guardAdministrator(ctx context.Context, name string) error {
-	if name == c.Caller.Name && c.Caller.Way != WayToken || holds(c.Caller.Roles, OrganizationAdministrator) {
+func (c *Call) guardAdministrator(ctx context.Context, who Holder) error {
+	if who.Identity == c.Caller.Name && c.Caller.Way != WayToken || holds(c.Caller.Roles, OrganizationAdministrator) {
 		return nil
 	}
 	list, _, err := c.assignments().load(ctx)
@@ -269,8 +275,8 @@ func (c *Call) guardAdministrator(ctx context.Context, name string) error {
 		return err
 	}
 	for _, a := range list {
-		if a.Identity == name {
-			return about("Identity", hinted(mail.Errorf(mail.KindNoPermission, "%s holds the role %s: only an %s changes how it signs in", name, a.Role, OrganizationAdministrator),
+		if a.is(who) {
+			return about("Identity", hinted(mail.Errorf(mail.KindNoPermission, "%s holds the role %s: only an %s changes how it signs in", who.Identity, a.Role, OrganizationAdministrator),
 				"An Organization Administrator can do this, or take the role away first."))
 		}
 	}
@@ -279,16 +285,16 @@ func (c *Call) guardAdministrator(ctx context.Context, name string) error {
 
 // keepsAdministrator refuses to shut out the last Organization Administrator, and
 // warns of roles that stay behind.
-func (c *Call) keepsAdministrator(ctx context.Context, name string) error {
+func (c *Call) keepsAdministrator(ctx context.Context, who Holder) error {
 	list, _, err := c.assignments().load(ctx)
 	if err != nil {
 		return err
 	}
-	if roles, _ := rolesAt(list, name, c.Settings.Server()); len(roles) > 0 {
-		c.Warn(name + " still holds a role: Remove-Administrator takes it away.")
+	if roles, _ := rolesAt(list, who, c.Settings.Server()); len(roles) > 0 {
+		c.Warn(who.Identity + " still holds a role: Remove-Administrator takes it away.")
 	}
-	if names := organizationAdministrators(list); len(names) == 1 && names[0] == name {
-		return about("Identity", hinted(mail.Errorf(mail.KindCannot, "%s is the last %s", name, OrganizationAdministrator), "Give the role to somebody else first: Add-Administrator."))
+	if last := organizationAdministrators(list); len(last) == 1 && last[0].is(who) {
+		return about("Identity", hinted(mail.Errorf(mail.KindCannot, "%s is the last %s", who.Identity, OrganizationAdministrator), "Give the role to somebody else first: Add-Administrator."))
 	}
 	return nil
 }

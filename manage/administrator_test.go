@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
@@ -28,7 +29,7 @@ func TestFirstStart(t *testing.T) {
 			t.Errorf("%s: %v %v", identity, c.Roles, err)
 		}
 	}
-	if text := plainJSON(t, run(t, f, "Get-Administrator", nil)); !strings.Contains(text, `"Identity":"unix:root","Role":"Organization Administrator","Scope":[],"LocalAdministrator":true`) {
+	if text := plainJSON(t, run(t, f, "Get-Administrator", nil)); !strings.Contains(text, `"Identity":"unix:root","Role":"Organization Administrator","Scope":[],"Directory":"","Holder":"OperatingSystem","LocalAdministrator":true`) {
 		t.Error(text)
 	}
 }
@@ -155,14 +156,100 @@ func TestGuardedMailboxes(t *testing.T) {
 			t.Errorf("%s of a token's owner: %v", cmdlet, err)
 		}
 	}
-	// A role outlives its mailbox: the name is guarded all the same.
+	// A role outlives its mailbox, and a new one of that name does not get it.
 	if r := run(t, f, "Remove-Mailbox", args{"Identity": alice, "Confirm": false}); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "still holds a role") {
 		t.Error(r.Warnings)
 	}
-	if _, err := f.Run(ctx, bob, "New-Mailbox", []byte(`{"Name":"Alice@example.org","Password":"mine"}`)); mail.KindOf(err) != mail.KindNoPermission {
-		t.Error("a mailbox of an administrator's name:", err)
-	}
 	run(t, f, "New-Mailbox", args{"Name": alice, "Password": "new"})
+	if c, err := f.CallerOf(ctx, alice, "test", manage.WaySession); err != nil || len(c.Roles) > 0 {
+		t.Error("a new mailbox of an administrator's name:", c.Roles, err)
+	}
+	if _, err := f.Run(ctx, bob, "Set-Mailbox", []byte(plainJSON(t, args{"Identity": alice, "Password": "mine"}))); err != nil {
+		t.Error("the new mailbox is no administrator's:", err)
+	}
+}
+
+// TestRightsAreTheMailboxs: roles and local administrators are told by what outlives a
+// name, in the own directory and in others.
+func TestRightsAreTheMailboxs(t *testing.T) {
+	f := newFake(t, "")
+	ctx := context.Background()
+	const carla = "carla@example.org"
+	add := func(name, dir, id string, account mail.AccountID) {
+		t.Helper()
+		if err := f.Directory.Create(ctx, directory.Entry{Name: name, Account: account, Directory: dir, ID: id, Enabled: true}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename := func(name, to string, account mail.AccountID, dir, id string) {
+		t.Helper()
+		if err := f.Directory.Remove(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		add(to, dir, id, account)
+	}
+	holds := func(name string, want bool) {
+		t.Helper()
+		c, err := f.CallerOf(ctx, name, "test", manage.WaySession)
+		if err != nil || (len(c.Roles) > 0) != want || c.Local != want {
+			t.Errorf("%s: %v, local %v, %v; want %v", name, c.Roles, c.Local, err, want)
+		}
+	}
+	standing := func(identity, want string) {
+		t.Helper()
+		for _, o := range run(t, f, "Get-Administrator", args{"Identity": identity}).Objects {
+			if got, _ := o.Value("Holder"); got != want {
+				t.Errorf("%s: %v, want %s", identity, got, want)
+			}
+		}
+	}
+	add(carla, "company", "7", 70)
+	run(t, f, "Add-Administrator", args{"Identity": carla, "Role": "ServerAdmin"})
+	run(t, f, "Add-LocalGroupMember", args{"Member": carla})
+	holds(carla, true)
+	standing(carla, "Mailbox")
+
+	rename(carla, "carla.new@example.org", 70, "company", "7")
+	standing(carla, "Missing")
+	add(carla, "staff", "7", 71) // somebody of another directory
+	holds(carla, false)
+	holds("carla.new@example.org", true)
+	standing(carla, "Renamed")
+
+	// A list that names her in a file still means her.
+	file, _ := run(t, f, "Export-Configuration", nil).Objects[0].Value("Content")
+	run(t, f, "Import-Configuration", args{"Path": file})
+	holds(carla, false)
+
+	run(t, f, "Remove-LocalGroupMember", args{"Member": "carla.new@example.org"})
+	run(t, f, "Remove-Administrator", args{"Identity": "carla.new@example.org", "Confirm": false})
+	holds("carla.new@example.org", false)
+
+	// Records of earlier versions have names only; they become those of the mailboxes.
+	put := func(kind, key, value string) {
+		t.Helper()
+		list, err := f.Records.Records(ctx, kind, key)
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		list[0].Value = []byte(value)
+		if err := f.Records.PutRecords(ctx, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("administrator", "assignments", `[{"identity":"unix:root","role":"Organization Administrator"},{"identity":"bob@example.org","role":"Server Administrator"},{"identity":"gone@example.org","role":"Server Administrator"}]`)
+	put("localadministrator", managetest.ServerName, `["bob@example.org","gone@example.org"]`)
+	holds("bob@example.org", true)
+	standing("bob@example.org", "NameOnly")
+	if err := f.BindRights(ctx); err != nil {
+		t.Fatal(err)
+	}
+	holds("bob@example.org", true)
+	standing("bob@example.org", "Mailbox")
+	standing("gone@example.org", "Missing")
+	rename("bob@example.org", "bob@example.org", 200, "", "")
+	holds("bob@example.org", false)
+	standing("bob@example.org", "Renamed")
 }
 
 // TestLastAdministratorRace: two who remove one another at the same time leave one.

@@ -122,7 +122,7 @@ func newAppPassword(ctx context.Context, c *Call) (func(context.Context) error, 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.guardAdministrator(ctx, e.Name); err != nil {
+	if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 		return nil, err
 	}
 	now := c.Now().UTC()
@@ -174,7 +174,7 @@ func removeAppPassword(ctx context.Context, c *Call) (func(context.Context) erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.guardAdministrator(ctx, e.Name); err != nil {
+	if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 		return nil, err
 	}
 	list, err := c.appPasswordsOf(ctx, e.Account.String()+"/")

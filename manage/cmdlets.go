@@ -270,9 +270,9 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-Administrator", Aliases: []string{"Get-ExchangeAdministrator"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAdministrator,
-			Columns:  []string{"Identity", "Role", "Scope", "LocalAdministrator"},
+			Columns:  []string{"Identity", "Role", "Scope", "Holder", "LocalAdministrator"},
 			Synopsis: "Shows who holds which role.",
-			Help:     "LocalAdministrator says whether the identity is a local administrator of this server, too.",
+			Help:     "A mailbox's role stays with its owner, not with the name. Holder: Mailbox and OperatingSystem hold the role; Renamed: the name is somebody else's now, and the role is not theirs; Missing: nobody has the name now; NameOnly: whoever has the name holds the role, until the server starts again; Unknown: the directory does not answer. LocalAdministrator says whether it is a local administrator of this server, too.",
 			Parameters: append([]Parameter{
 				{Name: "Identity", Type: TypeText, Position: 1, Help: "An operating-system user as unix:NAME, or a mailbox; * and ? stand for any characters. All when left out."},
 				roleParameter(false, "Only this role."),

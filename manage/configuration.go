@@ -31,7 +31,11 @@ func exportConfiguration(ctx context.Context, c *Call) (func(context.Context) er
 		b.WriteString("# What is not here has its default.\n")
 	}
 	fmt.Fprintln(&b)
-	writeConfigured(&b, localsKey, append([]string{}, locals...))
+	localNames := []string{}
+	for _, m := range locals {
+		localNames = append(localNames, m.Identity)
+	}
+	writeConfigured(&b, localsKey, localNames)
 	for _, s := range settings.Services {
 		values, begun := c.Settings.Current(s), false
 		for _, r := range settings.Of(s, "") {
@@ -218,18 +222,21 @@ func (c *Call) configuredAdministrators(ctx context.Context, f *configuration, p
 			return nil, atLine(configured.line, "Scope belongs to the role %s; %s holds everywhere", ServerAdministrator, role)
 		}
 		identity := configured.identity.text
-		if !slices.ContainsFunc(have, func(a Assignment) bool { return a.Identity == identity }) {
-			known, warning, err := c.known(ctx, identity)
-			if err != nil {
+		w := Assignment{Role: role, Scope: scope}
+		// A name that holds a role already means its holder, whoever has the name now.
+		if i := slices.IndexFunc(have, func(a Assignment) bool { return a.Identity == identity }); i >= 0 {
+			w.Holder = have[i].Holder
+		} else {
+			var warning string
+			if w.Holder, warning, err = c.known(ctx, identity); err != nil {
 				return nil, atLine(configured.identity.line, "%s", mail.TextOf(err))
 			}
 			c.Warn(warning)
-			identity = known
 		}
-		if slices.ContainsFunc(wanted, func(a Assignment) bool { return a.Identity == identity && a.Role == role }) {
-			return nil, atLine(configured.line, "%s is given the role %s twice", identity, role)
+		if slices.ContainsFunc(wanted, w.same) {
+			return nil, atLine(configured.line, "%s is given the role %s twice", w.Identity, role)
 		}
-		wanted = append(wanted, Assignment{Identity: identity, Role: role, Scope: scope})
+		wanted = append(wanted, w)
 	}
 	compute := func(list []Assignment) ([]Assignment, error) {
 		result := wanted
@@ -268,8 +275,8 @@ func tried[T any](c *Call, have []T, compute func([]T) ([]T, error)) (func([]T) 
 	return compute, nil
 }
 
-// same tells whether two assignments give the same role to the same identity.
-func (a Assignment) same(b Assignment) bool { return a.Identity == b.Identity && a.Role == b.Role }
+// same tells whether two assignments give the same role to the same holder.
+func (a Assignment) same(b Assignment) bool { return a.is(b.Holder) && a.Role == b.Role }
 
 // assignmentChanges notes the differences between two lists.
 func (c *Call) assignmentChanges(old, new []Assignment) {
@@ -295,7 +302,7 @@ func (c *Call) assignmentChanges(old, new []Assignment) {
 
 // configuredLocals gives what the list of local administrators becomes, as a
 // function of what it is, and notes the changes.
-func (c *Call) configuredLocals(ctx context.Context, f *configuration, prune bool) (func([]string) ([]string, error), error) {
+func (c *Call) configuredLocals(ctx context.Context, f *configuration, prune bool) (func([]localMember) ([]localMember, error), error) {
 	if !f.saysLocals {
 		return nil, nil
 	}
@@ -303,42 +310,46 @@ func (c *Call) configuredLocals(ctx context.Context, f *configuration, prune boo
 	if err != nil {
 		return nil, err
 	}
-	var wanted []string
+	var wanted []localMember
 	for _, configured := range f.locals {
 		name := configured.text
-		if !slices.Contains(have, name) {
+		var w localMember
+		// A name that is in the list means its holder, whoever has the name now.
+		if i := slices.IndexFunc(have, func(m localMember) bool { return m.Identity == name }); i >= 0 {
+			w = have[i]
+		} else {
 			if strings.HasPrefix(strings.ToLower(name), unixPrefix) {
 				return nil, atLine(configured.line, "the groups of operating-system users are the operating system's, and %s names mailboxes", localsKey)
 			}
-			if name, _, err = c.known(ctx, name); err != nil {
+			if w.Holder, _, err = c.known(ctx, name); err != nil {
 				return nil, atLine(configured.line, "%s", mail.TextOf(err))
 			}
 		}
-		if !slices.Contains(wanted, name) {
-			wanted = append(wanted, name)
+		if !slices.Contains(wanted, w) {
+			wanted = append(wanted, w)
 		}
 	}
-	compute := func(list []string) ([]string, error) {
-		result := append([]string{}, wanted...)
+	compute := func(list []localMember) ([]localMember, error) {
+		result := append([]localMember{}, wanted...)
 		if !prune {
 			result = slices.Clone(list)
-			for _, name := range wanted {
-				if !slices.Contains(result, name) {
-					result = append(result, name)
+			for _, w := range wanted {
+				if !slices.Contains(result, w) {
+					result = append(result, w)
 				}
 			}
 		}
 		if len(result) > maxLocalMembers {
 			return nil, mail.Errorf(mail.KindLimit, "a server has at most %d local administrators", maxLocalMembers)
 		}
-		for _, name := range list {
-			if !slices.Contains(result, name) {
-				c.Change(name, "LocalGroup", localGroup, nil)
+		for _, m := range list {
+			if !slices.Contains(result, m) {
+				c.Change(m.Identity, "LocalGroup", localGroup, nil)
 			}
 		}
-		for _, name := range result {
-			if !slices.Contains(list, name) {
-				c.Change(name, "LocalGroup", nil, localGroup)
+		for _, m := range result {
+			if !slices.Contains(list, m) {
+				c.Change(m.Identity, "LocalGroup", nil, localGroup)
 			}
 		}
 		return result, nil

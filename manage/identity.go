@@ -50,26 +50,36 @@ func unknownCaller(from, missing string) Caller {
 // peerCaller gives what the user at the other end of the management socket may
 // do now.
 func (s *Server) peerCaller(ctx context.Context, p peer) (Caller, error) {
-	return s.withRoles(ctx, Caller{Name: UnixIdentity(int(p.uid)), From: "socket", Way: WaySocket, Local: s.localUser(p, groupsOf(p))})
+	name := UnixIdentity(int(p.uid))
+	return s.withRoles(ctx, Caller{Name: name, From: "socket", Way: WaySocket, Local: s.localUser(p, groupsOf(p))}, Holder{Identity: name})
 }
 
 // CallerOf gives what an identity may do on this server now; the caller of it
 // knows that the identity is proved. The errors are those of the store and the
 // directory.
 func (s *Server) CallerOf(ctx context.Context, identity, from string, way Way) (Caller, error) {
-	local, err := s.isLocal(ctx, identity)
+	who, err := s.holder(ctx, identity)
 	if err != nil {
 		return Caller{}, err
 	}
-	return s.withRoles(ctx, Caller{Name: identity, From: from, Way: way, Local: local})
+	return s.callerAs(ctx, who, from, way)
 }
 
-// isLocal tells whether an identity is a local administrator of this server.
-func (s *Server) isLocal(ctx context.Context, identity string) (bool, error) {
-	name, isUser := strings.CutPrefix(identity, unixPrefix)
+// callerAs is CallerOf for somebody who was looked up already.
+func (s *Server) callerAs(ctx context.Context, who Holder, from string, way Way) (Caller, error) {
+	local, err := s.isLocal(ctx, who)
+	if err != nil {
+		return Caller{}, err
+	}
+	return s.withRoles(ctx, Caller{Name: who.Identity, From: from, Way: way, Local: local}, who)
+}
+
+// isLocal tells whether somebody is a local administrator of this server.
+func (s *Server) isLocal(ctx context.Context, who Holder) (bool, error) {
+	name, isUser := strings.CutPrefix(who.Identity, unixPrefix)
 	if !isUser {
 		members, _, err := s.localMembers().load(ctx)
-		return slices.Contains(members, identity), err
+		return slices.ContainsFunc(members, func(m localMember) bool { return m.is(who) }), err
 	}
 	number, unnamed := strings.CutPrefix(name, "#")
 	if !unnamed {
@@ -135,29 +145,29 @@ func (s *Server) localHint(identity string) string {
 // known prepares an identity that an administrator named: an operating-system
 // user as unix:NAME, or a mailbox. One that is not known is KindNotFound, but for
 // operating-system users, who may be another host's: then warning says so.
-func (s *Server) known(ctx context.Context, text string) (identity, warning string, err error) {
+func (s *Server) known(ctx context.Context, text string) (who Holder, warning string, err error) {
 	if len(text) >= len(unixPrefix) && strings.EqualFold(text[:len(unixPrefix)], unixPrefix) {
 		name := text[len(unixPrefix):]
 		if name == "" || len(name) > directory.MaxName || strings.ContainsFunc(name, func(r rune) bool { return r == ' ' || r == ':' || !unicode.IsPrint(r) }) {
-			return "", "", mail.Errorf(mail.KindBadArgument, "%q is not the name of an operating-system user", text)
+			return who, "", mail.Errorf(mail.KindBadArgument, "%q is not the name of an operating-system user", text)
 		}
 		if _, err := user.Lookup(name); err != nil && !strings.HasPrefix(name, "#") {
 			warning = fmt.Sprintf("This host knows no user %q.", name)
 		}
-		return unixPrefix + name, warning, nil
+		return Holder{Identity: unixPrefix + name}, warning, nil
 	}
 	name, err := directory.PrepareName(text)
 	if err != nil {
-		return "", "", err
+		return who, "", err
 	}
 	e, err := s.Directory.Lookup(ctx, name)
 	if err != nil && mail.KindOf(err) == mail.KindNotFound {
-		return "", "", hinted(mail.Errorf(mail.KindNotFound, "there is no mailbox %q", text), "An operating-system user is written unix:NAME; Get-Mailbox lists the mailboxes.")
+		return who, "", hinted(mail.Errorf(mail.KindNotFound, "there is no mailbox %q", text), "An operating-system user is written unix:NAME; Get-Mailbox lists the mailboxes.")
 	}
 	if err != nil {
-		return "", "", err
+		return who, "", err
 	}
-	return e.Name, "", reserved(e.Name)
+	return holderOf(e), "", reserved(e.Name)
 }
 
 // peerOfConn gives the peer of a connection to the management socket.

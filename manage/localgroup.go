@@ -18,8 +18,8 @@ const maxLocalMembers = 1000
 
 // localMembers are the mailboxes that are local administrators of this server,
 // beside users of its operating system, who are no rows here.
-func (s *Server) localMembers() keptList[string] {
-	return keptList[string]{records: s.Records, kind: "localadministrator", key: strings.ToLower(s.Settings.Server())}
+func (s *Server) localMembers() keptList[localMember] {
+	return keptList[localMember]{records: s.Records, kind: "localadministrator", key: strings.ToLower(s.Settings.Server())}
 }
 
 // group checks -Group.
@@ -54,7 +54,7 @@ func getLocalGroupMember(ctx context.Context, c *Call) (func(context.Context) er
 		return nil, err
 	}
 	for _, m := range members {
-		add(m, "User", "Directory")
+		add(m.Identity, "User", "Directory")
 	}
 	return nil, nil
 }
@@ -71,18 +71,19 @@ func addLocalGroupMember(ctx context.Context, c *Call) (func(context.Context) er
 	if err != nil {
 		return nil, about("Member", err)
 	}
-	return c.changeLocalMembers(ctx, func(list []string) ([]string, error) {
-		if slices.Contains(list, member) {
-			return nil, about("Member", mail.Errorf(mail.KindAlreadyExists, "%s is a local administrator of this server already", member))
+	return c.changeLocalMembers(ctx, func(list []localMember) ([]localMember, error) {
+		if slices.ContainsFunc(list, func(m localMember) bool { return m.is(member) }) {
+			return nil, about("Member", mail.Errorf(mail.KindAlreadyExists, "%s is a local administrator of this server already", member.Identity))
 		}
 		if len(list) >= maxLocalMembers {
 			return nil, mail.Errorf(mail.KindLimit, "a server has at most %d local administrators", maxLocalMembers)
 		}
-		return append(slices.Clone(list), member), nil
-	}, member, nil, localGroup)
+		return append(slices.Clone(list), localMember{member}), nil
+	}, member.Identity, nil, localGroup)
 }
 
-// removeLocalGroupMember is the opposite; the mailbox may be gone already.
+// removeLocalGroupMember is the opposite, for whom the name means now and whom it
+// meant; the mailbox may be gone already.
 func removeLocalGroupMember(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	if err := c.group(); err != nil {
 		return nil, err
@@ -94,12 +95,16 @@ func removeLocalGroupMember(ctx context.Context, c *Call) (func(context.Context)
 	if err != nil {
 		return nil, about("Member", err)
 	}
-	return c.changeLocalMembers(ctx, func(list []string) ([]string, error) {
-		i := slices.Index(list, member)
-		if i < 0 {
+	who, err := c.holder(ctx, member)
+	if err != nil {
+		who = Holder{Identity: member} // as removeAdministrator
+	}
+	return c.changeLocalMembers(ctx, func(list []localMember) ([]localMember, error) {
+		rest := slices.DeleteFunc(slices.Clone(list), func(m localMember) bool { return m.Identity == member || m.is(who) })
+		if len(rest) == len(list) {
 			return nil, about("Member", hinted(mail.Errorf(mail.KindNotFound, "%s is not a local administrator of this server", member), "Get-LocalGroupMember lists them."))
 		}
-		return slices.Delete(slices.Clone(list), i, i+1), nil
+		return rest, nil
 	}, member, localGroup, nil)
 }
 
@@ -112,7 +117,7 @@ func (c *Call) notUnix() error {
 	return about("Member", hinted(mail.Errorf(mail.KindCannot, "the groups of operating-system users are the operating system's"), c.localHint(given)))
 }
 
-func (c *Call) changeLocalMembers(ctx context.Context, compute func([]string) ([]string, error), member string, old, new any) (func(context.Context) error, error) {
+func (c *Call) changeLocalMembers(ctx context.Context, compute func([]localMember) ([]localMember, error), member string, old, new any) (func(context.Context) error, error) {
 	list, _, err := c.localMembers().load(ctx)
 	if err == nil {
 		_, err = compute(list)

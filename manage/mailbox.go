@@ -249,7 +249,7 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := taken("Name", name); err != nil {
 		return nil, err
 	}
-	if err := c.guardAdministrator(ctx, name); err != nil {
+	if err := c.guardAdministrator(ctx, Holder{Identity: name}); err != nil {
 		return nil, err
 	}
 	for _, alias := range e.Aliases {
@@ -334,12 +334,12 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return nil, err
 	}
 	if c.Given("Password") || c.Given("Enabled") {
-		if err := c.guardAdministrator(ctx, e.Name); err != nil {
+		if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 			return nil, err
 		}
 	}
 	if c.Given("Enabled") && !c.Bool("Enabled") {
-		if err := c.keepsAdministrator(ctx, e.Name); err != nil {
+		if err := c.keepsAdministrator(ctx, holderOf(e)); err != nil {
 			return nil, err
 		}
 	}
@@ -455,10 +455,10 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 	if err != nil {
 		return nil, err
 	}
-	if err := c.guardAdministrator(ctx, e.Name); err != nil {
+	if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 		return nil, err
 	}
-	if err := c.keepsAdministrator(ctx, e.Name); err != nil {
+	if err := c.keepsAdministrator(ctx, holderOf(e)); err != nil {
 		return nil, err
 	}
 	usage, err := c.Mail.Usage(ctx, e.Account)

@@ -227,11 +227,11 @@ func (s *Server) sessionCaller(ctx context.Context, token string, use bool) (Cal
 	if !ok {
 		return Caller{}, errNoSession()
 	}
-	same, err := s.unchanged(ctx, found.identity, found.proof)
+	who, same, err := s.unchanged(ctx, found.identity, found.proof)
 	if err != nil {
 		return Caller{}, err
 	}
-	c, err := s.CallerOf(ctx, found.identity, found.from, WaySession)
+	c, err := s.callerAs(ctx, who, found.from, WaySession)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -251,24 +251,25 @@ func makeKnown(ctx context.Context) {
 	}
 }
 
-// unchanged tells whether a mailbox is what it was when p was made, and whether
-// there still is an operating-system user.
-func (s *Server) unchanged(ctx context.Context, identity string, p proof) (bool, error) {
+// unchanged tells who an identity is, whether a mailbox is what it was when p was
+// made, and whether there still is an operating-system user.
+func (s *Server) unchanged(ctx context.Context, identity string, p proof) (who Holder, same bool, err error) {
 	if name, isUser := strings.CutPrefix(identity, unixPrefix); isUser {
+		who := Holder{Identity: identity}
 		if strings.HasPrefix(name, "#") {
-			return true, nil // a number that never had a name
+			return who, true, nil // a number that never had a name
 		}
 		_, err := user.Lookup(name)
-		return !errors.As(err, new(user.UnknownUserError)), nil
+		return who, !errors.As(err, new(user.UnknownUserError)), nil
 	}
 	e, err := s.Directory.Lookup(ctx, identity)
 	if err != nil {
 		if mail.KindOf(err) == mail.KindNotFound {
-			return false, nil
+			return Holder{Identity: identity}, false, nil
 		}
-		return false, err
+		return Holder{}, false, err
 	}
-	return e.Enabled && e.Name == identity && e.Account == p.account && (p.changed.IsZero() || e.PasswordChanged.Equal(p.changed)), nil
+	return holderOf(e), e.Enabled && e.Name == identity && e.Account == p.account && (p.changed.IsZero() || e.PasswordChanged.Equal(p.changed)), nil
 }
 
 // SignOut ends a session, also while it cannot be read whose it is; one that is

@@ -107,19 +107,19 @@ func (s *Server) TokenCaller(ctx context.Context, token string, remote netip.Add
 	if !now.Before(t.Expires) {
 		return refused("the time of " + t.Name + " of " + t.Owner + " is up")
 	}
-	same, err := s.unchanged(ctx, t.Owner, proof{account: t.Account})
+	who, same, err := s.unchanged(ctx, t.Owner, proof{account: t.Account})
 	if err != nil {
 		return Caller{}, err
 	}
 	if !same {
 		return refused("the owner " + t.Owner + " is gone or disabled")
 	}
-	c, err := s.CallerOf(ctx, t.Owner, from, WayToken)
+	c, err := s.callerAs(ctx, who, from, WayToken)
 	if err != nil {
 		return Caller{}, err
 	}
 	c.Token = t.Name
-	granted, elsewhere := rolesAt([]Assignment{{t.Owner, t.Role, t.Scope}}, t.Owner, s.Settings.Server())
+	granted, elsewhere := rolesAt([]Assignment{{who, t.Role, t.Scope}}, who, s.Settings.Server())
 	c.Roles = both(granted, c.Roles)
 	c.Elsewhere = append(c.Elsewhere, elsewhere...)
 	makeKnown(ctx)

@@ -129,6 +129,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.manage.LoadLoginPolicy(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.bindRights(ctx); err != nil {
+		return nil, err
+	}
 	s.settings.Apply(s.applyBindings)
 	s.settings.Apply(applyAuthorities)
 	s.beginProtocolLogs()
@@ -141,6 +144,19 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		}
 	}
 	return s, nil
+}
+
+// bindTime bounds how long a start waits for directories that are to say whom rights
+// of earlier versions mean; those of directories that do not answer wait for the next.
+const bindTime = 3 * time.Second
+
+func (s *Server) bindRights(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bindTime)
+	defer cancel()
+	if err := s.manage.BindRights(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // Start serves. The management socket must open; a protocol service that cannot
