@@ -50,6 +50,10 @@ func (o *outside) CheckToken(context.Context, string, string) (*directory.Entry,
 	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
+func (o *outside) Proved(context.Context, string, *directory.Person) (*directory.Entry, error) {
+	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
 func (o *outside) HasKeys() bool { return false }
 
 func (o *outside) HasTokens() bool { return false }

@@ -115,6 +115,12 @@ type Chained interface {
 	// TokenSource. KindAuthenticationFailed when no directory takes it.
 	CheckToken(ctx context.Context, name, token string) (e *Entry, until time.Time, err error)
 
+	// Proved gives who p is, whom the directory of that name proved in a way of its
+	// own, such as a Kerberos ticket: somebody of that directory, or of the ones whose
+	// people it proves. p.ID is p.Name where nothing outlives a change of name. Errors
+	// as of CheckToken.
+	Proved(ctx context.Context, directory string, p *Person) (*Entry, error)
+
 	// HasKeys tells whether any of the directories can give SCRAM keys, so that a
 	// server does not offer what nobody can use.
 	HasKeys() bool
@@ -125,6 +131,34 @@ type Chained interface {
 	// Asked tells what each directory says to a name, in the order in which they are
 	// asked, for administrators. It changes nothing.
 	Asked(ctx context.Context, name string) []Answer
+}
+
+// Linker is a Chained that remembers who people are in directories that prove the people
+// of others.
+type Linker interface {
+	Chained
+
+	// LinkedAccounts gives who e was found to be in directories that prove other
+	// directories' people, in their order.
+	LinkedAccounts(ctx context.Context, e *Entry) ([]LinkedAccount, error)
+
+	// Link makes the person l of the directory l.Directory be e, and nobody else of
+	// that directory; whoever l was before, they are not any more. KindBadArgument for a
+	// directory that does not prove e.
+	Link(ctx context.Context, e *Entry, l LinkedAccount) error
+
+	// Unlink forgets who e is in a directory: the next one who is proved under e's name
+	// there is remembered anew. KindNotFound when nobody is.
+	Unlink(ctx context.Context, e *Entry, directory string) error
+}
+
+// LinkedAccount is somebody of a directory that proves the people of others, as they
+// were proved first. An entry has one of each such directory.
+type LinkedAccount struct {
+	Directory string    // its name in the settings file
+	ID        string    // Person.ID there
+	Name      string    // by which they were found first, "" when an administrator linked them
+	Since     time.Time // UTC
 }
 
 // Answer is what one directory says to a name.

@@ -24,6 +24,7 @@ var (
 	TooManyConnections = &Event{1011, slog.LevelWarn, "the service is full; a connection is refused", "MaxConnections of the service's settings is the limit."}
 	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
 	PolicyRefused      = &Event{1013, slog.LevelInfo, "a login policy has refused a right password or proof", "Get-EffectiveLoginPolicy shows the rules that hold for the user; Test-Login explains."}
+	NotTheSame         = &Event{1014, slog.LevelWarn, "a directory proved somebody under the name of another one; they are refused", "If it is the same person with a new account there, Set-Mailbox -LinkedAccounts links it. Else the name went to somebody else, or was taken by them."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
 	CertificateEnds    = &Event{2008, slog.LevelWarn, "a certificate expires soon", "Bring its successor with Import-ServerCertificate, or see Get-ServerCertificate for why it could not be renewed."}
 	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
@@ -48,7 +49,7 @@ var (
 
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
-	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NoCertificate,
+	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,

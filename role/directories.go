@@ -40,9 +40,14 @@ type DirectoryConfig struct {
 	// Provision says whether people of an external directory get a mailbox at their
 	// first login or message; true when it is left out.
 	Provision *bool `toml:"provision"`
+	// People are the names of the directories whose people this one proves, a text or
+	// a list; "any" is every one. Left out it has people of its own.
+	People any `toml:"people"`
 
-	cache time.Duration
-	open  openSource // nil for embedded
+	cache  time.Duration
+	people []string
+	open   openSource // nil for embedded
+	line   int        // in the settings file
 }
 
 // maxDirectories bounds them; each may be asked for every login.
@@ -93,18 +98,63 @@ func readDirectories(path string, text []byte) ([]DirectoryConfig, error) {
 		if c.open == nil && slices.ContainsFunc(list, func(other DirectoryConfig) bool { return other.open == nil }) {
 			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: the embedded directory is there twice.", path, t.line)
 		}
+		c.line = t.line
 		if list = append(list, c); len(list) > maxDirectories {
 			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: there are at most %d directories.", path, t.line, maxDirectories)
 		}
 	}
+	for _, c := range list {
+		if err := c.checkPeople(list); err != nil {
+			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: %s", path, c.line, mail.TextOf(err))
+		}
+	}
 	return list, nil
+}
+
+// checkPeople tells whether the directories whose people c proves are there and have
+// people.
+func (c *DirectoryConfig) checkPeople(all []DirectoryConfig) error {
+	for _, name := range c.people {
+		i := slices.IndexFunc(all, func(other DirectoryConfig) bool { return other.Name == name })
+		switch {
+		case name == chain.AnyPeople && len(c.people) == 1:
+		case name == chain.AnyPeople:
+			return mail.Errorf(mail.KindBadArgument, "people: %q stands alone.", name)
+		case i < 0:
+			return mail.Errorf(mail.KindBadArgument, "people: there is no directory %q.", name)
+		case len(all[i].people) > 0:
+			return mail.Errorf(mail.KindBadArgument, "people: the directory %s has no people of its own.", name)
+		}
+	}
+	return nil
+}
+
+// readPeople reads the key of that name.
+func (c *DirectoryConfig) readPeople() error {
+	list, ok := c.People.([]any)
+	if text, one := c.People.(string); one {
+		list, ok = []any{text}, true
+	}
+	for _, v := range list {
+		name, text := v.(string)
+		if ok = ok && text && name != ""; ok {
+			c.people = append(c.people, name)
+		}
+	}
+	if c.People != nil && (!ok || len(c.people) == 0) {
+		return mail.Errorf(mail.KindBadArgument, "people: the name of a directory, or a list of them.")
+	}
+	if len(c.people) > 0 && (c.open == nil || c.Provision != nil) {
+		return mail.Errorf(mail.KindBadArgument, "people: the embedded directory has people of its own, and a directory that proves others' people makes no mailboxes (provision).")
+	}
+	return nil
 }
 
 func (c *DirectoryConfig) check() error {
 	if c.Name == "" {
 		c.Name = c.Kind
 	}
-	if !directoryName.MatchString(c.Name) {
+	if !directoryName.MatchString(c.Name) || c.Name == chain.AnyPeople {
 		return mail.Errorf(mail.KindBadArgument, "name: %q is not a small letter and at most 31 small letters, digits and hyphens.", c.Name)
 	}
 	for i, domain := range c.Domains {
@@ -129,7 +179,7 @@ func (c *DirectoryConfig) check() error {
 	if c.open == nil && (c.Cache != "" || c.Provision != nil) {
 		return mail.Errorf(mail.KindBadArgument, "The embedded directory has neither cache nor provision: it is always there, and New-Mailbox fills it.")
 	}
-	return nil
+	return c.readPeople()
 }
 
 // maxDirectoryCache bounds how long an answer may serve that nobody can check.
@@ -237,7 +287,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 	o := chain.Options{Accounts: accounts{s.store}, Records: s.store, Log: s.log}
 	o.Secret, o.ScramIterations = own.Nobody()
 	for _, c := range s.config.Directories {
-		l := chain.Link{Name: c.Name, Domains: c.Domains, Provision: c.Provision == nil || *c.Provision, Cache: c.cache}
+		l := chain.Link{Name: c.Name, Domains: c.Domains, Provision: c.Provision == nil || *c.Provision, Cache: c.cache, People: c.people}
 		if c.open == nil {
 			l.Own = own
 		} else if l.Source, err = c.open(ctx, s, c.Name); err != nil {

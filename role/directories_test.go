@@ -47,6 +47,15 @@ domains = ["Example.ORG", ""]
 		{"[[directories]]\nkind = 'passwd'\nfile = '/x'\ncolour = 'red'\n", ":4: a directory of the kind passwd has no setting \"colour\""},
 		{"[[directories]]\nkind = 'sql'\nscram = 'yes'\n", ":3:9: "},
 		{"[[directories]]\nkind = 'saslauthd'\nusers = '/x'\n", ":3: a directory of the kind saslauthd has no setting \"users\""},
+		{"[[directories]]\nkind = 'embedded'\npeople = 'x'\n", ":1: people: the embedded directory has people"},
+		{"[[directories]]\nkind = 'passwd'\npeople = 3\n", ":1: people: the name of a directory"},
+		{"[[directories]]\nkind = 'passwd'\npeople = []\n", ":1: people: the name of a directory"},
+		{"[[directories]]\nkind = 'passwd'\npeople = ['x', 3]\n", ":1: people: the name of a directory"},
+		{"[[directories]]\nkind = 'passwd'\nname = 'any'\n", ":1: name: "},
+		{"[[directories]]\nkind = 'passwd'\npeople = 'x'\nprovision = true\n", ":1: people: "},
+		{"[[directories]]\nkind = 'passwd'\npeople = 'corp'\n", ":1: people: there is no directory \"corp\""},
+		{"[[directories]]\nkind = 'passwd'\npeople = 'passwd'\n", ":1: people: the directory passwd has no people of its own"},
+		{"[[directories]]\nkind = 'passwd'\npeople = ['any', 'sql']\n[[directories]]\nkind = 'sql'\n", ":1: people: \"any\" stands alone"},
 		{"directories = []\n", ":1: directories are written as tables"},
 		{"directory = 'embedded'\n[[directories]]\nkind = 'embedded'\n", "exclude each other"},
 		{"directory = 'ldap'\n", "directory: \"ldap\" is not known"},
@@ -54,6 +63,11 @@ domains = ["Example.ORG", ""]
 		if _, err := load(t, x.text); err == nil || !strings.Contains(err.Error(), x.want) {
 			t.Errorf("%q: %v, want %q", x.text, err, x.want)
 		}
+	}
+	if c, err = load(t, "data = '/x'\nname = 'here'\n[[directories]]\nkind = 'oidc'\npeople = ['sql', 'passwd']\n[[directories]]\nkind = 'sql'\n[[directories]]\nkind = 'passwd'\n[[directories]]\nkind = 'saslauthd'\npeople = 'any'\n"); err != nil {
+		t.Error(err)
+	} else if strings.Join(c.Directories[0].people, " ") != "sql passwd" || strings.Join(c.Directories[3].people, " ") != "any" {
+		t.Errorf("people: %+v", c.Directories)
 	}
 	d := DirectoryConfig{Kind: "x", Cache: "00:30:00", open: sourceForTests}
 	if err := d.check(); err != nil || d.cache != 30*time.Minute || d.Name != "x" {

@@ -28,6 +28,10 @@ type Link struct {
 	// Own is Postern's own directory, at most one of a chain; else Source is set.
 	Own    directory.Writable
 	Source directory.Source
+	// People are the directories whose people Source proves, by their names there:
+	// "any" for whichever knows the name first. Then Source says nothing of who exists.
+	// Empty: Source has people of its own.
+	People []string
 	// Provision makes accounts for people of Source without an administrator.
 	Provision bool
 	// Cache is how long what Source said of somebody, a right password too, serves
@@ -63,7 +67,10 @@ type Options struct {
 	Now             func() time.Time // nil is time.Now
 }
 
-// Directory is a directory.Writable and directory.Chained. Its methods are called
+// AnyPeople in Link.People are those of every directory.
+const AnyPeople = "any"
+
+// Directory is a directory.Writable and directory.Linker. Its methods are called
 // from many goroutines; it has none of its own.
 type Directory struct {
 	links    []*link
@@ -75,6 +82,7 @@ type Directory struct {
 
 	secret     []byte // of SCRAM keys of nobody
 	iterations int
+	records    Records
 	people     people
 }
 
@@ -82,11 +90,13 @@ type Directory struct {
 type link struct {
 	Link
 	seen *seen
+	// judges tells whether it proves the passwords of other directories' people.
+	judges bool
 }
 
 var (
 	_ directory.Writable = (*Directory)(nil)
-	_ directory.Chained  = (*Directory)(nil)
+	_ directory.Linker   = (*Directory)(nil)
 )
 
 // Open reads who has an account. It asks no external directory. KindUnavailable,
@@ -103,9 +113,15 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 		if l.Own != nil {
 			d.own = l.Own
 		}
-		d.links = append(d.links, &link{l, newSeen(l.Cache, d.now)})
+		// Whether a source proves passwords at all it says without asking anybody.
+		judges := false
+		if len(l.People) > 0 {
+			_, err := l.Source.CheckPassword(ctx, "nobody", "")
+			judges = mail.KindOf(err) != mail.KindCannot
+		}
+		d.links = append(d.links, &link{l, newSeen(l.Cache, d.now), judges})
 	}
-	d.people.records = o.Records
+	d.records, d.people.records = o.Records, o.Records
 	return d, d.people.refresh(ctx)
 }
 
@@ -136,19 +152,31 @@ func (l *link) covers(name string) bool {
 	return slices.Contains(l.Domains, domain)
 }
 
+// has tells whether the directory may have somebody of that name.
+func (l *link) has(name string) bool { return len(l.People) == 0 && l.covers(name) }
+
 // Lookup is part of directory.Directory. Nobody else's answer counts when a
 // directory does not answer that could know the name: KindUnavailable.
 func (d *Directory) Lookup(ctx context.Context, name string) (*directory.Entry, error) {
+	e, _, err := d.first(ctx, name)
+	if mail.KindOf(err) == mail.KindNotFound {
+		return d.gone(name)
+	}
+	return e, err
+}
+
+// first gives who has a name, and the directory that knows it first.
+func (d *Directory) first(ctx context.Context, name string) (*directory.Entry, *link, error) {
 	for _, l := range d.links {
-		if !l.covers(name) {
+		if !l.has(name) {
 			continue
 		}
 		e, err := d.lookup(ctx, l, name)
 		if err == nil || mail.KindOf(err) != mail.KindNotFound {
-			return e, err
+			return e, l, err
 		}
 	}
-	return d.gone(name)
+	return nil, nil, errNotFound
 }
 
 // lookup asks one directory.
@@ -224,9 +252,17 @@ func (d *Directory) checkPassword(ctx context.Context, name, password string, ou
 	if password == "" {
 		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 	}
+	if judge, e, err := d.judge(ctx, name); err != nil {
+		return nil, err
+	} else if judge != nil {
+		*outside = true
+		if e, err := d.judged(ctx, judge, e, password); err == nil || mail.KindOf(err) != mail.KindNotFound {
+			return e, err
+		}
+	}
 links:
 	for _, l := range d.links {
-		if !l.covers(name) {
+		if !l.has(name) {
 			continue
 		}
 		if l.Own != nil {
@@ -262,8 +298,14 @@ links:
 // ScramKeys is part of directory.Directory.
 func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
 	none := directory.ScramKeys{}
+	if judge, _, err := d.judge(ctx, name); err != nil {
+		return nil, none, err
+	} else if judge != nil {
+		// The password is another directory's to judge.
+		return d.nobodysKeys(name, hash)
+	}
 	for _, l := range d.links {
-		if !l.covers(name) {
+		if !l.has(name) {
 			continue
 		}
 		if l.Own != nil {
@@ -329,47 +371,26 @@ func (d *Directory) CheckToken(ctx context.Context, name, token string) (*direct
 		if !ok || name != "" && !l.covers(name) {
 			continue
 		}
-		p, until, err := source.CheckToken(ctx, name, token)
+		said := name
+		if len(l.People) > 0 {
+			said = "" // it is compared with what they are called here
+		}
+		p, until, err := source.CheckToken(ctx, said, token)
 		switch {
 		case err == nil:
-			if err := l.check(p); err != nil {
+			e, err := d.proved(ctx, l, p)
+			if err == nil && said != name && name != p.Name && !calls(e, name) {
+				err = refused("the token is %s's, not %q's", e.Name, name)
+			}
+			if err != nil {
 				return nil, time.Time{}, err
 			}
-			if !l.covers(p.Name) {
-				return nil, time.Time{}, &mail.Error{Kind: mail.KindAuthenticationFailed,
-					Cause: fmt.Errorf("the directory %s is not asked for names such as %q", l.Name, p.Name)}
-			}
-			if err := d.unowned(ctx, l, p.Name); err != nil {
-				return nil, time.Time{}, err
-			}
-			e, err := d.entry(ctx, l, p)
-			return e, until, err
+			return e, until, nil
 		case mail.KindOf(err) != mail.KindNotFound:
 			return nil, time.Time{}, err
 		}
 	}
 	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
-}
-
-// unowned refuses a name that a directory before l knows: the first one that knows a
-// name says who that is, so that no provider makes somebody another's namesake.
-func (d *Directory) unowned(ctx context.Context, l *link, name string) error {
-	for _, before := range d.links {
-		if before == l {
-			return nil
-		}
-		if !before.covers(name) {
-			continue
-		}
-		_, err := d.lookup(ctx, before, name)
-		switch {
-		case err == nil:
-			return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: fmt.Errorf("the directory %s proved %q, whom the directory %s before it knows", l.Name, name, before.Name)}
-		case mail.KindOf(err) != mail.KindNotFound:
-			return err
-		}
-	}
-	return nil
 }
 
 // Asked is part of directory.Chained.
@@ -380,6 +401,8 @@ func (d *Directory) Asked(ctx context.Context, name string) []directory.Answer {
 		switch e, err := d.asked(ctx, l, name); {
 		case !l.covers(name):
 			text = "is not asked: the name has none of its domains."
+		case len(l.People) > 0:
+			text = "says nothing of who exists: it proves people of " + strings.Join(l.People, ", ") + "."
 		case err == nil && e.Name != name:
 			text, last = fmt.Sprintf("knows the name as an alias of %s.", e.Name), true
 		case err == nil:
@@ -398,7 +421,7 @@ func (d *Directory) Asked(ctx context.Context, name string) []directory.Answer {
 }
 
 func (d *Directory) asked(ctx context.Context, l *link, name string) (*directory.Entry, error) {
-	if !l.covers(name) {
+	if !l.has(name) {
 		return nil, nil
 	}
 	return d.lookup(ctx, l, name)

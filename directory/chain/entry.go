@@ -340,15 +340,19 @@ func (d *Directory) Remove(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	case e.Directory == "":
-		return d.own.Remove(ctx, name)
+		err = d.own.Remove(ctx, name)
 	case e.Account == 0:
 		return mail.Errorf(mail.KindCannot, "%s of the directory %s has no mailbox here; who exists is said there.", e.Name, e.Directory)
+	default:
+		_, err = d.people.change(ctx, e.Directory, e.ID, func(r *record) (*record, error) {
+			if r == nil {
+				return nil, errNotFound
+			}
+			return nil, nil
+		})
 	}
-	_, err = d.people.change(ctx, e.Directory, e.ID, func(r *record) (*record, error) {
-		if r == nil {
-			return nil, errNotFound
-		}
-		return nil, nil
-	})
+	if err == nil {
+		d.unlinkAll(ctx, e)
+	}
 	return err
 }
