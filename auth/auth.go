@@ -22,6 +22,9 @@ type Options struct {
 	Limits    Limits
 	// AppPasswords are asked before the directory; nil: there are none.
 	AppPasswords AppPasswords
+	// AccountURL gives where people change their passwords, "" when they cannot
+	// themselves; nil is "".
+	AccountURL func() string
 	// Log is told of every login, and of every refused one and why, at Info; nil
 	// tells nobody.
 	Log *slog.Logger
@@ -99,6 +102,7 @@ type Authenticator struct {
 	directory directory.Directory
 
 	appPasswords AppPasswords
+	accountURL   func() string
 
 	log     *slog.Logger
 	observe func(Attempt)
@@ -113,7 +117,7 @@ type Authenticator struct {
 // New makes an Authenticator.
 func New(o Options) *Authenticator {
 	l := o.Limits.withDefaults()
-	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, log: o.Log, observe: o.Observe, now: o.Now}
+	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, accountURL: o.AccountURL, log: o.Log, observe: o.Observe, now: o.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -198,7 +202,12 @@ func (a *Authenticator) RefusePassword(ctx context.Context, c Conn) error {
 	return err
 }
 
-func passwordCommand(c Conn) string { return rowOf(c.Service).password }
+func passwordCommand(c Conn) string {
+	if c.Account {
+		return "account sign-in"
+	}
+	return rowOf(c.Service).password
+}
 
 // decided records the end of an attempt that began then.
 func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began time.Time) {

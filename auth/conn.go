@@ -40,7 +40,10 @@ func rowOf(s settings.Service) serviceRow {
 // Conn is what auth knows of a connection. A session makes one anew for every
 // question, so that a change of LoginType acts at once.
 type Conn struct {
-	Service   settings.Service
+	Service settings.Service
+	// Account: it leads to the pages of the console on which people change what is
+	// their own, and there alone a password that must be changed is accepted.
+	Account   bool
 	LoginType mail.LoginType // as it is now
 	// Mechanisms are the SASL mechanisms that the service may offer; nil is every one
 	// of the table. The commands that carry a password are PLAIN here.

@@ -239,6 +239,10 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 	} else {
 		e.add("Password", Note, "The account has no password.")
 	}
+	expired := entry.ResetPassword && !c.Account
+	if expired {
+		e.add("Password change", Note, "The password must be changed before it is accepted again; app passwords, tokens and certificates are accepted.")
+	}
 	var keys []string
 	for _, h := range sasl.Hashes {
 		// Keys of somebody without keys come without an entry.
@@ -259,8 +263,8 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 		e.add("Credentials", Note, "No method is accepted on this connection that could check them.")
 		return
 	}
-	usable := app || hasPassword && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
-		len(keys) > 0 && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
+	usable := app || hasPassword && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
+		len(keys) > 0 && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
 		a.means()&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
 }

@@ -313,6 +313,8 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 		return mail.Errorf(mail.KindDisabled, "This account is switched off.")
 	case !rowOf(s.conn.Service).enabled(*e):
 		return mail.Errorf(mail.KindDisabled, "%s is switched off for this account.", s.conn.Service)
+	case e.ResetPassword && s.secret == AccountPassword && !s.conn.Account:
+		return s.a.expired()
 	}
 	s.a.throttle.succeeded(s.name, s.conn.network())
 	e, err := directory.Provide(ctx, s.a.directory, e)
@@ -321,6 +323,16 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	}
 	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, ReadOnly: s.readOnly, Expires: s.until}
 	return nil
+}
+
+// expired refuses a right password that must be changed first, and says where.
+func (a *Authenticator) expired() error {
+	if a.accountURL != nil {
+		if at := a.accountURL(); at != "" {
+			return mail.Errorf(mail.KindExpired, "This password must be changed before it is accepted again: %s", at)
+		}
+	}
+	return mail.Errorf(mail.KindExpired, "This password must be changed before it is accepted again: ask your administrator.")
 }
 
 func (s *signIn) prepare(name string) error {

@@ -234,6 +234,7 @@ var outcomeTexts = map[string]phrase{
 	"OK": {Text: "done"}, "NoPermission": {Text: "not permitted"}, "AuthenticationFailed": {Text: "sign-in refused"}, "BadArgument": {Text: "wrong value"},
 	"Conflict": {Text: "somebody was faster"}, "AlreadyExists": {Text: "existed already"}, "NotFound": {Text: "not found"}, "Cannot": {Text: "not possible"},
 	"Limit": {Text: "limit reached"}, "Unavailable": {Text: "unavailable"}, "ServerBug": {Text: "internal error"},
+	"Expired": {Text: "password must be changed"},
 }
 
 // choicesOf gives some of a table's texts to choose from.

@@ -237,9 +237,14 @@ func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
 
 func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) {
 	data.PasswordSet, _ = data.Mailbox.object.Value("PasswordLastSet")
+	reset, _ := data.Mailbox.object.Value("ResetPasswordOnNextLogon")
 	data.Password = v.Add(&Form{ID: "password", Title: "Password", Done: "Password set", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
 		Help:   "It holds from the next sign-in on. Sessions that are open stay open.",
-		Fields: []*Field{{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true}}})
+		Fields: []*Field{
+			{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
+			{Name: "ResetPasswordOnNextLogon", Label: v.T("Its owner must change it"), Kind: Bool, Value: reset,
+				Help: v.T("It opens nothing but the page /account of this console, until its owner has changed it. App passwords work on.")},
+		}})
 	field := func(name, label, help string) *Field {
 		value, _ := data.Mailbox.protocols.Value(name)
 		return &Field{Name: name, Label: label, Help: help, Kind: Bool, Value: value}

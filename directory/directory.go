@@ -35,6 +35,10 @@ type Entry struct {
 	PopEnabled  bool
 	ImapEnabled bool
 
+	// ResetPassword: the password opens nothing but the page where its owner changes it.
+	// It stays whatever password is set, until Change takes it away.
+	ResetPassword bool
+
 	Created time.Time
 	// PasswordChanged is zero when there is no password. Every password that is set
 	// has its own time, so that what was proved of an older one can be told. An

@@ -54,6 +54,9 @@ const (
 	// KindAuthorizationFailed: the proof was right, but this identity may not act
 	// as the one it asked for (RFC 5530, 3).
 	KindAuthorizationFailed
+	// KindExpired: the proof was right, and is accepted no more until the password is
+	// another one.
+	KindExpired
 )
 
 // Answer is what each protocol says to a kind of error. An empty code means none.
@@ -91,6 +94,7 @@ var Answers = [...]Answer{
 	{KindCorrupt, "Corrupt", "CORRUPTION", "SYS/TEMP", 451, "4.3.0", 500, "Stored data is damaged."},
 	{KindExpunged, "Expunged", "EXPUNGEISSUED", "", 550, "5.3.0", 410, "Some of the messages no longer exist."},
 	{KindAuthorizationFailed, "AuthorizationFailed", "AUTHORIZATIONFAILED", "AUTH", 535, "5.7.8", 403, "You may not act as another user."},
+	{KindExpired, "Expired", "EXPIRED", "AUTH", 535, "5.7.8", 403, "This password must be changed before it is accepted again."},
 }
 
 // String gives the kind's name.

@@ -890,6 +890,7 @@ func mailboxParameters() []Parameter {
 		{Name: "ProhibitSendReceiveQuota", Aliases: []string{"Quota"}, Type: TypeSize, Values: []string{"unlimited"}, Default: "unlimited", Help: "How many bytes of mail it may hold, such as 2GB, or unlimited."},
 		{Name: "MaxMessages", Type: TypeNumber, Values: []string{"unlimited"}, Default: "unlimited", Help: "How many messages it may hold, or unlimited."},
 		{Name: "Enabled", Type: TypeBool, Default: "$true", Help: "$false: no sign-in and no delivery; the mail stays."},
+		{Name: "ResetPasswordOnNextLogon", Type: TypeBool, Default: "$false", Help: "$true: the password is accepted nowhere but at /account of the console, where its owner changes it; mail programs are told so. App passwords, tokens and certificates are accepted as before."},
 	}
 }
 

@@ -35,6 +35,18 @@ func (s *Server) ConsoleURL() string {
 	return "https://" + net.JoinHostPort(host, strconv.Itoa(int(open[0].Port())))
 }
 
+// accountPath is the console's page for everybody's own account.
+const accountPath = "/account"
+
+// AccountURL gives the address of the page on which people change what is their own,
+// "" when the console does not run.
+func (s *Server) AccountURL() string {
+	if console := s.ConsoleURL(); console != "" {
+		return console + accountPath
+	}
+	return ""
+}
+
 // NewLink makes a link that signs an identity in at the console, once, until the
 // time that comes with it. Who calls it knows that the identity is proved.
 // KindUnavailable when the console does not run.

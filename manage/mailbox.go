@@ -113,6 +113,7 @@ func mailboxObject(e directory.Entry, usage Usage) Object {
 		{"DisplayName", e.DisplayName},
 		{"EmailAddresses", addresses(e.Aliases)},
 		{"Enabled", e.Enabled},
+		{"ResetPasswordOnNextLogon", e.ResetPassword},
 		{"ItemCount", usage.Messages},
 		{"TotalItemSize", usage.Bytes},
 		{"ProhibitSendReceiveQuota", limit(usage.QuotaBytes)},
@@ -223,6 +224,7 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if c.Given("Enabled") {
 		e.Enabled = c.Bool("Enabled")
 	}
+	e.ResetPassword = c.Bool("ResetPasswordOnNextLogon")
 	if e.Aliases, err = c.aliases(nil); err != nil {
 		return nil, err
 	}
@@ -264,6 +266,9 @@ func newMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			p.Value != "" && !equal(p.Value, []string{}) {
 			c.Change(name, p.Name, nil, p.Value)
 		}
+	}
+	if e.ResetPassword {
+		c.Change(name, "ResetPasswordOnNextLogon", nil, true)
 	}
 	return func(ctx context.Context) error {
 		account, err := c.Mail.CreateAccount(ctx, quota, messages)
@@ -330,10 +335,10 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := c.texts(); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(hasMailbox(e), c.ownHere(e, "Password", "DisplayName", "EmailAddresses")); err != nil {
+	if err := errors.Join(hasMailbox(e), c.ownHere(e, "Password", "ResetPasswordOnNextLogon", "DisplayName", "EmailAddresses")); err != nil {
 		return nil, err
 	}
-	if c.Given("Password") || c.Given("Enabled") {
+	if c.Given("Password") || c.Given("ResetPasswordOnNextLogon") || c.Given("Enabled") {
 		if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 			return nil, err
 		}
@@ -367,6 +372,9 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if c.Given("Enabled") {
 			e.Enabled = c.Bool("Enabled")
 		}
+		if c.Given("ResetPasswordOnNextLogon") {
+			e.ResetPassword = c.Bool("ResetPasswordOnNextLogon")
+		}
 		return nil
 	}
 	next := *e
@@ -392,7 +400,7 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		c.Change(e.Name, "Password", Secret(""), Secret(""))
 	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled")
+		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "ResetPasswordOnNextLogon")
 	}
 	// The directory and the store keep these apart, so not all can be one change.
 	parts := []struct {
@@ -400,7 +408,7 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		given bool
 		do    func(context.Context) error
 	}{
-		{"the entry", c.Given("EmailAddresses") || c.Given("DisplayName") || c.Given("Enabled"), func(ctx context.Context) error {
+		{"the entry", c.Given("EmailAddresses") || c.Given("DisplayName") || c.Given("Enabled") || c.Given("ResetPasswordOnNextLogon"), func(ctx context.Context) error {
 			return c.Directory.Change(ctx, e.Name, change)
 		}},
 		{"the password", c.Given("Password"), func(ctx context.Context) error {

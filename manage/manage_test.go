@@ -98,6 +98,8 @@ func TestCmdlets(t *testing.T) {
 		{"Set-Mailbox", args{"Identity": "carol@example.org", "EmailAddresses": args{"Remove": "nobody@example.org"}}, "!BadArgument"},
 		{"Set-Mailbox", args{"Identity": "cc@example.org", "EmailAddresses": args{"Add": "c3@example.org", "Remove": "cc@example.org"}, "MaxMessages": 10, "Enabled": "$false", "Password": "another-one"}, `"new":["c3@example.org"] "name":"Enabled","old":true,"new":false "old":"unlimited","new":10 [redacted]`},
 		{"Get-Mailbox", args{"Identity": "c3@example.org"}, `"MaxMessages":10 "Enabled":false "ProhibitSendReceiveQuota":2147483648`},
+		{"Set-Mailbox", args{"Identity": "c3@example.org", "ResetPasswordOnNextLogon": true}, `"name":"ResetPasswordOnNextLogon","old":false,"new":true`},
+		{"Get-Mailbox", args{"Identity": "c3@example.org"}, `"ResetPasswordOnNextLogon":true`},
 		{"Set-Mailbox", args{"Identity": "c3@example.org", "ProhibitSendReceiveQuota": "unlimited"}, `"old":2147483648,"new":"unlimited"`},
 		{"Get-CASMailbox", nil, `"PopEnabled":true "ImapEnabled":true`},
 		{"Set-CASMailbox", args{"Identity": "c3@example.org", "PopEnabled": false}, `"name":"PopEnabled","old":true,"new":false`},

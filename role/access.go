@@ -26,6 +26,10 @@ func (a appPasswords) AppPasswordsOf(ctx context.Context, account mail.AccountID
 	return a.manage.AppPasswordsOf(ctx, account)
 }
 
+// accountURL is where people change their passwords. Nobody signs in before there is a
+// management.
+func (s *Server) accountURL() string { return s.manage.AccountURL() }
+
 // access is the way of mail programs as the management API sees it.
 type access struct{ *Server }
 

@@ -87,7 +87,7 @@ func wantKind(t *testing.T, what string, err error, kind mail.Kind) {
 // same compares all but PasswordChanged, which is the directory's.
 func same(a, b directory.Entry) bool {
 	return a.Name == b.Name && slices.Equal(a.Aliases, b.Aliases) && a.Account == b.Account && a.DisplayName == b.DisplayName &&
-		a.Enabled == b.Enabled && a.PopEnabled == b.PopEnabled && a.ImapEnabled == b.ImapEnabled && a.Created.Equal(b.Created)
+		a.Enabled == b.Enabled && a.PopEnabled == b.PopEnabled && a.ImapEnabled == b.ImapEnabled && a.ResetPassword == b.ResetPassword && a.Created.Equal(b.Created)
 }
 
 func lookup(t *testing.T, d directory.Writable) {
@@ -367,7 +367,7 @@ func change(t *testing.T, d directory.Writable) {
 			t.Errorf("change was given %+v", e)
 		}
 		e.Aliases = []string{"a.nna@example.org", "new@example.org"}
-		e.DisplayName, e.Enabled, e.PopEnabled = "Other", false, false
+		e.DisplayName, e.Enabled, e.PopEnabled, e.ResetPassword = "Other", false, false, true
 		e.Name, e.Account, e.Created, e.PasswordChanged = "other", 99, time.Time{}, time.Time{}
 		return nil
 	})
@@ -376,7 +376,7 @@ func change(t *testing.T, d directory.Writable) {
 	}
 	want := anna()
 	want.Aliases = []string{"a.nna@example.org", "new@example.org"}
-	want.DisplayName, want.Enabled, want.PopEnabled = "Other", false, false
+	want.DisplayName, want.Enabled, want.PopEnabled, want.ResetPassword = "Other", false, false, true
 	for _, name := range append([]string{want.Name}, want.Aliases...) {
 		if e := find(t, d, name); !same(e, want) || !e.PasswordChanged.Equal(before.PasswordChanged) {
 			t.Errorf("Lookup(%s) = %+v, want %+v", name, e, want)

@@ -31,7 +31,7 @@ func (d *Directory) Create(ctx context.Context, e directory.Entry, password stri
 	}
 	a := account{
 		ID: e.Account, Aliases: slices.Clone(e.Aliases), DisplayName: e.DisplayName,
-		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Created: created.UTC().Round(0),
+		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Reset: e.ResetPassword, Created: created.UTC().Round(0),
 	}
 	if password != "" {
 		if err := d.setSecrets(&a, password); err != nil {

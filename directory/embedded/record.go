@@ -35,6 +35,7 @@ type account struct {
 	Imap        bool           `json:"imap"`
 	Created     time.Time      `json:"created"`
 	Changed     time.Time      `json:"passwordChanged,omitzero"`
+	Reset       bool           `json:"resetPassword,omitempty"`
 	Password    string         `json:"password,omitempty"` // PHC
 	Scram       []scramKeys    `json:"scram,omitempty"`
 }
@@ -58,7 +59,7 @@ func (h *held) entry() *directory.Entry {
 	return &directory.Entry{
 		Name: h.name, Aliases: append([]string(nil), h.Aliases...), Account: h.ID,
 		DisplayName: h.DisplayName, Enabled: h.Enabled, PopEnabled: h.Pop, ImapEnabled: h.Imap,
-		Created: h.Created, PasswordChanged: h.Changed,
+		ResetPassword: h.Reset, Created: h.Created, PasswordChanged: h.Changed,
 	}
 }
 
@@ -66,7 +67,7 @@ func (h *held) entry() *directory.Entry {
 func (h *held) with(e directory.Entry) account {
 	a := h.account
 	a.Aliases = append([]string(nil), e.Aliases...)
-	a.DisplayName, a.Enabled, a.Pop, a.Imap = e.DisplayName, e.Enabled, e.PopEnabled, e.ImapEnabled
+	a.DisplayName, a.Enabled, a.Pop, a.Imap, a.Reset = e.DisplayName, e.Enabled, e.PopEnabled, e.ImapEnabled, e.ResetPassword
 	return a
 }
 
