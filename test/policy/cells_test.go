@@ -44,7 +44,7 @@ func (c cell) exists() bool {
 	case "right", "wrong-password":
 		return true
 	case "own-authzid", "foreign-authzid":
-		return m.hash != "" || m.mechanism == "PLAIN" || m.class == token
+		return m.hash != "" || m.mechanism == "PLAIN" || m.mechanism == "EXTERNAL" || m.class == token
 	case "cancel-at-once":
 		return sasl && m.class != unknown && !c.initial
 	case "cancel-later":
@@ -214,16 +214,14 @@ func play(r *running, s *speaker, group []cell, each func(c cell, o result, asks
 	}
 	defer conn.close()
 	for i, c := range group[:min(len(group), perConnection)] {
-		var d dialogue
-		if c.method.mechanism == "" {
-			d = s.command(c)
-		} else if d, err = s.sasl(c, conn); err != nil {
+		d, err := s.dialogue(c, conn)
+		if err != nil {
 			each(c, result{}, 0, err)
 			return i + 1
 		}
 		r.asked.take(s.worker)
 		o, err := conn.attempt(d, c.pipelined)
-		each(c, result{o, d.refusable, r.journal.take(conn)}, r.asked.take(s.worker), err)
+		each(c, result{o, d.refusable, refusals(r.journal.take(conn))}, r.asked.take(s.worker), err)
 		if o.in && err == nil {
 			if err := conn.quit(); err != nil {
 				each(c, result{}, 0, err)
@@ -274,10 +272,7 @@ func compareOffer(t *testing.T, r *running, protocol string, w way, at string, a
 // TestOffers compares what is offered with the table, in the greeting of IMAP too.
 func TestOffers(t *testing.T) {
 	r := start(t, 1)
-	want := map[string]map[string]string{}
-	for _, row := range rows(t, "testdata/offers.csv") {
-		want[row["protocol"]+" "+row["connection"]+" "+row["login_type"]] = row
-	}
+	want := loadOffers(t)
 	count := 0
 	for _, login := range mail.LoginTypes {
 		r.login(t, login)

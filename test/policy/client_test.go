@@ -39,11 +39,20 @@ func (r *running) dial(protocol string, w way) (*client, error) {
 
 // dialTLS is dial with a configuration of TLS; it is not used on a clear connection.
 func (r *running) dialTLS(protocol string, w way, config *tls.Config) (*client, error) {
+	return r.dialFrom(nil, protocol, w, config)
+}
+
+// dialFrom is dialTLS from an address of this machine; nil is any.
+func (r *running) dialFrom(source net.IP, protocol string, w way, config *tls.Config) (*client, error) {
 	door := " clear"
 	if w.name == "ssl" {
 		door = " ssl"
 	}
-	raw, err := net.Dial("tcp", r.addr[protocol+door])
+	dialer := net.Dialer{Timeout: patience}
+	if source != nil {
+		dialer.LocalAddr = &net.TCPAddr{IP: source}
+	}
+	raw, err := dialer.Dial("tcp", r.addr[protocol+door])
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"crypto/md5"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -23,8 +25,11 @@ func (m method) family() string {
 	if m.hash != "" {
 		return "scram"
 	}
-	if m.class == token {
+	switch {
+	case m.class == token:
 		return "token"
+	case m.mechanism == "EXTERNAL":
+		return "certificate"
 	}
 	return "password"
 }
@@ -103,6 +108,7 @@ func spelled(name, spelling string) string {
 type speaker struct {
 	worker  int
 	clients map[string]*scram.Client
+	app     string // an app password of the worker's anna
 }
 
 // who is whose name and password go with the credentials.
@@ -119,6 +125,10 @@ func (s *speaker) who(protocol, credentials string) (name, pass string) {
 		name = off
 	case "protocol-disabled":
 		name = map[string]string{"POP3": noPOP, "IMAP4": noIMAP}[protocol]
+	case "app-password":
+		pass = s.app
+	case "foreign-name":
+		name = other
 	}
 	name = address(name, s.worker)
 	switch credentials {
@@ -132,6 +142,18 @@ func (s *speaker) who(protocol, credentials string) (name, pass string) {
 		name = name[:2] + "\x00" + name[2:]
 	}
 	return name, pass
+}
+
+// dialogue is what is said in the attempt of a cell.
+func (s *speaker) dialogue(c cell, conn *client) (dialogue, error) {
+	switch c.method.mechanism {
+	case "":
+		return s.command(c), nil
+	case "APOP":
+		name, pass := s.who(c.protocol, c.credentials)
+		return dialogue{opening: spelled("APOP", c.spelling) + " " + name + " " + apop(conn.greeting, pass)}, nil
+	}
+	return s.sasl(c, conn)
 }
 
 // command is USER and PASS, or LOGIN.
@@ -203,6 +225,8 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 			first = tokenMessage(c.method.mechanism, name, "", authzid)
 		}
 		d.replies = []func(string) string{fixed("AQ==")} // to the challenge of a refused token
+	case c.method.mechanism == "EXTERNAL":
+		first, d.ahead = authzid, 1
 	case c.method.mechanism == "LOGIN":
 		first, d.ahead = name, 2
 		d.replies = []func(string) string{fixed(encode(pass))}
@@ -225,7 +249,7 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 		line = overLong
 	}
 	if c.initial {
-		d.opening += " " + line
+		d.opening += " " + cmp.Or(line, "=")
 		d.refusable = c.credentials == "over-long"
 		d.ahead--
 	} else {
@@ -243,6 +267,16 @@ func tokenMessage(mechanism, name, token, authzid string) string {
 		return "user=" + name + "\x01auth=Bearer " + token + "\x01\x01"
 	}
 	return "n,a=" + name + ",\x01host=localhost\x01auth=Bearer " + token + "\x01\x01"
+}
+
+// apop is the digest of APOP (RFC 1939, 7) for a greeting's time stamp; one of nothing
+// when it has none.
+func apop(greeting, pass string) string {
+	stamp := ""
+	if from, to := strings.IndexByte(greeting, '<'), strings.LastIndexByte(greeting, '>'); from >= 0 && from < to {
+		stamp = greeting[from : to+1]
+	}
+	return fmt.Sprintf("%x", md5.Sum([]byte(stamp+pass)))
 }
 
 // gs2 is the beginning of SCRAM's first message.

@@ -35,6 +35,7 @@ const (
 	off    = "off"    // is switched off
 	noPOP  = "nopop"  // may not use POP3
 	noIMAP = "noimap" // may not use IMAP4
+	other  = "other"  // may do everything; has another password
 	nobody = "nobody" // does not exist
 )
 
@@ -72,7 +73,7 @@ func try(t *testing.T, workers int) *running {
 	config.Data = filepath.Join(folder, "data")
 	config.Socket = filepath.Join(folder, "s")
 	config.LMTP = []string{filepath.Join(folder, "l")}
-	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, refused: map[string][]string{}}, addr: map[string]string{}}
+	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
 		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
@@ -81,7 +82,7 @@ func try(t *testing.T, workers int) *running {
 			r.asked.Directory = d
 			return r.asked
 		},
-	}, slog.New(slog.NewTextHandler(r.journal, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	}, slog.New(slog.NewJSONHandler(r.journal, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +105,12 @@ func try(t *testing.T, workers int) *running {
 	}
 	r.run(t, "Set-ConsoleSettings", map[string]any{"SSLBindings": ports[4:]})
 	for w := range workers {
-		for _, name := range []string{anna, off, noPOP, noIMAP} {
+		for _, name := range []string{anna, off, noPOP, noIMAP, other} {
 			account, err := r.Store().CreateAccount(ctx, 0)
+			password := password
+			if name == other {
+				password = "another-" + password
+			}
 			if err == nil {
 				err = r.Directory().Create(ctx, directory.Entry{
 					Name: address(name, w), Account: account,
@@ -151,16 +156,18 @@ func noPasswords(t *testing.T, folder string) {
 }
 
 // run runs a cmdlet.
-func (r *running) run(t testing.TB, cmdlet string, parameters map[string]any) {
+func (r *running) run(t testing.TB, cmdlet string, parameters map[string]any) *manage.Result {
 	t.Helper()
 	arguments, err := json.Marshal(parameters)
+	var result *manage.Result
 	if err == nil {
 		caller := manage.Caller{Name: "test", From: "test", Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true}
-		_, err = r.Manage().Run(context.Background(), caller, cmdlet, arguments)
+		result, err = r.Manage().Run(context.Background(), caller, cmdlet, arguments)
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", cmdlet, err)
 	}
+	return result
 }
 
 // login sets the LoginType of both services.
@@ -181,6 +188,8 @@ type asked struct {
 	until time.Time   // of tokens
 	total int
 }
+
+var _ directory.Chained = (*asked)(nil)
 
 func (a *asked) count(name string) {
 	worker := -1
@@ -254,6 +263,12 @@ func tokenOf(name, pass string) string {
 func (a *asked) Provide(_ context.Context, e *directory.Entry) (*directory.Entry, error) {
 	return e, nil
 }
+
+// Proved looks the person up whom another directory proved.
+func (a *asked) Proved(ctx context.Context, _ string, p *directory.Person) (*directory.Entry, error) {
+	return a.Lookup(ctx, p.Name)
+}
+
 func (a *asked) HasKeys() bool                                    { return true }
 func (a *asked) HasTokens() bool                                  { return true }
 func (a *asked) Asked(context.Context, string) []directory.Answer { return nil }

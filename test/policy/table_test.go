@@ -126,6 +126,16 @@ func loadAnswers(t *testing.T) map[question]answer {
 	return out
 }
 
+// loadOffers reads offers.csv: its rows by protocol, connection and LoginType.
+func loadOffers(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	out := map[string]map[string]string{}
+	for _, row := range rows(t, "testdata/offers.csv") {
+		out[row["protocol"]+" "+row["connection"]+" "+row["login_type"]] = row
+	}
+	return out
+}
+
 // disagreements lists the places of policy.csv at which permits decides otherwise.
 func disagreements(policy map[place]string, permits func(mail.LoginType, sasl.Class, bool) bool) []place {
 	class := map[string]sasl.Class{command: sasl.Password, readable: sasl.Password, challenge: sasl.Challenge, bound: sasl.TLSOnly, token: sasl.TLSOnly}
