@@ -19,6 +19,8 @@ event
 rfc
 message
 sasl
+totp
+seal
 demo
 settings
 metrics
