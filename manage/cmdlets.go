@@ -233,6 +233,7 @@ func Cmdlets() []*Cmdlet {
 			Parameters: append([]Parameter{
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
+				{Name: "LinkedAccounts", Type: TypeList, TypeName: "list of DIRECTORY:IDENTIFIER", Help: "Who the owner is in directories that prove other directories' people (OpenID Connect, …), one each: nobody else of them gets in. It is remembered at the first sign-in; $null forgets it, so that the next one is remembered."},
 			}, append(append(mailboxParameters(), expectedParameter()), here()...)...),
 			Examples: []Example{
 				{"Set-Mailbox alice -EmailAddresses @{Add='a.example@example.org'}", "One more address."},

@@ -97,7 +97,11 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if e.Gone {
 			c.Warn("The directory " + e.Directory + " does not know " + e.Name + " any more: nobody signs in and no mail arrives. Remove-Mailbox deletes the mail.")
 		}
-		c.Add(mailboxObject(e, usage))
+		linked, err := c.linkedAccounts(ctx, &e)
+		if err != nil {
+			return nil, err
+		}
+		c.Add(append(mailboxObject(e, usage), Property{"LinkedAccounts", addresses(linked)}))
 	}
 	return nil, nil
 }
@@ -338,7 +342,7 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := errors.Join(hasMailbox(e), c.ownHere(e, "Password", "ResetPasswordOnNextLogon", "DisplayName", "EmailAddresses")); err != nil {
 		return nil, err
 	}
-	if c.Given("Password") || c.Given("ResetPasswordOnNextLogon") || c.Given("Enabled") {
+	if c.Given("Password") || c.Given("ResetPasswordOnNextLogon") || c.Given("Enabled") || c.Given("LinkedAccounts") {
 		if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 			return nil, err
 		}
@@ -399,8 +403,14 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if c.Given("Password") {
 		c.Change(e.Name, "Password", Secret(""), Secret(""))
 	}
+	var link func(context.Context) error
+	if c.Given("LinkedAccounts") {
+		if link, err = c.editLinks(ctx, e); err != nil {
+			return nil, err
+		}
+	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "ResetPasswordOnNextLogon")
+		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "LinkedAccounts", "ResetPasswordOnNextLogon")
 	}
 	// The directory and the store keep these apart, so not all can be one change.
 	parts := []struct {
@@ -417,6 +427,7 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		{"the quota", c.Given("ProhibitSendReceiveQuota") || c.Given("MaxMessages"), func(ctx context.Context) error {
 			return c.Mail.SetQuota(ctx, e.Account, usage.QuotaBytes, usage.QuotaMessages)
 		}},
+		{"the linked accounts", link != nil, link},
 	}
 	return func(ctx context.Context) error {
 		var done []string

@@ -34,7 +34,8 @@ function make() {
       { client_id: 'postern', client_secret: 'p/st:rn +', grant_types: [], redirect_uris: [], response_types: [] },
     ],
     ttl: { AccessToken: (ctx) => Number(ctx.oidc.params.ttl ?? 300), ClientCredentials: 300, Grant: 3600 },
-    extraTokenClaims: (ctx, token) => people[token.accountId],
+    // "email" is what somebody calls themselves, where a provider lets them.
+    extraTokenClaims: (ctx, token) => ({ ...people[token.accountId], ...(ctx.oidc.params.email && { email: ctx.oidc.params.email }) }),
     findAccount: (ctx, id) => people[id] && { accountId: id, claims: () => ({ sub: id }) },
     features: {
       devInteractions: { enabled: false },
@@ -55,7 +56,7 @@ function make() {
     token.resourceServer = new ResourceServer(params.resource, server(params.resource));
     if (params.bound) token.jkt = params.bound; // to a key, as DPoP does
     ctx.body = { access_token: await token.save(), token_type: token.tokenType, expires_in: token.expiration };
-  }, ['person', 'resource', 'scope', 'ttl', 'bound']);
+  }, ['person', 'resource', 'scope', 'ttl', 'bound', 'email']);
   provider.on('server_error', (ctx, err) => console.log(err));
   return provider.callback();
 }
