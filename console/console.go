@@ -42,7 +42,6 @@ type SignIns interface {
 // Statistics are numbers over time: a statistics.History.
 type Statistics interface {
 	Series(m statistics.Metric, s settings.Service, from, to time.Time, step time.Duration) []statistics.Point
-	Refused(f statistics.Filter, refused func(statistics.SignIn) bool, window time.Duration) statistics.Impact
 }
 
 // Parts are what a console is made of. Manage, SignIns and Log are needed.

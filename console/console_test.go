@@ -22,7 +22,6 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
-	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 )
@@ -77,16 +76,6 @@ func (history) Series(m statistics.Metric, s settings.Service, from, to time.Tim
 		points = append(points, statistics.Point{Time: t, Value: value, Known: t.Sub(from) > to.Sub(from)/8})
 	}
 	return points
-}
-
-func (history) Refused(_ statistics.Filter, refused func(statistics.SignIn) bool, _ time.Duration) statistics.Impact {
-	if !refused(statistics.SignIn{Class: sasl.Challenge}) { // only SecureLogin does
-		return statistics.Impact{}
-	}
-	return statistics.Impact{SignIns: 1234, Users: 2, Affected: []statistics.Affected{
-		{User: "alice@example.org", Client: "<script>alert(1)</script>", Address: "192.0.2.7", Count: 1200, Last: managetest.Now},
-		{User: "scanner@example.org", Address: "2001:db8::/64", Count: 34, Last: managetest.Now.Add(-30 * time.Hour)},
-	}}
 }
 
 // site is a console that is served, and one visitor.

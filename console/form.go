@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/shell"
+	"github.com/postern-mail/postern/statistics"
 )
 
 // Form runs one cmdlet with what is put into its fields. Its way is: filled in;
@@ -51,13 +52,9 @@ type Form struct {
 	// Verdict sums up Result: "good", "warn" or "bad", and a sentence in the visitor's
 	// language.
 	Verdict func(*manage.Result) (badge, text string)
-	// Aside gives what else belongs beside the fields: a template of parts.html and
-	// its data, from what is typed. It follows the typing.
-	Aside func(f *Form) (part string, data any)
-	// Told tells of a note of the cmdlet whether Aside says it already.
-	Told func(note string) bool
 
 	Result  *manage.Result // what it showed
+	Tried   *manage.Result // what the cmdlet said with -WhatIf to what is typed
 	Error   string         // in the visitor's language
 	Hint    string
 	Refusal string // why the visitor may not, in the visitor's language; "" when they may
@@ -360,18 +357,27 @@ func (f *Form) Line() string {
 	return shell.Line(cmdlet, arguments)
 }
 
-// AsidePart renders what stands beside the fields.
-func (f *Form) AsidePart() (part Part) {
-	if f.Aside != nil {
-		part.Name, part.Data = f.Aside(f)
-	}
-	return part
+// Impact is whom of late a change of who may log in would have refused.
+type Impact struct {
+	*Visit
+	statistics.Impact
+	More int // rows of Affected that are not shown
 }
 
-// Part is a template of parts.html with its data.
-type Part struct {
-	Name string
-	Data any
+// maxAffected bounds how many are shown.
+const maxAffected = 20
+
+// Impact gives whom what is typed would have refused, nil when it is nothing of the
+// kind.
+func (f *Form) Impact() *Impact {
+	if f.Tried == nil || f.Tried.Impact == nil {
+		return nil
+	}
+	i := &Impact{Visit: f.V, Impact: f.Tried.Impact.Impact}
+	if n := len(i.Affected); n > maxAffected {
+		i.More, i.Affected = n-maxAffected, i.Affected[:maxAffected]
+	}
+	return i
 }
 
 // Field finds a field of the form, or nil.
@@ -490,6 +496,7 @@ func (f *Form) check() *manage.Result {
 		f.fault(err)
 		return nil
 	}
+	f.Tried = result
 	return result
 }
 
@@ -547,8 +554,8 @@ func (f *Form) review(w http.ResponseWriter) {
 
 func (f *Form) showReview(w http.ResponseWriter, r *Review) {
 	v := f.V
-	if r.Result != nil && f.Told != nil {
-		r.Result.Notes = slices.DeleteFunc(r.Result.Notes, f.Told)
+	if r.Result != nil && r.Result.Impact != nil { // Form.Impact tells them
+		r.Result.Notes = slices.DeleteFunc(r.Result.Notes, func(note string) bool { return slices.Contains(r.Result.Impact.Notes, note) })
 	}
 	v.Review = r
 	v.Title = v.T(v.Page.Title) + ": " + v.T("review the change")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -15,10 +16,12 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/console"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -286,7 +289,7 @@ func TestChange(t *testing.T) {
 
 	s.get("/imap4/authentication").want(t, 200, "Secure logon", `data-login-type="PlainTextAuthentication"`, "SCRAM-SHA-256", `data-test="certificate"`, "!"+line, "Get-ImapSettings")
 	s.header.Set("X-Postern-Part", "preview")
-	s.post("/imap4/authentication", with("preview", "f.LoginType", "PlainTextLogin")...).want(t, 200, line, "!<html", "No sign-in of the last 7 days")
+	s.post("/imap4/authentication", with("preview", "f.LoginType", "PlainTextLogin")...).want(t, 200, line, "!<html", `!data-test="impact"`)
 	s.post("/imap4/authentication", with("preview", "f.LoginType", "Nonsense")...).want(t, 200, "is PlainTextLogin (1)")
 	s.header.Del("X-Postern-Part")
 	s.post("/imap4/authentication", with("review", "f.LoginType", "SecureLogin")...).want(t, 200, "Nothing is different")
@@ -307,8 +310,13 @@ func TestChange(t *testing.T) {
 	s.as("root").get("/").want(t, 200, `data-test="finding"`, "/imap4/authentication")
 
 	// The way back counts what it would have refused.
+	at := netip.MustParseAddrPort("192.0.2.7:1")
+	s.Statistics.Observe(auth.Attempt{Service: settings.IMAP4, Mechanism: "PLAIN", Class: sasl.Password, User: "alice@example.org", Remote: at})
+	s.Statistics.Identify(at, "<script>alert(1)</script>")
 	s.post("/imap4/authentication", "form", "settings", "step", "review", "was.LoginType", `"PlainTextLogin"`, "f.LoginType", "SecureLogin").
-		want(t, 200, `data-test="impact"`, "1,234 sign-ins", "&lt;script&gt;alert(1)", "!<script>alert")
+		want(t, 200, `data-test="impact"`, "1 sign-in of the last 7 days would have been refused.", "&lt;script&gt;alert(1)", "!<script>alert", "!1 sign-in of 1 user")
+	s.post("/imap4/authentication", "form", "settings", "step", "review", "was.ExtendedProtectionPolicy", `"Allow"`, "f.ExtendedProtectionPolicy", "Require").
+		want(t, 200, `data-test="impact"`, "2 sign-ins of the last 7 days would have been refused.")
 }
 
 // TestFaults shows each error at its field with what was typed.

@@ -13,7 +13,6 @@ import (
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/shell"
-	"github.com/postern-mail/postern/statistics"
 )
 
 // Tab is one of the property pages of a service.
@@ -134,8 +133,6 @@ func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, get s
 		field := v.settingField(r, s, value)
 		if r.Name == settings.LoginType.Name {
 			field.Extra, field.ExtraData = "matrix", v.matrices(s)
-			f.Aside = v.impactAside(s)
-			f.Told = func(note string) bool { return strings.Contains(note, " the last 7 days at ") }
 		}
 		f.Fields = append(f.Fields, field)
 	}
@@ -231,36 +228,6 @@ func (v *Visit) matrices(s settings.Service) []matrix {
 		list = append(list, m)
 	}
 	return list
-}
-
-// impact is what a change of LoginType would have refused.
-type impact struct {
-	*Visit
-	LoginType string
-	statistics.Impact
-	More int // users that are not shown
-}
-
-// maxAffected bounds how many are shown.
-const maxAffected = 20
-
-// impactWindow is what is looked at.
-const impactWindow = 7 * 24 * time.Hour
-
-// impactAside counts the sign-ins that the chosen LoginType would have refused.
-func (v *Visit) impactAside(s settings.Service) func(*Form) (string, any) {
-	return func(f *Form) (string, any) {
-		field := f.Field(settings.LoginType.Name)
-		t, err := mail.ParseLoginType(field.Text())
-		if err != nil || v.Statistics == nil || !field.given() || v.May("Get-LogonStatistics") != "" {
-			return "", nil
-		}
-		i := &impact{Visit: v, LoginType: t.String(), Impact: v.Statistics.Refused(statistics.Filter{Service: s}, statistics.By(t), impactWindow)}
-		if n := len(i.Affected); n > maxAffected {
-			i.More, i.Affected = n-maxAffected, i.Affected[:maxAffected]
-		}
-		return "impact", i
-	}
 }
 
 // certificate describes the certificate that is shown for a name, nil when it is

@@ -225,23 +225,10 @@ func (c *Call) policyImpact(old, next *auth.Policy) {
 	if c.Statistics == nil {
 		return
 	}
-	i := c.Statistics.Refused(statistics.Filter{}, func(s statistics.SignIn) bool {
-		w := wantedOf(s)
-		v := c.Settings.Current(s.Service)
-		w.LoginType, w.Mechanisms, w.Protection = settings.LoginType.Of(v), settings.AuthMechanisms.Of(v), settings.ExtendedProtectionPolicy.Of(v)
-		return old.Decide(w).OK && !next.Decide(w).OK
-	}, impactWindow)
-	c.noteImpact("", i)
-}
-
-// wantedOf is a past sign-in as the policy would be asked about it, at the time of the
-// latest of its kind.
-func wantedOf(s statistics.SignIn) auth.Wanted {
-	w := auth.Wanted{Service: s.Service, TLS: s.TLS, At: s.Last.Local(), Method: s.Mechanism, Class: s.Class, User: s.User, Secret: auth.ProvedBy(s.Mechanism, s.AppPassword)}
-	if s.Network.IsValid() {
-		w.From = s.Network.Addr()
+	accepts := func(p *auth.Policy) func(auth.Wanted) bool {
+		return func(w auth.Wanted) bool { return p.Decide(under(w, c.Settings.Current(w.Service))).OK }
 	}
-	return w
+	c.noteImpact("", c.refused(statistics.Filter{}, accepts(old), accepts(next)))
 }
 
 // policyParameters are those that say what a policy is.

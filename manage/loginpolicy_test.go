@@ -2,12 +2,16 @@ package manage_test
 
 import (
 	"context"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage/managetest"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -96,5 +100,49 @@ func TestLoginPolicyHolds(t *testing.T) {
 	record := records[len(records)-1]
 	if record.Cmdlet != "Remove-LoginPolicy" || !strings.Contains(plainJSON(t, record), "login policy closed") {
 		t.Errorf("%+v", record)
+	}
+}
+
+// TestImpact: a change of each setting that decides who may log in says whom of the
+// last days it would have refused, and a change of the rest says nothing.
+func TestImpact(t *testing.T) {
+	f := fresh(t)
+	for i, method := range []string{"SCRAM-SHA-256-PLUS", "PLAIN", "XOAUTH2"} {
+		m, ok := sasl.Find(method)
+		if !ok {
+			t.Fatal(method)
+		}
+		f.Statistics.Observe(auth.Attempt{Service: settings.IMAP4, Mechanism: method, Class: m.Class, TLS: true, User: fmt.Sprintf("user%d@example.org", i), Remote: netip.MustParseAddrPort("10.0.0.9:7")})
+	}
+	const none = "No sign-in of the last 7 days at IMAP4 would have been refused."
+	for _, c := range []struct {
+		change args
+		want   string // "" is no note
+	}{
+		{args{"Banner": "x"}, ""},
+		{args{"AuthMechanisms": []string{"PLAIN", "SCRAM-SHA-256"}}, "1 sign-in of 1 user in the last 7 days at IMAP4 would have been refused: user2@example.org (10.0.0.9) 1."},
+		{args{"AuthMechanisms": []string{"EXTERNAL"}}, "4 sign-ins of 4 users"},
+		{args{"ExtendedProtectionPolicy": "Require"}, "3 sign-ins of 3 users"},
+		{args{"ExtendedProtectionPolicy": "None"}, none}, // who was bound can sign in without
+		{args{"ExtendedProtectionPolicy": "None", "AuthMechanisms": []string{"SCRAM-SHA-256-PLUS", "PLAIN", "XOAUTH2"}}, "2 sign-ins of 2 users"},
+		{args{"LoginType": 1}, ""},
+	} {
+		c.change["WhatIf"] = true
+		r, err := ownerRuns(f, "Set-ImapSettings", c.change)
+		if err != nil {
+			t.Error(c.change, err)
+			continue
+		}
+		if text := strings.Join(r.Notes, " "); !strings.Contains(text, c.want) || c.want == "" && (text != "" || r.Impact != nil) || c.want != "" && !slices.Equal(r.Notes, r.Impact.Notes) {
+			t.Errorf("%v: %q, want %q", c.change, text, c.want)
+		}
+	}
+	// What is refused already, a change does not refuse.
+	if _, err := ownerRuns(f, "New-LoginPolicy", args{"Name": "no", "Block": true, "Mailboxes": []string{"bob@example.org"}}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ownerRuns(f, "Set-ImapSettings", args{"ExtendedProtectionPolicy": "Require", "WhatIf": true})
+	if err != nil || r.Impact == nil || r.Impact.SignIns != 2 {
+		t.Error(err, r)
 	}
 }

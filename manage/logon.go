@@ -8,34 +8,78 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 )
 
-// impactWindow is how far a change of LoginType looks back, impactShown how many
-// users' clients it names.
+// impactWindow is how far a change of who may log in looks back, impactShown how many
+// users' clients it names in a note.
 const (
 	impactWindow = 7 * 24 * time.Hour
 	impactShown  = 5
 )
 
-// impact says what a change of LoginType would have refused of late.
-func (c *Call) impact(old, new *settings.Values) {
-	login := settings.LoginType.Of(new)
-	if c.Statistics == nil || settings.LoginType.Of(old) == login {
-		return
+// impact says what a change of a service's settings would have refused of late.
+func (c *Call) impact(ctx context.Context, old, new *settings.Values) error {
+	deciding := []string{settings.LoginType.Name, settings.AuthMechanisms.Name, settings.ExtendedProtectionPolicy.Name}
+	if c.Statistics == nil || !slices.ContainsFunc(old.Diff(new), func(d settings.Change) bool { return slices.Contains(deciding, d.Name) }) {
+		return nil
 	}
-	i := c.Statistics.Refused(statistics.Filter{Service: new.Service()}, statistics.By(login), impactWindow)
-	if i.SignIns == 0 && login <= settings.LoginType.Of(old) {
-		return // a weaker one refuses nobody anyway
+	policy, err := c.keptPolicy(ctx)
+	if err != nil {
+		return err
+	}
+	i := c.refused(statistics.Filter{Service: new.Service()}, func(w auth.Wanted) bool { return policy.Decide(under(w, old)).OK },
+		func(w auth.Wanted) bool { return policy.Decide(under(w, new)).OK })
+	if i.SignIns == 0 && settings.LoginType.Of(new) < settings.LoginType.Of(old) {
+		return nil // a weaker one refuses nobody anyway
 	}
 	c.noteImpact(new.Service(), i)
+	return nil
+}
+
+// refused counts the sign-ins of late that were accepted before a change and are not
+// after it. A client that bound its sign-in to the TLS connection can leave that out,
+// and is counted only when it is refused then, too.
+func (c *Call) refused(f statistics.Filter, before, after func(auth.Wanted) bool) statistics.Impact {
+	return c.Statistics.Refused(f, func(s statistics.SignIn) bool {
+		w := wantedOf(s)
+		if !before(w) || after(w) {
+			return false
+		}
+		if m, ok := sasl.Find(strings.TrimSuffix(w.Method, "-PLUS")); ok && m.Name != w.Method {
+			w.Method, w.Class = m.Name, m.Class
+			return !after(w)
+		}
+		return true
+	}, impactWindow)
+}
+
+// wantedOf is a past sign-in as the policy would be asked about it, at the time of the
+// latest of its kind.
+func wantedOf(s statistics.SignIn) auth.Wanted {
+	w := auth.Wanted{Service: s.Service, TLS: s.TLS, At: s.Last.Local(), Method: s.Mechanism, Class: s.Class, User: s.User, Secret: auth.ProvedBy(s.Mechanism, s.AppPassword)}
+	if s.Network.IsValid() {
+		w.From = s.Network.Addr()
+	}
+	return w
+}
+
+// under is a sign-in under a service's settings.
+func under(w auth.Wanted, v *settings.Values) auth.Wanted {
+	w.LoginType, w.Mechanisms, w.Protection = settings.LoginType.Of(v), settings.AuthMechanisms.Of(v), settings.ExtendedProtectionPolicy.Of(v)
+	return w
 }
 
 // noteImpact says whom a change would have refused, at a service or, for "", at all.
 func (c *Call) noteImpact(at settings.Service, i statistics.Impact) {
+	c.result.Impact = &Impact{Impact: i}
+	notes := len(c.result.Notes)
+	defer func() { c.result.Impact.Notes = slices.Clone(c.result.Notes[notes:]) }()
 	if i.SignIns == 0 && at == "" {
 		c.Note("No sign-in of the last 7 days would have been refused.")
 		return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/statistics"
 )
 
 // Property is one named value of an Object: nil, string, bool, int64, float64,
@@ -138,8 +139,17 @@ type Result struct {
 	// ExitCode is what a command line ends with, for a cmdlet that did its work
 	// and found something wrong; 0 is all well.
 	ExitCode int `json:"exitCode,omitempty"`
+	// Impact is whom a change of who may log in would have refused, nil when nobody was
+	// asked about: for faces within the process. Notes tell it everybody.
+	Impact *Impact `json:"-"`
 	// File is what was made for the caller to keep, nil for nothing.
 	File *File `json:"file,omitempty"`
+}
+
+// Impact is whom a change would have refused of the sign-ins of the last 7 days.
+type Impact struct {
+	statistics.Impact
+	Notes []string // those of the result that say the same
 }
 
 // File is a file for the caller.

@@ -108,7 +108,7 @@ func restartService(_ context.Context, c *Call) (func(context.Context) error, er
 }
 
 // setService changes when a service starts.
-func setService(_ context.Context, c *Call) (func(context.Context) error, error) {
+func setService(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	s, err := c.service()
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func setService(_ context.Context, c *Call) (func(context.Context) error, error)
 	if len(edits) == 0 {
 		return nil, wrong("StartupType", "Set-Service needs -StartupType")
 	}
-	do, err := c.changeSettings(s, edits, nil)
+	do, err := c.changeSettings(ctx, s, edits, nil)
 	if err == nil {
 		c.Note("The start-up type acts at the server's next start; Start-Service and Stop-Service act now.")
 	}

@@ -59,7 +59,7 @@ func setNoun(s settings.Service, noun string) work {
 		if len(edits) == 0 {
 			return nil, hinted(mail.Errorf(mail.KindBadArgument, "%s needs a setting to change", c.Cmdlet.Name), "Get-Help "+c.Cmdlet.Name+" lists them.")
 		}
-		return c.changeSettings(s, edits, func(old, new *settings.Values) error {
+		return c.changeSettings(ctx, s, edits, func(old, new *settings.Values) error {
 			if err := c.expected(ctx, string(s), settingsObject(s, noun, old)); err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func (c *Call) edits(s settings.Service, noun string) []settings.Edit {
 
 // changeSettings plans a change of settings and gives the function that makes it.
 // check is asked both times.
-func (c *Call) changeSettings(s settings.Service, edits []settings.Edit, check func(old, new *settings.Values) error) (func(context.Context) error, error) {
+func (c *Call) changeSettings(ctx context.Context, s settings.Service, edits []settings.Edit, check func(old, new *settings.Values) error) (func(context.Context) error, error) {
 	old, new, err := c.Settings.Plan(s, edits)
 	if err == nil && check != nil {
 		err = check(old, new)
@@ -98,7 +98,9 @@ func (c *Call) changeSettings(s settings.Service, edits []settings.Edit, check f
 		c.Warn(r.Warning(new))
 		c.Note(r.Note(new))
 	}
-	c.impact(old, new)
+	if err := c.impact(ctx, old, new); err != nil {
+		return nil, err
+	}
 	if len(old.Diff(new)) == 0 {
 		c.Note("Nothing is different from what was set already.")
 	}

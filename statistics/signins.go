@@ -218,11 +218,6 @@ func (h *History) Refused(f Filter, refused func(SignIn) bool, window time.Durat
 	return i
 }
 
-// By gives the function for Refused that tells what a LoginType refuses.
-func By(t mail.LoginType) func(SignIn) bool {
-	return func(s SignIn) bool { return !auth.Permits(t, s.Class, s.TLS).OK }
-}
-
 // key is what is counted together.
 type key struct {
 	service   settings.Service

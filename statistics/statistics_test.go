@@ -82,7 +82,7 @@ func TestRefused(t *testing.T) {
 			mail.PlainTextAuthentication: "42 of 1: alice (Thunder?bird, 10.0.0.5) 42",
 			mail.SecureLogin:             "43 of 2: alice (Thunder?bird, 10.0.0.5) 42 bob (, 2001:db8::/64) 1",
 		} {
-			i := h.Refused(Filter{Service: settings.IMAP4}, By(login), week)
+			i := h.Refused(Filter{Service: settings.IMAP4}, refusedBy(login), week)
 			got := fmt.Sprintf("%d of %d:", i.SignIns, i.Users)
 			for _, a := range i.Affected {
 				got += fmt.Sprintf(" %s (%s, %s) %d", a.User, a.Client, a.Address, a.Count)
@@ -94,7 +94,7 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%v: %s, want %s", login, got, want)
 			}
 		}
-		if i := h.Refused(Filter{Service: settings.IMAP4}, By(mail.SecureLogin), 30*24*time.Hour); i.SignIns != 44 {
+		if i := h.Refused(Filter{Service: settings.IMAP4}, refusedBy(mail.SecureLogin), 30*24*time.Hour); i.SignIns != 44 {
 			t.Error("the last 8 days:", i.SignIns)
 		}
 		time.Sleep(SignInsKept + Slot)
@@ -306,7 +306,7 @@ func TestNil(t *testing.T) {
 	h.Identify(from("10.0.0.5:1"), "x")
 	h.Delivered(1)
 	h.Run(t.Context())
-	if h.Series(SignIns, "", time.Time{}, time.Now(), 0) != nil || h.SignIns(time.Time{}, Filter{}) != nil || h.Refused(Filter{}, By(mail.SecureLogin), time.Hour).SignIns != 0 || h.Close() != nil {
+	if h.Series(SignIns, "", time.Time{}, time.Now(), 0) != nil || h.SignIns(time.Time{}, Filter{}) != nil || h.Refused(Filter{}, refusedBy(mail.SecureLogin), time.Hour).SignIns != 0 || h.Close() != nil {
 		t.Error("something of nothing")
 	}
 }
@@ -353,4 +353,9 @@ func BenchmarkObserve(b *testing.B) {
 	for b.Loop() {
 		h.Observe(a)
 	}
+}
+
+// refusedBy gives the function for Refused that tells what a LoginType refuses.
+func refusedBy(t mail.LoginType) func(SignIn) bool {
+	return func(s SignIn) bool { return !auth.Permits(t, s.Class, s.TLS).OK }
 }
