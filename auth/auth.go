@@ -186,6 +186,26 @@ func (a *Authenticator) Offered(c Conn) []string {
 	return names
 }
 
+// Usable lists the SASL mechanisms that somebody could use on c, whose TLS connection
+// is only imagined: those that the policy accepts and that this server has the means
+// for. c.Client tells that there are authorities of client certificates.
+func (a *Authenticator) Usable(c Conn) []string {
+	has := a.means()
+	if c.TLS != nil {
+		has |= sasl.NeedsBinding
+	}
+	if c.TLS != nil && c.Client != nil {
+		has |= sasl.NeedsCertificate
+	}
+	var names []string
+	for _, m := range sasl.Mechanisms {
+		if m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // PasswordAllowed says whether USER and PASS, or the LOGIN command, are accepted
 // on c: CAPA's USER and CAPABILITY's LOGINDISABLED follow it.
 func (a *Authenticator) PasswordAllowed(c Conn) Decision {

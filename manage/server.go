@@ -136,6 +136,8 @@ type Parts struct {
 	// Matrix gives every way to sign in, with what decides about l's user, address and
 	// moment; l.Connection is not looked at.
 	Matrix func(l Login) []auth.Cell
+	// Usable lists the SASL mechanisms that somebody can use under TLS at a service now.
+	Usable func(s settings.Service) []string
 	// SetLoginPolicy makes login policies hold.
 	SetLoginPolicy func(*auth.Policy)
 	Log            *slog.Logger

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/postern-mail/postern/audit"
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -49,6 +51,7 @@ type scene struct {
 var checks = []check{
 	{"LoginType", checkLoginType},
 	{"Certificate", checkCertificates},
+	{"SignIn", checkSignIn},
 	{"Service", checkServices},
 	{"Reachable", checkReachable},
 	{"Settings", checkSettings},
@@ -178,6 +181,31 @@ func (c *Call) abroad(s settings.Service) bool {
 	return false
 }
 
+// checkSignIn: there is a way to sign in that this server has the means for.
+func checkSignIn(_ context.Context, c *Call, f *scene) (found []finding) {
+	for _, s := range []settings.Service{settings.POP3, settings.IMAP4} {
+		if !f.of(s) || !c.used(s) {
+			continue
+		}
+		v := c.Settings.Current(s)
+		usable := c.Usable(s)
+		if len(usable) == 0 {
+			found = append(found, finding{string(s), Fail, "Nobody can sign in now: this server has what is needed, such as SCRAM keys, tokens or certificate authorities, for none of the mechanisms that AuthMechanisms, ExtendedProtectionPolicy and login policies accept.",
+				"Get-EffectiveLoginPolicy -Protocol " + string(s)})
+			continue
+		}
+		found = append(found, finding{string(s), Pass, "Under TLS one can sign in with " + strings.Join(usable, ", ") + ".", ""})
+		if settings.ExtendedProtectionPolicy.Of(v) == settings.RequireProtection && c.Pairs != nil {
+			shown := c.Pairs.ShownFor(settings.X509CertificateName.Of(v))
+			if shown != nil && !sasl.Binds(sasl.Server{TLS: new(tls.ConnectionState), Certificate: shown.Leaf()}) {
+				found = append(found, finding{string(s), Warn, "ExtendedProtectionPolicy is Require, and the certificate has no hash to bind to (RFC 5929): clients that know tls-server-end-point alone cannot sign in.",
+					"Set-" + s.Prefix() + "Settings -ExtendedProtectionPolicy Allow"})
+			}
+		}
+	}
+	return found
+}
+
 // checkServices: what should run runs, and as configured.
 func checkServices(_ context.Context, c *Call, f *scene) (found []finding) {
 	for _, s := range settings.Services {
@@ -272,17 +300,43 @@ func checkStored(_ context.Context, c *Call, _ *scene) (found []finding) {
 	return found
 }
 
-// checkAdministrators: somebody can get in, also when this host is out of reach.
-func checkAdministrators(ctx context.Context, c *Call, _ *scene) []finding {
+// checkAdministrators: somebody can get in, also when this host is out of reach, and
+// names mean whom they meant.
+func checkAdministrators(ctx context.Context, c *Call, f *scene) []finding {
 	list, _, err := c.assignments().load(ctx)
 	if err != nil {
 		return []finding{{"", Fail, "The administrators cannot be read: " + mail.TextOf(err), ""}}
 	}
 	if slices.ContainsFunc(list, func(a Assignment) bool { return !strings.HasPrefix(a.Identity, unixPrefix) }) {
-		return []finding{{"", Pass, fmt.Sprintf("Roles are given %d times.", len(list)), ""}}
+		found := []finding{{"", Pass, fmt.Sprintf("Roles are given %d times.", len(list)), ""}}
+		for _, a := range list {
+			found = append(found, c.doubts(ctx, a.Holder, f.Directories)...)
+		}
+		return found
 	}
 	return []finding{{"", Warn, "Only operating-system users of this host are administrators: nobody can sign in at the console with a password, and the audit log names no person.",
 		"Add-Administrator -Identity NAME -Role 'Organization Administrator'"}}
+}
+
+// doubts says what keeps an administrator from the role that it holds.
+func (c *Call) doubts(ctx context.Context, h Holder, directories []DirectoryFacts) []finding {
+	switch c.standing(ctx, h) {
+	case "OperatingSystem":
+		return nil
+	case "Renamed":
+		return []finding{{h.Identity, Warn, "The name is somebody else's now, who does not hold the role; whoever was meant holds it under another name.", "Get-Administrator " + h.Identity}}
+	case "Missing":
+		return []finding{{h.Identity, Warn, "A role is given to a name that nobody has now.", "Remove-Administrator " + h.Identity}}
+	}
+	for _, d := range directories {
+		if d.Name == h.Directory || !d.External && h.Directory == "" {
+			break
+		}
+		if d.External && d.covers(h.Identity) {
+			return []finding{{h.Identity, Warn, fmt.Sprintf("The directory %s is asked for this name before the administrator's own: somebody who gets the name there keeps the administrator out. Let domains in the settings file say whose names it has.", d.Name), ""}}
+		}
+	}
+	return nil
 }
 
 // checkAuditLog: the log ends with what was written last. Test-AuditLog proves the

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
 	"github.com/postern-mail/postern/settings"
 )
@@ -54,6 +55,9 @@ func TestServerConfiguration(t *testing.T) {
 		{"no clear binding", "LoginType", []func(*managetest.Fake){set("Set-PopSettings", args{"LoginType": 1, "UnencryptedOrTLSBindings": []string{}})}, "LoginType POP3 Warn", "no effect", 0},
 		{"not running", "LoginType", []func(*managetest.Fake){set("Set-PopSettings", args{"LoginType": 1}), set("Stop-Service", args{"Name": "POP3"}), set("Set-Service", args{"Name": "POP3", "StartupType": "Disabled"})}, "LoginType POP3 Warn", "does not run", 0},
 		{"no certificate", "Certificate", []func(*managetest.Fake){func(f *managetest.Fake) { f.Certs.Set() }}, "Certificate IMAP4 Fail", "New-ServerCertificate mail.example.org -Acme -Services IMAP", 1},
+		{"ways in", "SignIn", nil, "SignIn IMAP4 Pass", "SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN.", 0},
+		{"no way in", "SignIn", []func(*managetest.Fake){set("Set-ImapSettings", args{"AuthMechanisms": []string{"XOAUTH2", "EXTERNAL"}})}, "SignIn IMAP4 Fail", "Get-EffectiveLoginPolicy -Protocol IMAP4", 1},
+		{"binding without a certificate authority", "SignIn", []func(*managetest.Fake){set("Set-PopSettings", args{"AuthMechanisms": []string{"EXTERNAL", "PLAIN"}, "ExtendedProtectionPolicy": "Require"})}, "SignIn POP3 Fail", "Nobody can sign in now", 1},
 		{"stopped", "Service", []func(*managetest.Fake){set("Stop-Service", args{"Name": "IMAP4"})}, "Service IMAP4 Fail", "Start-Service IMAP4", 1},
 		{"stopped by will", "Service", []func(*managetest.Fake){set("Stop-Service", args{"Name": "IMAP4"}), set("Set-Service", args{"Name": "IMAP4", "StartupType": "Manual"})}, "Service IMAP4 Pass", "Manual", 0},
 		{"binding not open", "Service", []func(*managetest.Fake){func(f *managetest.Fake) {
@@ -64,6 +68,15 @@ func TestServerConfiguration(t *testing.T) {
 		{"long sessions", "Settings", []func(*managetest.Fake){set("Set-ConsoleSettings", args{"SessionTimeout": "02:00:00"})}, "Settings Console Warn", "Set-ConsoleSettings -SessionTimeout $null", 0},
 		{"silent clients", "Settings", []func(*managetest.Fake){set("Set-ImapSettings", args{"PreAuthenticatedConnectionTimeout": "00:30:00"})}, "Settings IMAP4 Warn", "Set-ImapSettings -PreAuth", 0},
 		{"a person", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"})}, "Administrators  Pass", "", 0},
+		{"a name that is gone", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}),
+			set("Add-Administrator", args{"Identity": "bob@example.org", "Role": "Server Administrator"}), set("Remove-Mailbox", args{"Identity": "bob@example.org", "Confirm": false})},
+			"Administrators bob@example.org Warn", "nobody has now", 0},
+		{"a directory before", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}), func(f *managetest.Fake) {
+			f.Host.Now.Directories = []manage.DirectoryFacts{{Name: "far", External: true, Domains: []string{"example.net"}}, {Name: "company", External: true}, {Name: "embedded"}}
+		}}, "Administrators alice@example.org Warn", "The directory company is asked", 0},
+		{"a directory behind", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}), func(f *managetest.Fake) {
+			f.Host.Now.Directories = []manage.DirectoryFacts{{Name: "far", External: true, Domains: []string{""}}, {Name: "embedded"}, {Name: "company", External: true}}
+		}}, "Administrators  Pass", "| \n", 0},
 		{"nobody but root", "Administrators", nil, "Administrators  Warn", "Add-Administrator", 0},
 		{"audit", "AuditLog", []func(*managetest.Fake){set("Set-PopSettings", args{"Banner": "x"})}, "AuditLog  Pass", "record 1", 0},
 		{"disk low", "DiskSpace", []func(*managetest.Fake){func(f *managetest.Fake) { f.Host.Now.DiskFree = 1 << 30 }}, "DiskSpace  Warn", "1024 MB", 0},

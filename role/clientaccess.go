@@ -75,6 +75,15 @@ func (s *Server) imagined(l manage.Login) auth.Conn {
 // matrix answers Get-EffectiveLoginPolicy.
 func (s *Server) matrix(l manage.Login) []auth.Cell { return s.auth.Matrix(s.imagined(l), l.Identity) }
 
+// usable lists the mechanisms that somebody can use under TLS.
+func (s *Server) usable(name settings.Service) []string {
+	c := auth.Imagined(s.settings.Current(name), true)
+	if settings.ClientCertificateAuthorities.Of(s.settings.Current(name)) != "" {
+		c.Client = new(x509.Certificate)
+	}
+	return s.auth.Usable(c)
+}
+
 // explain answers Test-Login.
 func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
 	c := s.imagined(l)

@@ -47,7 +47,7 @@ type DirectoryConfig struct {
 	cache  time.Duration
 	people []string
 	open   openSource // nil for embedded
-	line   int        // in the settings file
+	at     string     // "file:line" of the table
 }
 
 // maxDirectories bounds them; each may be asked for every login.
@@ -65,7 +65,7 @@ func readDirectories(path string, text []byte) ([]DirectoryConfig, error) {
 	}
 	var list []DirectoryConfig
 	for _, t := range tables {
-		var c DirectoryConfig
+		c := DirectoryConfig{at: fmt.Sprintf("%s:%d", path, t.line)}
 		unknown, err := t.decode(path, &c)
 		if err != nil {
 			return nil, err
@@ -90,22 +90,21 @@ func readDirectories(path string, text []byte) ([]DirectoryConfig, error) {
 			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: a directory of the kind %s has no setting %q.", path, unknown[0].line, c.Kind, unknown[0].key)
 		}
 		if err := c.check(); err != nil {
-			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: %s", path, t.line, mail.TextOf(err))
+			return nil, mail.Errorf(mail.KindBadArgument, "%s: %s", c.at, mail.TextOf(err))
 		}
 		if slices.ContainsFunc(list, func(other DirectoryConfig) bool { return other.Name == c.Name }) {
-			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: there are two directories with the name %q.", path, t.line, c.Name)
+			return nil, mail.Errorf(mail.KindBadArgument, "%s: there are two directories with the name %q.", c.at, c.Name)
 		}
 		if c.open == nil && slices.ContainsFunc(list, func(other DirectoryConfig) bool { return other.open == nil }) {
-			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: the embedded directory is there twice.", path, t.line)
+			return nil, mail.Errorf(mail.KindBadArgument, "%s: the embedded directory is there twice.", c.at)
 		}
-		c.line = t.line
 		if list = append(list, c); len(list) > maxDirectories {
-			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: there are at most %d directories.", path, t.line, maxDirectories)
+			return nil, mail.Errorf(mail.KindBadArgument, "%s: there are at most %d directories.", c.at, maxDirectories)
 		}
 	}
 	for _, c := range list {
 		if err := c.checkPeople(list); err != nil {
-			return nil, mail.Errorf(mail.KindBadArgument, "%s:%d: %s", path, c.line, mail.TextOf(err))
+			return nil, mail.Errorf(mail.KindBadArgument, "%s: %s", c.at, mail.TextOf(err))
 		}
 	}
 	return list, nil
@@ -291,7 +290,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 		if c.open == nil {
 			l.Own = own
 		} else if l.Source, err = c.open(ctx, s, c.Name); err != nil {
-			err = &mail.Error{Kind: mail.KindOf(err), Text: "The directory " + c.Name + ": " + mail.TextOf(err), Cause: err}
+			err = &mail.Error{Kind: mail.KindOf(err), Text: fmt.Sprintf("%s: the directory %s: %s", c.at, c.Name, mail.TextOf(err)), Cause: err}
 			break
 		}
 		o.Links = append(o.Links, l)

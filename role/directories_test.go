@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +77,20 @@ domains = ["Example.ORG", ""]
 	d.Cache = "100.00:00:00"
 	if err := d.check(); err == nil {
 		t.Error("a cache of 100 days is accepted")
+	}
+}
+
+// TestDirectoryThatDoesNotOpen: the error says which one, and where it stands.
+func TestDirectoryThatDoesNotOpen(t *testing.T) {
+	c, err := load(t, "data = '/x'\n[[directories]]\nkind = 'embedded'\n[[directories]]\nkind = 'passwd'\nname = 'people'\nfile = 'relative'\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := config(t)
+	here.Directories = c.Directories
+	_, err = Open(t.Context(), here, Options{}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "postern.toml:4: the directory people: file: ") {
+		t.Fatal(err)
 	}
 }
 

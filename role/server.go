@@ -121,7 +121,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.openAcme()
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
-		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
+		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, Usable: s.usable, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
 		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,

@@ -150,7 +150,7 @@ func New() (*Fake, error) {
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Matrix: f.matrix, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
+		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})
@@ -167,6 +167,10 @@ func (f *Fake) matrix(l manage.Login) []auth.Cell {
 		c.Remote = netip.AddrPortFrom(l.From, 0)
 	}
 	return f.Auth.Matrix(c, l.Identity)
+}
+
+func (f *Fake) usable(s settings.Service) []string {
+	return f.Auth.Usable(auth.Imagined(f.Server.Settings.Current(s), true))
 }
 
 func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
