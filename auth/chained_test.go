@@ -54,6 +54,8 @@ func (o *outside) Proved(context.Context, string, *directory.Person) (*directory
 	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
+func (o *outside) Issuer(string) (string, string) { return "", "" }
+
 func (o *outside) HasKeys() bool { return false }
 
 func (o *outside) HasTokens() bool { return false }

@@ -152,6 +152,15 @@ func (a *Authenticator) SetPolicy(p *Policy) { a.policy.Store(p) }
 // server is the connection's part of what a mechanism may use.
 func (a *Authenticator) server(c Conn) sasl.Server {
 	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate}
+	if d, ok := a.directory.(directory.Chained); ok {
+		s.Issuer = func(authzid string) (string, string) {
+			name, err := directory.PrepareName(authzid)
+			if err != nil {
+				name = ""
+			}
+			return d.Issuer(name)
+		}
+	}
 	s.PlusOffered = slices.ContainsFunc(sasl.Mechanisms, func(m sasl.Mechanism) bool {
 		return m.Plus() && a.offers(c, m, s)
 	})

@@ -134,6 +134,8 @@ func (p *people) Proved(ctx context.Context, _ string, who *directory.Person) (*
 	return p.Lookup(ctx, who.Name)
 }
 
+func (p *people) Issuer(name string) (string, string) { return "https://login.example/" + name, "mail" }
+
 func (p *people) HasKeys() bool                                    { return !p.keyless }
 func (p *people) HasTokens() bool                                  { return !p.tokenless }
 func (p *people) Asked(context.Context, string) []directory.Answer { return nil }

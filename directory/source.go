@@ -91,6 +91,11 @@ type TokenSource interface {
 	// else is KindAuthenticationFailed, one that another source may know
 	// KindNotFound.
 	CheckToken(ctx context.Context, name, token string) (p *Person, until time.Time, err error)
+
+	// Issuer tells clients where they get a token: the address of the provider's
+	// description (OpenID Connect Discovery), and the scopes to ask for, with blanks
+	// between; "" for what is not known.
+	Issuer() (configuration, scope string)
 }
 
 // Lister is a Source that can say whom it knows.
@@ -114,6 +119,10 @@ type Chained interface {
 	// CheckToken tells whose bearer token it is, and until when the proof holds; see
 	// TokenSource. KindAuthenticationFailed when no directory takes it.
 	CheckToken(ctx context.Context, name, token string) (e *Entry, until time.Time, err error)
+
+	// Issuer tells a client that said name, or "", where it gets a token; see
+	// TokenSource. Of several directories it is the first that is asked for the name.
+	Issuer(name string) (configuration, scope string)
 
 	// Proved gives who p is, whom the directory of that name proved in a way of its
 	// own, such as a Kerberos ticket: somebody of that directory, or of the ones whose

@@ -1,7 +1,9 @@
 package sasl
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -15,17 +17,26 @@ import (
 type oauth struct {
 	server  Server
 	parse   func(message string) (authzid, token string, err error)
-	refusal string // the challenge
+	refusal refusal
 	asked   bool
 	failure error // what the client hears after the challenge
 }
 
+// refusal is the challenge after a token that is not taken (RFC 7628, 3.2.2): it says
+// where a client gets one.
+type refusal struct {
+	Status        string `json:"status"`
+	Schemes       string `json:"schemes,omitempty"`
+	Scope         string `json:"scope,omitempty"`
+	Configuration string `json:"openid-configuration,omitempty"`
+}
+
 func newOAuthBearer(s Server) Exchange {
-	return &oauth{server: s, parse: parseOAuthBearer, refusal: `{"status":"invalid_token"}`}
+	return &oauth{server: s, parse: parseOAuthBearer, refusal: refusal{Status: "invalid_token"}}
 }
 
 func newXOAuth2(s Server) Exchange {
-	return &oauth{server: s, parse: parseXOAuth2, refusal: `{"status":"401","schemes":"bearer"}`}
+	return &oauth{server: s, parse: parseXOAuth2, refusal: refusal{Status: "401", Schemes: "bearer"}}
 }
 
 func (o *oauth) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
@@ -43,13 +54,15 @@ func (o *oauth) Next(ctx context.Context, response []byte) ([]byte, bool, error)
 	if err != nil {
 		return nil, false, err
 	}
+	if token == "" {
+		return o.refuse(authzid, failed("OAuth: no token"))
+	}
 	name, err := o.server.Credentials.Token(ctx, authzid, token)
 	if err != nil {
 		if mail.KindOf(err) != mail.KindAuthenticationFailed {
 			return nil, false, err // another token would not help
 		}
-		o.failure = err
-		return []byte(o.refusal), false, nil
+		return o.refuse(authzid, err)
 	}
 	if err := o.server.Credentials.Authorize(ctx, name, authzid); err != nil {
 		return nil, false, err
@@ -57,11 +70,28 @@ func (o *oauth) Next(ctx context.Context, response []byte) ([]byte, bool, error)
 	return nil, true, nil
 }
 
+// refuse says why and where to get another token; the exchange fails after that.
+func (o *oauth) refuse(authzid string, err error) ([]byte, bool, error) {
+	o.failure = err
+	said := o.refusal
+	if o.server.Issuer != nil {
+		said.Configuration, said.Scope = o.server.Issuer(authzid)
+	}
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	e.Encode(said) // texts always encode
+	return bytes.TrimSpace(text.Bytes()), false, nil
+}
+
 // kvsep      = %x01
 // key        = 1*(ALPHA)
 // value      = *(VCHAR / SP / HTAB / CR / LF )
 // kvpair     = key "=" value kvsep
 // client-resp = (gs2-header kvsep *kvpair kvsep) / kvsep      ; RFC 7628, 3.1
+//
+// A client that has no token yet sends "auth=" with nothing behind it to be told where
+// to get one (RFC 7628, 4.3).
 func parseOAuthBearer(message string) (authzid, token string, err error) {
 	header, pairs, ok := strings.Cut(message, "\x01")
 	flag, rest, ok1 := strings.Cut(header, ",")
@@ -86,21 +116,25 @@ func parseOAuthBearer(message string) (authzid, token string, err error) {
 	if !ok {
 		return "", "", failed("OAUTHBEARER: the message does not end")
 	}
+	said := false
 	for pair := range strings.SplitSeq(pairs, "\x01") {
 		key, value, ok := strings.Cut(pair, "=")
 		switch {
 		case !ok || !letters.MatchString(key):
 			return "", "", failed("OAUTHBEARER: malformed key")
 		case key != "auth":
-		case token != "":
+		case said:
 			return "", "", failed("OAUTHBEARER: two tokens")
 		default:
+			if said = true; value == "" {
+				continue
+			}
 			if token, err = bearer(value); err != nil {
 				return "", "", err
 			}
 		}
 	}
-	if token == "" {
+	if !said {
 		return "", "", failed("OAUTHBEARER: no token")
 	}
 	return authzid, token, nil

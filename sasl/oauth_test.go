@@ -29,6 +29,8 @@ func TestOAuth(t *testing.T) {
 		{"OAUTHBEARER", "n,,\x01auth=Bearer \x01\x01", malformed, ""},
 		{"OAUTHBEARER", "n,,\x01auth=Bearer a b\x01\x01", malformed, ""},
 		{"OAUTHBEARER", "n,,\x01host=h\x01\x01", malformed, ""},
+		{"OAUTHBEARER", "n,a=anna,\x01host=h\x01auth=\x01\x01", refused, ""},
+		{"OAUTHBEARER", "n,,\x01auth=\x01auth=Bearer token-of-anna\x01\x01", malformed, ""},
 		{"OAUTHBEARER", "n,,\x01=h\x01\x01", malformed, ""},
 		{"OAUTHBEARER", "n,,x\x01auth=Bearer token-of-anna\x01\x01", malformed, ""},
 		{"OAUTHBEARER", "\x01", malformed, ""},
@@ -76,6 +78,32 @@ func TestOAuth(t *testing.T) {
 	_, done, err := begin(t, "OAUTHBEARER", Server{Credentials: u}).Next(t.Context(), []byte("n,,\x01auth=Bearer token-of-anna\x01\x01"))
 	if done || mail.KindOf(err) != mail.KindUnavailable {
 		t.Errorf("a directory that is down: %v, %v", done, err)
+	}
+}
+
+// A client without a token, or with a wrong one, is told where it gets one.
+func TestOAuthDiscovery(t *testing.T) {
+	issuer := func(authzid string) (string, string) {
+		return "https://login.example.org/" + authzid + "/.well-known/openid-configuration", "mail <>"
+	}
+	for _, c := range []struct {
+		mechanism, message string
+		issuer             func(string) (string, string)
+		want               string
+	}{
+		{"OAUTHBEARER", "n,a=anna,\x01auth=\x01\x01", issuer, `{"status":"invalid_token","scope":"mail <>","openid-configuration":"https://login.example.org/anna/.well-known/openid-configuration"}`},
+		{"OAUTHBEARER", "n,,\x01auth=Bearer wrong\x01\x01", issuer, `{"status":"invalid_token","scope":"mail <>","openid-configuration":"https://login.example.org//.well-known/openid-configuration"}`},
+		{"OAUTHBEARER", "n,,\x01auth=Bearer wrong\x01\x01", nil, `{"status":"invalid_token"}`},
+		{"XOAUTH2", "user=anna\x01auth=Bearer wrong\x01\x01", issuer, `{"status":"401","schemes":"bearer","scope":"mail <>","openid-configuration":"https://login.example.org/anna/.well-known/openid-configuration"}`},
+		{"XOAUTH2", "user=anna\x01auth=Bearer wrong\x01\x01", nil, `{"status":"401","schemes":"bearer"}`},
+	} {
+		x := begin(t, c.mechanism, Server{Credentials: anna(), Issuer: c.issuer})
+		challenge, done, err := x.Next(t.Context(), []byte(c.message))
+		if string(challenge) != c.want || done || err != nil {
+			t.Errorf("%q: %s, %v, %v", c.message, challenge, done, err)
+		}
+		_, done, err = x.Next(t.Context(), []byte("\x01"))
+		wantFailed(t, c.message, done, err)
 	}
 }
 

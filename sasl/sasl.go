@@ -116,6 +116,11 @@ type Server struct {
 	// with (RFC 5802, 6).
 	PlusOffered bool
 
+	// Issuer tells a client whose token is not taken where it gets one: the address of
+	// the provider's description, and the scope to ask for, "" for what is not known;
+	// authzid is the name that the client said. nil knows nobody.
+	Issuer func(authzid string) (configuration, scope string)
+
 	// Rand is read for nonces; nil means crypto/rand.
 	Rand io.Reader
 }

@@ -364,6 +364,25 @@ func (d *Directory) HasTokens() bool {
 	})
 }
 
+// Issuer is part of directory.Chained.
+func (d *Directory) Issuer(name string) (configuration, scope string) {
+	var first directory.TokenSource
+	for _, l := range d.links {
+		if source, ok := l.Source.(directory.TokenSource); ok {
+			if name == "" || l.covers(name) {
+				return source.Issuer()
+			}
+			if first == nil {
+				first = source
+			}
+		}
+	}
+	if first == nil {
+		return "", ""
+	}
+	return first.Issuer()
+}
+
 // CheckToken is part of directory.Chained.
 func (d *Directory) CheckToken(ctx context.Context, name, token string) (*directory.Entry, time.Time, error) {
 	for _, l := range d.links {

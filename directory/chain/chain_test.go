@@ -543,7 +543,10 @@ func TestClose(t *testing.T) {
 
 // tokens is an external directory that is asked by tokens alone: a token is
 // somebody's name.
-type tokens struct{ outside }
+type tokens struct {
+	outside
+	at string
+}
 
 func (o *tokens) Find(context.Context, string) (*directory.Person, error) {
 	return nil, mail.Errorf(mail.KindCannot, "")
@@ -558,6 +561,23 @@ func (o *tokens) CheckToken(_ context.Context, name, token string) (*directory.P
 		return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
 	}
 	return &directory.Person{ID: "id-" + token, Name: token}, time.Now().Add(time.Hour), nil
+}
+
+func (o *tokens) Issuer() (string, string) { return "https://login.example/" + o.at, "mail" }
+
+// A client is told of the provider for its name, or the first one.
+func TestIssuer(t *testing.T) {
+	f := make3(t, func(links []Link) []Link {
+		return append(links, Link{Name: "a", Source: &tokens{at: "a"}, Domains: []string{"a.example"}}, Link{Name: "b", Source: &tokens{at: "b"}, Domains: []string{"b.example"}})
+	})
+	for name, want := range map[string]string{"": "a", "x@a.example": "a", "x@b.example": "b", "x@c.example": "a"} {
+		if at, scope := f.Issuer(name); at != "https://login.example/"+want || scope != "mail" {
+			t.Errorf("%q: %s, %s", name, at, scope)
+		}
+	}
+	if at, scope := make3(t, nil).Issuer(""); at != "" || scope != "" {
+		t.Errorf("nobody: %s, %s", at, scope)
+	}
 }
 
 // TestTokens: who proves a token is known from then on, and nobody becomes the

@@ -112,6 +112,11 @@ func (s *Source) CheckToken(ctx context.Context, name, token string) (*directory
 	return &who, p.until, nil
 }
 
+// Issuer is part of directory.TokenSource.
+func (s *Source) Issuer() (configuration, scope string) {
+	return s.rules.description(), strings.Join(s.rules.Scopes, " ")
+}
+
 // proof is what a token proves: who it is, and until when.
 type proof struct {
 	person directory.Person

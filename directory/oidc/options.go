@@ -218,3 +218,8 @@ func (r *rules) client() *http.Client {
 func has(list, values []string) bool {
 	return slices.ContainsFunc(values, func(v string) bool { return slices.Contains(list, v) })
 }
+
+// description is where the provider describes itself (OpenID Connect Discovery, 4).
+func (r *rules) description() string {
+	return strings.TrimSuffix(r.Issuer, "/") + "/.well-known/openid-configuration"
+}

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -227,7 +226,7 @@ type description struct {
 
 // fetch asks the provider for its description and its keys.
 func (p *provider) fetch(ctx context.Context) (*known, error) {
-	text, err := p.get(ctx, strings.TrimSuffix(p.rules.Issuer, "/")+"/.well-known/openid-configuration", maxDescription)
+	text, err := p.get(ctx, p.rules.description(), maxDescription)
 	if err != nil {
 		return nil, err
 	}

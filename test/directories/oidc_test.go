@@ -95,8 +95,19 @@ func TestOpenID(t *testing.T) {
 		t.Errorf("somebody of another domain: %d %s", code, out)
 	}
 
-	// A session ends with its token.
+	// Who has no token is told where to get one.
 	c := server.DialTLS(t, s.IMAPS, s.TLS())
+	c.Want("* OK")
+	c.Send("a1 AUTHENTICATE OAUTHBEARER " + base64.StdEncoding.EncodeToString([]byte("n,a="+anna+",\x01auth=\x01\x01")))
+	challenge, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(c.Line(), "+ "))
+	if want := fmt.Sprintf(`{"status":"invalid_token","scope":"mail","openid-configuration":"%s/.well-known/openid-configuration"}`, p.Issuer); string(challenge) != want || err != nil {
+		t.Errorf("a client without a token hears %s, %v", challenge, err)
+	}
+	c.Send("AQ==")
+	c.Want("a1 NO [AUTHENTICATIONFAILED]")
+
+	// A session ends with its token.
+	c = server.DialTLS(t, s.IMAPS, s.TLS())
 	c.Want("* OK")
 	began := time.Now()
 	c.MustIMAP("AUTHENTICATE OAUTHBEARER %s", oauthBearer(anna, p.Token(openid.Anna, openid.JWT, "ttl", "4")))

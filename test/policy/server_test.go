@@ -270,6 +270,8 @@ func (a *asked) Proved(ctx context.Context, _ string, p *directory.Person) (*dir
 }
 
 func (a *asked) HasKeys() bool                                    { return true }
+func (a *asked) Issuer(string) (string, string) { return "", "" }
+
 func (a *asked) HasTokens() bool                                  { return true }
 func (a *asked) Asked(context.Context, string) []directory.Answer { return nil }
 
