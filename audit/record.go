@@ -59,6 +59,7 @@ const (
 	SignIn   = "SignIn"   // to the console, with a password or a one-time link
 	SignOut  = "SignOut"  // of the console
 	TokenUse = "TokenUse" // an API token was used
+	ActFor   = "ActFor"   // a sign-in at POP3 or IMAP4 for another mailbox
 	Notice   = "Notice"   // the log speaks of itself: Note
 )
 

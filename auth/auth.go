@@ -25,6 +25,8 @@ type Options struct {
 	// AccountURL gives where people change their passwords, "" when they cannot
 	// themselves; nil is "".
 	AccountURL func() string
+	// Delegation says who may act for others; nil: nobody.
+	Delegation Delegation
 	// Log is told of every login, and of every refused one and why, at Info; nil
 	// tells nobody.
 	Log *slog.Logger
@@ -103,6 +105,7 @@ type Authenticator struct {
 
 	appPasswords AppPasswords
 	accountURL   func() string
+	delegation   Delegation
 
 	log     *slog.Logger
 	observe func(Attempt)
@@ -117,7 +120,7 @@ type Authenticator struct {
 // New makes an Authenticator.
 func New(o Options) *Authenticator {
 	l := o.Limits.withDefaults()
-	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, accountURL: o.AccountURL, log: o.Log, observe: o.Observe, now: o.Now}
+	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, accountURL: o.AccountURL, delegation: o.Delegation, log: o.Log, observe: o.Observe, now: o.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -143,6 +146,8 @@ func (a *Authenticator) Throttled() int64 { return a.throttle.refused.Load() }
 // Identity is who a connection belongs to from now on.
 type Identity struct {
 	Entry directory.Entry // as it was at the login
+	// ActedBy is the sign-in name of who acts for the Entry, "" when it signed in itself.
+	ActedBy string
 	// Mechanism is the SASL name, or the command: "LOGIN" of IMAP is "LOGIN
 	// command", USER and PASS of POP3 are "USER command".
 	Mechanism string
@@ -166,6 +171,7 @@ type Attempt struct {
 	Class       sasl.Class // of the mechanism, 0 for one that is not known
 	Name        string     // prepared where that was possible, "" when none was given
 	User        string     // directory.Entry.Name of who was let in, "" when nobody was
+	For         string     // for whom the client wanted to act, as Name is written; "" for itself
 	AppPassword string     // of who was let in with one: its name
 	// Took is the time of the deciding step, delays and waits included.
 	Took time.Duration
@@ -229,18 +235,26 @@ func passwordCommand(c Conn) string {
 	return rowOf(c.Service).password
 }
 
+// complete adds to an attempt what is known of its connection.
+func (a *Authenticator) complete(c Conn, t Attempt) Attempt {
+	t.Name, t.For = t.Name[:min(len(t.Name), directory.MaxName)], t.For[:min(len(t.For), directory.MaxName)]
+	t.Service, t.Remote, t.TLS = c.Service, c.Remote, c.TLS != nil
+	return t
+}
+
 // decided records the end of an attempt that began then.
 func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began time.Time) {
-	if len(t.Name) > directory.MaxName {
-		t.Name = t.Name[:directory.MaxName]
-	}
-	t.Service, t.Remote, t.TLS, t.Took = c.Service, c.Remote, c.TLS != nil, a.now().Sub(began)
+	t = a.complete(c, t)
+	t.Took = a.now().Sub(began)
 	if a.observe != nil {
 		a.observe(t)
 	}
 	what, attributes := "logged in", []slog.Attr{
 		slog.String("service", string(t.Service)), slog.String("remote", t.Remote.String()), slog.Bool("tls", t.TLS),
 		slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
+	}
+	if t.For != "" {
+		attributes = append(attributes, slog.String("for", t.For))
 	}
 	if t.AppPassword != "" {
 		attributes = append(attributes, slog.String("appPassword", t.AppPassword))

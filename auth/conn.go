@@ -140,9 +140,13 @@ func (a *Authenticator) permitted(s *signIn, e *directory.Entry) error {
 	if d.OK {
 		return nil
 	}
-	event.PolicyRefused.Log(context.Background(), a.log, "service", s.conn.Service, "user", e.Name, "remote", s.conn.Remote.Addr().String(),
-		"mechanism", s.mechanism, "reason", d.Why())
+	a.policyRefused(s, e.Name, d)
 	return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: d.cause()}
+}
+
+func (a *Authenticator) policyRefused(s *signIn, user string, d Decision) {
+	event.PolicyRefused.Log(context.Background(), a.log, "service", s.conn.Service, "user", user, "remote", s.conn.Remote.Addr().String(),
+		"mechanism", s.mechanism, "reason", d.Why())
 }
 
 // SetPolicy makes the rules hold from the next question on; sessions go on. p is not

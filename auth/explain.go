@@ -35,9 +35,17 @@ const (
 // nothing. For a connection that is only imagined, an empty tls.ConnectionState in
 // c.TLS means "encrypted" and c.Remote may be left out.
 func (a *Authenticator) Explain(ctx context.Context, c Conn, user string) []Step {
+	return a.ExplainFor(ctx, c, user, "")
+}
+
+// ExplainFor is Explain for a user who wants to act for another mailbox, "" for its own.
+func (a *Authenticator) ExplainFor(ctx context.Context, c Conn, user, actFor string) []Step {
 	var e explanation
 	a.explainPolicy(&e, c)
-	a.explainUser(ctx, &e, c, user)
+	entry := a.explainUser(ctx, &e, c, user)
+	if actFor != "" && entry != nil {
+		a.explainActing(ctx, &e, c, entry, actFor)
+	}
 
 	for _, s := range e.steps {
 		if s.Result == Fail {
@@ -137,14 +145,14 @@ type Cell struct {
 
 // Matrix gives every way to sign in to c's service, with what would decide for user
 // at c's address and moment, encrypted or not. user is a sign-in name, "" nobody in
-// particular.
-func (a *Authenticator) Matrix(c Conn, user string) []Cell {
+// particular; actFor is the one of the mailbox for which user acts, "" its own.
+func (a *Authenticator) Matrix(c Conn, user, actFor string) []Cell {
 	var cells []Cell
 	for _, class := range sasl.Classes {
 		for _, method := range Methods(c.Service, class) {
 			for _, secret := range secretOf(method) {
 				w := a.wanted(c, method, class)
-				w.User, w.Secret, w.TLS = user, secret, false
+				w.User, w.For, w.Secret, w.TLS = user, actFor, secret, false
 				cell := Cell{Method: method, Secret: secret, Clear: a.policy.Load().Decide(w)}
 				w.TLS = true
 				cell.TLS = a.policy.Load().Decide(w)
@@ -191,11 +199,12 @@ func Methods(s settings.Service, class sasl.Class) []string {
 	return names
 }
 
-func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn, user string) {
+// explainUser gives the entry, nil when there is none.
+func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn, user string) *directory.Entry {
 	name, err := directory.PrepareName(user)
 	if err != nil {
 		e.add("Name", Fail, mail.TextOf(err))
-		return
+		return nil
 	}
 	e.add("Name", Pass, name)
 
@@ -208,13 +217,13 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	switch {
 	case err != nil && mail.KindOf(err) == mail.KindNotFound:
 		e.add("User", Fail, "The directory knows no such name.")
-		return
+		return nil
 	case err != nil:
 		e.add("User", Fail, "The directory cannot say now: "+err.Error())
-		return
+		return nil
 	case entry.Gone:
 		e.add("User", Fail, "The directory "+entry.Directory+" does not know the name any more; its mail is still here.")
-		return
+		return nil
 	case entry.Name != name:
 		e.add("User", Pass, name+" is an alias of "+entry.Name+".")
 	default:
@@ -227,6 +236,7 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	a.explainRules(e, c, entry.Name)
 	a.explainSecrets(ctx, e, c, name, entry)
 	a.explainThrottle(e, c, name)
+	return entry
 }
 
 // explainSecrets asks whether what the account has fits what the connection accepts.

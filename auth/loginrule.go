@@ -109,6 +109,11 @@ type Wanted struct {
 	User   string
 	Groups []string
 	Secret Secret
+
+	// For is the sign-in name of the mailbox for which User acts, "" for its own, and
+	// ForGroups its groups: a rule that holds for either may forbid.
+	For       string
+	ForGroups []string
 }
 
 // Effective is the whole login policy: what the service names and Permits permits,
@@ -124,6 +129,9 @@ func Effective(rules []LoginRule, w Wanted) Decision {
 		if p := Protects(w.Protection, m.Bound, m.Plus(), w.TLS); !p.OK {
 			d = p
 		}
+	}
+	if d.OK && w.For != "" && w.Secret == AppSecret {
+		return Decision{Rule: RuleOwnMailbox}
 	}
 	for _, r := range rules {
 		if !d.OK {
@@ -144,7 +152,7 @@ func (r LoginRule) holds(w Wanted) bool {
 	if len(services) == 0 {
 		services = []settings.Service{settings.POP3, settings.IMAP4}
 	}
-	return slices.Contains(services, w.Service) && r.means(w.User, w.Groups) &&
+	return slices.Contains(services, w.Service) && (r.means(w.User, w.Groups) || w.For != "" && r.means(w.For, w.ForGroups)) &&
 		(len(r.From) == 0 || within(r.From, w.From)) && !within(r.ExceptFrom, w.From)
 }
 
@@ -214,10 +222,13 @@ func (p *Policy) GroupsOf(user string) []string {
 	return groups
 }
 
-// Decide is Effective under this policy; it sees to w.Groups.
+// Decide is Effective under this policy; it sees to the groups.
 func (p *Policy) Decide(w Wanted) Decision {
 	if w.User != "" {
 		w.Groups = p.GroupsOf(w.User)
+	}
+	if w.For != "" {
+		w.ForGroups = p.GroupsOf(w.For)
 	}
 	return Effective(p.Rules, w)
 }

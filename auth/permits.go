@@ -65,6 +65,8 @@ const (
 	RuleHours
 	// RuleAppPasswordsOnly: a LoginRule forbids the mailbox's own password.
 	RuleAppPasswordsOnly
+	// RuleOwnMailbox: an app password opens its own mailbox alone.
+	RuleOwnMailbox
 )
 
 // String gives the rule in words.
@@ -100,6 +102,8 @@ func (r Rule) String() string {
 		return "it permits no sign-in at this hour"
 	case RuleAppPasswordsOnly:
 		return "it permits app passwords, tokens, tickets and certificates only"
+	case RuleOwnMailbox:
+		return "an app password opens its own mailbox alone"
 	}
 	return "no rule permits it"
 }

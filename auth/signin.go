@@ -95,6 +95,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	}
 	x.over = true
 	s.count(err)
+	err = s.acted(ctx, err)
 	s.a.decided(ctx, s.conn, s.attempt(err), began)
 	if err != nil {
 		return nil, nil, err
@@ -148,14 +149,15 @@ type signIn struct {
 	readOnly bool             // it is for reading only
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
+	actsFor  string           // for whom it wants to act, for the record; "" for itself
 	identity *Identity        // set by Authorize
 }
 
 // attempt is what is recorded of it, once it is decided.
 func (s *signIn) attempt(err error) Attempt {
-	t := Attempt{Mechanism: s.mechanism, Class: s.class, Name: s.said, Err: err}
+	t := Attempt{Mechanism: s.mechanism, Class: s.class, Name: s.said, For: s.actsFor, Err: err}
 	if err == nil {
-		t.User, t.AppPassword = s.identity.Entry.Name, s.app
+		t.User, t.AppPassword = s.entry.Name, s.app
 	}
 	return t
 }
@@ -242,6 +244,10 @@ func (s *signIn) token(ctx context.Context, authzid, token string) (string, erro
 		return "", mail.Errorf(mail.KindCannot, "")
 	}
 	e, until, err := tokens.CheckToken(ctx, s.name, token)
+	if s.name != "" && s.a.delegation != nil && mail.KindOf(err) == mail.KindAuthenticationFailed {
+		// It may be the token of somebody who acts for that name: Authorize tells.
+		e, until, err = tokens.CheckToken(ctx, "", token)
+	}
 	if err != nil {
 		return "", refused(err)
 	}
@@ -298,30 +304,47 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	if e == nil {
 		return mail.Errorf(mail.KindAuthenticationFailed, "")
 	}
-	if authzid != "" {
-		as, err := directory.PrepareName(authzid)
-		if err != nil || as != s.name && as != e.Name && !slices.Contains(e.Aliases, as) {
-			return mail.Errorf(mail.KindAuthorizationFailed, "You may not act as another user.")
-		}
-	}
 	if err := s.a.permitted(s, e); err != nil {
 		s.count(err)
 		return err
 	}
+	if err := s.enabled(e); err != nil {
+		return err
+	}
+	if e.ResetPassword && s.secret == AccountPassword && !s.conn.Account {
+		return s.a.expired()
+	}
+	id := &Identity{Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, ReadOnly: s.readOnly, Expires: s.until}
+	other, err := s.actFor(ctx, authzid)
+	if err != nil {
+		return err
+	}
+	if other != nil {
+		if err := s.a.permittedFor(s, other); err != nil {
+			return err
+		}
+		if err := s.enabled(other); err != nil {
+			return err
+		}
+		id.ActedBy, e = e.Name, other
+	}
+	s.a.throttle.succeeded(s.name, s.conn.network())
+	if e, err = directory.Provide(ctx, s.a.directory, e); err != nil {
+		return mail.Wrap(mail.KindUnavailable, err)
+	}
+	id.Entry = *e
+	s.identity = id
+	return nil
+}
+
+// enabled tells whether the connection's service is switched on for an entry.
+func (s *signIn) enabled(e *directory.Entry) error {
 	switch {
 	case !e.Enabled:
 		return mail.Errorf(mail.KindDisabled, "This account is switched off.")
 	case !rowOf(s.conn.Service).enabled(*e):
 		return mail.Errorf(mail.KindDisabled, "%s is switched off for this account.", s.conn.Service)
-	case e.ResetPassword && s.secret == AccountPassword && !s.conn.Account:
-		return s.a.expired()
 	}
-	s.a.throttle.succeeded(s.name, s.conn.network())
-	e, err := directory.Provide(ctx, s.a.directory, e)
-	if err != nil {
-		return mail.Wrap(mail.KindUnavailable, err)
-	}
-	s.identity = &Identity{Entry: *e, Mechanism: s.mechanism, TLS: s.conn.TLS != nil, AppPassword: s.app, ReadOnly: s.readOnly, Expires: s.until}
 	return nil
 }
 

@@ -25,6 +25,8 @@ var (
 	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
 	PolicyRefused      = &Event{1013, slog.LevelInfo, "a login policy has refused a right password or proof", "Get-EffectiveLoginPolicy shows the rules that hold for the user; Test-Login explains."}
 	NotTheSame         = &Event{1014, slog.LevelWarn, "a directory proved somebody under the name of another one; they are refused", "If it is the same person with a new account there, Set-Mailbox -LinkedAccounts links it. Else the name went to somebody else, or was taken by them."}
+	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
+	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
 	CertificateEnds    = &Event{2008, slog.LevelWarn, "a certificate expires soon", "Bring its successor with Import-ServerCertificate, or see Get-ServerCertificate for why it could not be renewed."}
 	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
@@ -49,7 +51,7 @@ var (
 
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
-	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, NoCertificate,
+	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, ActsFor, MayNotAct, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,

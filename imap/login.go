@@ -140,6 +140,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 	}
 	s.account, s.readOnly = account, id.ReadOnly
 	s.conn.SetMechanism(id.Mechanism, id.AppPassword)
+	s.conn.SetActedBy(id.ActedBy)
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
 	s.applyLimits()

@@ -211,6 +211,7 @@ func (c *Conn) ClearUser() {
 	s.mu.Unlock()
 	c.protocol.User("")
 	c.SetMechanism("", "")
+	c.SetActedBy("")
 	c.Expire(time.Time{})
 	c.deadlines.loggedOut(s.limits())
 }

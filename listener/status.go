@@ -17,8 +17,10 @@ type Status struct {
 	Mechanism string // how the user has logged in: "SCRAM-SHA-256", "LOGIN"; "" before
 	// AppPassword is the name of the one that was used, "" for none.
 	AppPassword string
-	State       string // the protocol's word for it: "Selected"; "" when it has none
-	Mailbox     string // the selected one, "" for none
+	// ActedBy is who has logged in to act for the user, "" for the user itself.
+	ActedBy string
+	State   string // the protocol's word for it: "Selected"; "" when it has none
+	Mailbox string // the selected one, "" for none
 	// Client and Version are what the client calls itself, "" when it did not say.
 	Client, Version string
 	// Command is the one under way, "" while the next is awaited.
@@ -30,8 +32,8 @@ type Status struct {
 
 // status is what the session says of itself.
 type status struct {
-	mu                             sync.Mutex
-	mechanism, app, state, mailbox string
+	mu                                      sync.Mutex
+	mechanism, app, actedBy, state, mailbox string
 }
 
 // SetState says in which state the session is, and which mailbox is selected.
@@ -49,6 +51,17 @@ func (c *Conn) SetMechanism(name, appPassword string) {
 	c.status.mu.Unlock()
 }
 
+// SetActedBy says who acts for the user of SetUser, "" for the user itself.
+func (c *Conn) SetActedBy(name string) {
+	c.status.mu.Lock()
+	c.status.actedBy = name
+	c.status.mu.Unlock()
+	if name != "" {
+		_, user := c.User()
+		c.protocol.User(user + " (" + name + ")")
+	}
+}
+
 // Doing says which command is under way: a row's name, that stays as it is; nil for
 // none. It is cheap.
 func (c *Conn) Doing(command *string) { c.command.Store(command) }
@@ -56,7 +69,7 @@ func (c *Conn) Doing(command *string) { c.command.Store(command) }
 // Status tells what the session is about.
 func (c *Conn) Status() Status {
 	c.status.mu.Lock()
-	st := Status{Mechanism: c.status.mechanism, AppPassword: c.status.app, State: c.status.state, Mailbox: c.status.mailbox}
+	st := Status{Mechanism: c.status.mechanism, AppPassword: c.status.app, ActedBy: c.status.actedBy, State: c.status.state, Mailbox: c.status.mailbox}
 	c.status.mu.Unlock()
 	if client := c.client.Load(); client != nil {
 		st.Client, st.Version = client.name, client.version

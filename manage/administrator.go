@@ -263,8 +263,8 @@ func (c *Call) changeAssignments(ctx context.Context, compute func([]Assignment)
 	}, nil
 }
 
-// guardAdministrator keeps the sign-in of an administrator from those who hold
-// less: who sets a password can sign in with it. Everybody may change their own,
+// guardAdministrator keeps the sign-in of an administrator, or of somebody who may act
+// for one, from those who hold less: who sets a password can sign in with it. Everybody may change their own,
 // but not with an API token, which may be for less than its owner is and ends.
 func (c *Call) guardAdministrator(ctx context.Context, who Holder) error {
 	if who.Identity == c.Caller.Name && c.Caller.Way != WayToken || holds(c.Caller.Roles, OrganizationAdministrator) {
@@ -280,7 +280,7 @@ func (c *Call) guardAdministrator(ctx context.Context, who Holder) error {
 				"An Organization Administrator can do this, or take the role away first."))
 		}
 	}
-	return nil
+	return c.guardActing(ctx, who.Identity, list)
 }
 
 // keepsAdministrator refuses to shut out the last Organization Administrator, and

@@ -98,7 +98,7 @@ func (s *Server) record(ctx context.Context, caller Caller, r Record, failure er
 	if failure != nil {
 		kind := mail.KindOf(failure)
 		r.Outcome, r.Error = kind.String(), mail.TextOf(failure)
-		if (kind == mail.KindNoPermission || kind == mail.KindAuthenticationFailed || kind == mail.KindLimit) && !s.refusals.admit(r.Time, len(caller.Roles) == 0) {
+		if (kind == mail.KindNoPermission || kind == mail.KindAuthenticationFailed || kind == mail.KindAuthorizationFailed || kind == mail.KindLimit) && !s.refusals.admit(r.Time, len(caller.Roles) == 0) {
 			return nil
 		}
 	}

@@ -270,6 +270,48 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."}},
 		},
 		{
+			Name: "Get-MailboxPermission", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailboxPermission,
+			Columns:  []string{"Identity", "User", "AccessRights", "WhenCreated"},
+			Synopsis: "Shows who may act for whom at POP3 and IMAP4.",
+			Help:     "The Identity * is every mailbox, those that are made later too.",
+			Parameters: append([]Parameter{
+				identity0("Only rights on this mailbox, and those on every one.", false),
+				permissionUser(false, "Only rights of this mailbox."),
+				accessRightsParameter("every one", "Only this right."),
+			}, here()...),
+			Examples: []Example{
+				{"Get-MailboxPermission alice@example.org", "Who may act for alice."},
+				{"Get-MailboxPermission -AccessRights Impersonation", "Who may act for everybody."},
+			},
+		},
+		{
+			Name: "Add-MailboxPermission", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: addMailboxPermission,
+			Synopsis: "Gives a mailbox the right to act for another one, or for every one, at POP3 and IMAP4.",
+			Help:     actingHelp,
+			Parameters: append([]Parameter{
+				identity0("The mailbox to be opened; left out with -AccessRights Impersonation.", false),
+				permissionUser(true, "The mailbox that gets the right: it signs in with its own password."),
+				accessRightsParameter(fullAccess, "FullAccess is for the mailbox of -Identity, Impersonation for every mailbox: an Organization Administrator gives it."),
+			}, here()...),
+			Examples: []Example{
+				{"Add-MailboxPermission office@example.org -User bob@example.org", "bob may open the mailbox office."},
+				{"Add-MailboxPermission -User webmail@example.org -AccessRights Impersonation", "A webmail server, or a migration, may open every mailbox."},
+			},
+		},
+		{
+			Name: "Remove-MailboxPermission", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: removeMailboxPermission,
+			Synopsis: "Takes the right to act for another mailbox away at once, with the sessions that rest on it.",
+			Parameters: append([]Parameter{
+				piped(identity0("The mailbox that was opened; left out with -AccessRights Impersonation.", false)),
+				piped(permissionUser(true, "The mailbox that had the right.")),
+				piped(accessRightsParameter(fullAccess, "The right: FullAccess to the mailbox of -Identity, or Impersonation of every mailbox.")),
+			}, here()...),
+			Examples: []Example{
+				{"Remove-MailboxPermission office@example.org -User bob@example.org", ""},
+				{"Get-MailboxPermission -User bob@example.org | Remove-MailboxPermission", "Every right of bob."},
+			},
+		},
+		{
 			Name: "Get-Administrator", Aliases: []string{"Get-ExchangeAdministrator"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAdministrator,
 			Columns:  []string{"Identity", "Role", "Scope", "Holder", "LocalAdministrator"},
 			Synopsis: "Shows who holds which role.",
@@ -482,12 +524,14 @@ func Cmdlets() []*Cmdlet {
 			Synopsis: "Shows every way to sign in, whether it is permitted without TLS and with it, and which rule decides.",
 			Parameters: append([]Parameter{
 				identity0("The mailbox; when it is left out, what holds for everybody.", false),
+				actForParameter("For which mailbox it acts: then what holds for either holds."),
 				{Name: "From", Type: TypeText, TypeName: "address", Help: "The client's address."},
 				{Name: "At", Type: TypeTime, Default: "now", Help: "The moment." + timeHelp},
 				{Name: "Protocol", Type: TypeText, Values: []string{"POP3", "IMAP4"}, Help: "Only this protocol."},
 			}, here()...),
 			Examples: []Example{
 				{"Get-EffectiveLoginPolicy alice@example.org -From 10.0.0.1", "How alice may sign in from there."},
+				{"Get-EffectiveLoginPolicy bob@example.org -ActFor office@example.org", "How bob may open the mailbox office."},
 				{"Get-EffectiveLoginPolicy -Protocol IMAP4 | Where-Object Plaintext -eq $true", "What is permitted without TLS."},
 			},
 		},
@@ -501,8 +545,12 @@ func Cmdlets() []*Cmdlet {
 				{Name: "ConnectionType", Type: TypeText, Default: "Plaintext", Values: []string{string(Plaintext), string(TLS), string(SSL)},
 					Help: "Plaintext is unencrypted, Tls after STLS or STARTTLS, Ssl encrypted from the first byte."},
 				{Name: "From", Type: TypeText, TypeName: "address", Help: "The client's address, for login policies of some networks and for the delay after failures."},
+				actForParameter("For which mailbox the user wants to act."),
 			}, here()...),
-			Examples: []Example{{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."}},
+			Examples: []Example{
+				{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."},
+				{"Test-Login bob -Protocol IMAP4 -ConnectionType Ssl -ActFor office", "Whether bob may open the mailbox office."},
+			},
 		},
 		{
 			Name: "Test-PopConnectivity", Role: ViewOnlyAdministrator, View: ViewTable, Run: testConnectivity(settings.POP3),
@@ -778,6 +826,22 @@ func policyName(there bool, help string) Parameter {
 func mailboxIdentity() Parameter {
 	return Parameter{Name: "Identity", Aliases: []string{"Mailbox"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Suggest: SuggestMailboxes,
 		Help: "The mailbox: a sign-in name or address."}
+}
+
+const actingHelp = "The user signs in with its own name and proof, and names the other mailbox as authorization identity (authzid) of PLAIN, SCRAM, OAUTHBEARER or EXTERNAL, or as user of XOAUTH2; " +
+	"the commands LOGIN and USER have no such place, and an app password opens its own mailbox alone. What is switched off for either, or what a login policy forbids to either, is forbidden. " +
+	"Each such sign-in is in the audit log (ActFor). The right stays with the accounts when they get other names. It does not open the console."
+
+func permissionUser(mandatory bool, help string) Parameter {
+	return Parameter{Name: "User", Type: TypeText, Position: 2, Mandatory: mandatory, Suggest: SuggestMailboxes, Help: help}
+}
+
+func accessRightsParameter(otherwise, help string) Parameter {
+	return Parameter{Name: "AccessRights", Type: TypeText, Values: accessRights, Default: otherwise, Help: help}
+}
+
+func actForParameter(help string) Parameter {
+	return Parameter{Name: "ActFor", Type: TypeText, Suggest: SuggestMailboxes, Default: "itself", Help: help}
 }
 
 func groupMembers() Parameter {

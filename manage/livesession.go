@@ -16,9 +16,12 @@ import (
 // LiveSession is a connection that a service has open. Its texts may be the
 // client's own: whoever shows them has them bounded and escaped (Printable).
 type LiveSession struct {
-	ID        string // "IMAP4-123"
-	Service   settings.Service
-	User      string         // "" before the log-in
+	ID      string // "IMAP4-123"
+	Service settings.Service
+	User    string         // "" before the log-in
+	Account mail.AccountID // 0 before the log-in
+	// ActedBy is who acts for User, "" when it signed in itself.
+	ActedBy   string
 	Address   netip.AddrPort // the zero value for a Unix socket
 	Connected time.Time
 	Idle      time.Time // since when the client is awaited; zero while it is served
@@ -128,6 +131,7 @@ func (l *LiveSession) object(now time.Time) Object {
 		{"Identity", l.ID},
 		{"Service", string(l.Service)},
 		{"User", protolog.Printable(l.User, shownName)},
+		{"ActedBy", protolog.Printable(l.ActedBy, shownName)},
 		{"Address", address},
 		{"Connected", l.Connected.UTC().Format(time.RFC3339)},
 		{"Duration", settings.FormatSpan(max(now.Sub(l.Connected), 0))},
@@ -162,7 +166,7 @@ func getSession(_ context.Context, c *Call) (func(context.Context) error, error)
 		for _, l := range c.Sessions.Sessions(s) {
 			o := l.object(now)
 			address, _ := o.Value("Address")
-			if !matches(id, l.ID) || !matches(f.user, l.User) || !f.address.matches(address.(string)) {
+			if !matches(id, l.ID) || !matches(f.user, l.User) && (l.ActedBy == "" || !matches(f.user, l.ActedBy)) || !f.address.matches(address.(string)) {
 				continue
 			}
 			if most > 0 && len(c.result.Objects) >= most {
@@ -187,7 +191,7 @@ func removeSession(_ context.Context, c *Call) (func(context.Context) error, err
 	var ids []string
 	for _, s := range settings.Services {
 		for _, l := range c.Sessions.Sessions(s) {
-			if id != "" && strings.EqualFold(l.ID, id) || user != "" && strings.EqualFold(l.User, user) {
+			if id != "" && strings.EqualFold(l.ID, id) || user != "" && (strings.EqualFold(l.User, user) || strings.EqualFold(l.ActedBy, user)) {
 				ids = append(ids, l.ID)
 				c.Change(l.ID, "State", protolog.Printable(strings.TrimSpace(l.User+" "+l.State), shownName), "ended")
 			}

@@ -40,7 +40,13 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 	if err != nil {
 		return nil, err
 	}
-	steps, err := c.Explain(ctx, Login{Identity: name, Service: s, Connection: connection, From: from})
+	l := Login{Identity: name, Service: s, Connection: connection, From: from}
+	if c.Given("ActFor") {
+		if l.For, err = directory.PrepareName(c.Text("ActFor")); err != nil {
+			return nil, about("ActFor", err)
+		}
+	}
+	steps, err := c.Explain(ctx, l)
 	if err != nil {
 		return nil, err
 	}

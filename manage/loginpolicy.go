@@ -385,6 +385,23 @@ func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context
 			c.Warn("The mailbox is switched off: nobody signs in.")
 		}
 	}
+	if c.Given("ActFor") {
+		if e == nil {
+			return nil, wrong("ActFor", "ActFor needs -Identity: who acts")
+		}
+		mailbox, err := c.lookup(ctx, "ActFor")
+		if err != nil {
+			return nil, err
+		}
+		rights, err := c.ActsFor(ctx, e.Account)
+		if err != nil {
+			return nil, err
+		}
+		if !rights.Covers(mailbox.Account) {
+			c.Warn(e.Name + " may not act for " + mailbox.Name + ": Add-MailboxPermission gives the right.")
+		}
+		l.For = mailbox.Name
+	}
 	for _, s := range among {
 		if e != nil && (s == settings.POP3 && !e.PopEnabled || s == settings.IMAP4 && !e.ImapEnabled) {
 			c.Warn(string(s) + " is switched off for this mailbox: nobody signs in with it.")

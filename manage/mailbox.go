@@ -62,15 +62,18 @@ func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 }
 
 // entry finds the one mailbox that -Identity means.
-func (c *Call) entry(ctx context.Context) (*directory.Entry, error) {
-	given := c.Text("Identity")
+func (c *Call) entry(ctx context.Context) (*directory.Entry, error) { return c.lookup(ctx, "Identity") }
+
+// lookup finds the one mailbox that a parameter means.
+func (c *Call) lookup(ctx context.Context, parameter string) (*directory.Entry, error) {
+	given := c.Text(parameter)
 	name, err := directory.PrepareName(given)
 	if err != nil {
-		return nil, about("Identity", err)
+		return nil, about(parameter, err)
 	}
 	e, err := c.Directory.Lookup(ctx, name)
 	if err != nil && mail.KindOf(err) == mail.KindNotFound {
-		return nil, about("Identity", hinted(mail.Errorf(mail.KindNotFound, "there is no mailbox %q", given), "Get-Mailbox lists the mailboxes."))
+		return nil, about(parameter, hinted(mail.Errorf(mail.KindNotFound, "there is no mailbox %q", given), "Get-Mailbox lists the mailboxes."))
 	}
 	return e, err
 }
@@ -498,6 +501,9 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		}
 		if err := c.dropAppPasswords(context.WithoutCancel(ctx), e.Account.String()+"/"); err != nil {
 			c.Log.WarnContext(ctx, "app passwords of a removed mailbox cannot be removed", "account", e.Account, "error", err)
+		}
+		if err := c.dropPermissionsOf(context.WithoutCancel(ctx), e.Account); err != nil {
+			c.Log.WarnContext(ctx, "rights of a removed mailbox cannot be removed", "account", e.Account, "error", err)
 		}
 		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {

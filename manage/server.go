@@ -95,6 +95,7 @@ const (
 // Login is a log-in to be explained.
 type Login struct {
 	Identity   string // prepared
+	For        string // for whom it acts, prepared; "" for itself
 	Service    settings.Service
 	Connection Connection
 	From       netip.Addr // the client's; the zero Addr when it is not said

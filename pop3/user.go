@@ -46,6 +46,7 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 	}
 	x.state = transaction
 	x.conn.SetMechanism(id.Mechanism, id.AppPassword)
+	x.conn.SetActedBy(id.ActedBy)
 	x.conn.Expire(id.Expires)
 	x.conn.SetState("Transaction", "")
 	x.numbers("+OK ", int64(x.drop.left), x.drop.bytes)

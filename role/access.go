@@ -30,6 +30,17 @@ func (a appPasswords) AppPasswordsOf(ctx context.Context, account mail.AccountID
 // management.
 func (s *Server) accountURL() string { return s.manage.AccountURL() }
 
+// delegation is who may act for others, which the management keeps.
+type delegation struct{ *Server }
+
+// ActsFor implements auth.Delegation.
+func (d delegation) ActsFor(ctx context.Context, user mail.AccountID) (auth.Acting, error) {
+	return d.manage.ActsFor(ctx, user)
+}
+
+// Acted implements auth.Delegation.
+func (d delegation) Acted(ctx context.Context, t auth.Attempt) error { return d.manage.Acted(ctx, t) }
+
 // access is the way of mail programs as the management API sees it.
 type access struct{ *Server }
 

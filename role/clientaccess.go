@@ -73,7 +73,9 @@ func (s *Server) imagined(l manage.Login) auth.Conn {
 }
 
 // matrix answers Get-EffectiveLoginPolicy.
-func (s *Server) matrix(l manage.Login) []auth.Cell { return s.auth.Matrix(s.imagined(l), l.Identity) }
+func (s *Server) matrix(l manage.Login) []auth.Cell {
+	return s.auth.Matrix(s.imagined(l), l.Identity, l.For)
+}
 
 // usable lists the mechanisms that somebody can use under TLS.
 func (s *Server) usable(name settings.Service) []string {
@@ -88,7 +90,7 @@ func (s *Server) usable(name settings.Service) []string {
 func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
 	c := s.imagined(l)
 	var out []manage.Step
-	for _, step := range s.auth.Explain(ctx, c, l.Identity) {
+	for _, step := range s.auth.ExplainFor(ctx, c, l.Identity, l.For) {
 		out = append(out, manage.Step{Step: step.Step, Result: string(step.Result), Detail: step.Detail})
 	}
 	return out, nil

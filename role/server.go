@@ -111,7 +111,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, AccountURL: s.accountURL, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, AccountURL: s.accountURL, Delegation: delegation{s}, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
 	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {

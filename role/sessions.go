@@ -26,9 +26,9 @@ func liveSession(name settings.Service, c *listener.Conn) manage.LiveSession {
 	st := c.Status()
 	l := manage.LiveSession{
 		ID: c.Name(), Service: name, Address: c.Remote(), Connected: c.Accepted(), Idle: st.Idle, State: st.State, Mailbox: st.Mailbox,
-		Mechanism: st.Mechanism, AppPassword: st.AppPassword, Client: strings.TrimSpace(st.Client + " " + st.Version), Command: st.Command,
+		Mechanism: st.Mechanism, AppPassword: st.AppPassword, ActedBy: st.ActedBy, Client: strings.TrimSpace(st.Client + " " + st.Version), Command: st.Command,
 	}
-	_, l.User = c.User()
+	l.Account, l.User = c.User()
 	l.In, l.Out = c.Bytes()
 	if state := c.TLS(); state != nil {
 		l.TLS, l.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
