@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +26,10 @@ type Options struct {
 	AccountURL func() string
 	// Delegation says who may act for others; nil: nobody.
 	Delegation Delegation
-	// Log is told of every login, and of every refused one and why, at Info; nil
-	// tells nobody.
+	// Records keep from where accounts signed in; nil: it is forgotten with the process.
+	Records Records
+	// Log is told of every login, of refused ones and why (Limits.RefusalsLogged),
+	// and of what Run says; nil tells nobody.
 	Log *slog.Logger
 	// Observe is called once for every decided attempt, for audit and metrics, from
 	// the goroutine that made it.
@@ -40,13 +41,6 @@ type Options struct {
 
 // Limits bound the work and slow guessing down. A zero field takes its default.
 type Limits struct {
-	// Verifications that may run at once; default 2 × GOMAXPROCS. One costs the
-	// directory's full price of a password, about 20 ms and 19 MiB.
-	Verifications int
-	// VerificationWait is the longest wait for a turn, then KindUnavailable;
-	// default 1 s.
-	VerificationWait time.Duration
-
 	// FirstDelay is what an attempt waits after one failure of the same account or
 	// network; every further failure doubles it up to MaxDelay. Defaults 250 ms
 	// and 8 s. A negative FirstDelay switches delays off.
@@ -56,15 +50,23 @@ type Limits struct {
 	// NetworkFailures is how many failures of a network are free, because many
 	// people can share one; default 10.
 	NetworkFailures int
-	// Waiting is how many attempts of one account or network may wait in a delay
-	// at once, then KindUnavailable; default 64.
-	Waiting int
-	// KnownFor is how long a network counts as known to an account after a login
-	// from it; default 7 days.
-	KnownFor time.Duration
-	// Entries bounds each table (accounts, networks, known networks); default
-	// 65,536. The longest unused go first.
-	Entries int
+	// AccountWaiting is how many attempts at one account may be under way at once while
+	// it is slowed down, Waiting how many of one network, or with one password; then
+	// KindUnavailable. Defaults 8 and 16: with MaxDelay one and two guesses a second.
+	AccountWaiting, Waiting int
+	// PasswordAccounts is for how many accounts a password may be wrong within
+	// PasswordWindow before the next one waits, because people have several accounts;
+	// defaults 4 and 1 h.
+	PasswordAccounts int
+	PasswordWindow   time.Duration
+	// Entries bounds each table (accounts, networks, known networks that failed), and
+	// Passwords that of passwords; defaults 65,536 and 16,384. The longest unused go
+	// first.
+	Entries, Passwords int
+
+	// RefusalsLogged is how many refused sign-ins a second are logged; others are
+	// counted in the log. Default 50, negative no bound.
+	RefusalsLogged int
 
 	// Verified is how long a password that was right is remembered, in a form from
 	// which it cannot be read; default 5 min, negative never.
@@ -84,22 +86,24 @@ func (l Limits) withDefaults() Limits {
 			*v = d
 		}
 	}
-	def(&l.Verifications, 2*runtime.GOMAXPROCS(0))
-	span(&l.VerificationWait, time.Second)
 	span(&l.FirstDelay, 250*time.Millisecond)
 	span(&l.MaxDelay, 8*time.Second)
 	span(&l.Forget, time.Minute)
 	def(&l.NetworkFailures, 10)
-	def(&l.Waiting, 64)
-	span(&l.KnownFor, 7*24*time.Hour)
+	def(&l.AccountWaiting, 8)
+	def(&l.Waiting, 16)
+	def(&l.PasswordAccounts, 4)
+	span(&l.PasswordWindow, time.Hour)
 	def(&l.Entries, 1<<16)
+	def(&l.Passwords, 1<<14)
+	def(&l.RefusalsLogged, 50)
 	span(&l.Verified, 5*time.Minute)
 	def(&l.VerifiedEntries, 1<<16)
 	return l
 }
 
 // Authenticator checks who wants in. One serves all services; its methods are
-// called from many goroutines. It has no goroutine of its own.
+// called from many goroutines. It has no goroutine of its own; Run needs one.
 type Authenticator struct {
 	directory directory.Directory
 
@@ -111,10 +115,14 @@ type Authenticator struct {
 	observe func(Attempt)
 	now     func() time.Time
 
-	gate     *gate
 	throttle *throttle
+	networks *KnownNetworks
 	verified *verified
-	policy   atomic.Pointer[Policy]
+	key      []byte // of digests of passwords that were wrong; another one than verified's
+
+	newNetworks newNetworks
+	refusals    refusals
+	policy      atomic.Pointer[Policy]
 }
 
 // New makes an Authenticator.
@@ -128,12 +136,11 @@ func New(o Options) *Authenticator {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	key := make([]byte, 32)
+	a.key, a.refusals.most = make([]byte, 32), l.RefusalsLogged
 	rand.Read(key) // never fails (crypto/rand)
-	a.gate = &gate{free: l.Verifications, wait: l.VerificationWait}
+	rand.Read(a.key)
 	a.throttle = newThrottle(l, a.now)
-	a.throttle.slow = func(name string, network netip.Prefix) {
-		event.Guessing.Log(context.Background(), a.log, "name", name, "network", network.String())
-	}
+	a.networks = NewKnownNetworks(o.Records, a.now)
 	a.verified = newVerified(l, key, a.now)
 	a.policy.Store(&Policy{})
 	return a
@@ -142,6 +149,20 @@ func New(o Options) *Authenticator {
 // Throttled counts the attempts that were refused so far because too many of the
 // same account or network waited.
 func (a *Authenticator) Throttled() int64 { return a.throttle.refused.Load() }
+
+// Networks are from where accounts signed in.
+func (a *Authenticator) Networks() *KnownNetworks { return a.networks }
+
+// Known tells whether a name, as a client gave it, signed in from the network of an
+// address lately; false when that cannot be told now.
+func (a *Authenticator) Known(ctx context.Context, name string, from netip.AddrPort) bool {
+	prepared, err := directory.PrepareName(name)
+	if err != nil {
+		return false
+	}
+	known, err := a.networks.Known(ctx, prepared, Conn{Remote: from}.network())
+	return known && err == nil
+}
 
 // Identity is who a connection belongs to from now on.
 type Identity struct {
@@ -249,8 +270,8 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began ti
 	if a.observe != nil {
 		a.observe(t)
 	}
-	what, attributes := "logged in", []slog.Attr{
-		slog.String("service", string(t.Service)), slog.String("remote", t.Remote.String()), slog.Bool("tls", t.TLS),
+	what, attributes := event.SignedIn, []slog.Attr{
+		slog.Int(event.Key, 0), slog.String("service", string(t.Service)), slog.String("remote", t.Remote.String()), slog.Bool("tls", t.TLS),
 		slog.String("mechanism", t.Mechanism), slog.String("name", t.Name),
 	}
 	if t.For != "" {
@@ -260,8 +281,12 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began ti
 		attributes = append(attributes, slog.String("appPassword", t.AppPassword))
 	}
 	if t.Err != nil {
-		what = "login refused"
+		if !a.refusals.log(a.now()) {
+			return
+		}
+		what = event.SignInRefused
 		attributes = append(attributes, slog.String("kind", mail.KindOf(t.Err).String()), slog.String("cause", t.Err.Error()))
 	}
-	a.log.LogAttrs(ctx, slog.LevelInfo, what, attributes...)
+	attributes[0].Value = slog.IntValue(what.ID)
+	a.log.LogAttrs(ctx, what.Level, what.Text, attributes...)
 }

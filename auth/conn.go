@@ -61,6 +61,9 @@ type Conn struct {
 	Client *x509.Certificate
 
 	Remote netip.AddrPort
+	// Exempt are networks whose sign-ins are not slowed down, whatever fails there; what
+	// fails there slows nobody down.
+	Exempt []netip.Prefix
 	// At is the moment of a connection that is only imagined; zero is now.
 	At time.Time
 	// TLSPort is the port with TLS from the first byte, to be named to a client

@@ -235,7 +235,7 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
 	a.explainRules(e, c, entry.Name)
 	a.explainSecrets(ctx, e, c, name, entry)
-	a.explainThrottle(e, c, name)
+	a.explainThrottle(ctx, e, c, name)
 	return entry
 }
 
@@ -306,17 +306,22 @@ func (a *Authenticator) explainAppPasswords(ctx context.Context, e *explanation,
 	return len(usable) > 0 && a.accepts(c, entry.Name, AppSecret, sasl.Password), nil
 }
 
-func (a *Authenticator) explainThrottle(e *explanation, c Conn, name string) {
-	t := a.throttle
-	t.mu.Lock()
-	delay, known := t.standing(place{name, c.network()})
-	t.mu.Unlock()
+func (a *Authenticator) explainThrottle(ctx context.Context, e *explanation, c Conn, name string) {
+	s := signIn{conn: c}
+	at := guess{place: place{name, c.network()}, exempt: s.exempt()}
+	var err error
+	if at.known, err = a.networks.Known(ctx, name, at.network); err != nil {
+		e.add("Throttle", Note, "The known networks cannot be read now: "+mail.TextOf(err))
+		return
+	}
 	from := "From a network that the account did not sign in from lately"
 	switch {
-	case known:
+	case at.exempt:
+		from = "From this network, which is never slowed down"
+	case at.known:
 		from = "From this network, which the account signed in from lately"
 	case c.Remote.IsValid():
 		from = "From this network, which the account did not sign in from lately"
 	}
-	e.add("Throttle", Note, fmt.Sprintf("%s, an attempt waits %s now.", from, delay))
+	e.add("Throttle", Note, fmt.Sprintf("%s, an attempt waits %s now.", from, a.throttle.standing(at)))
 }

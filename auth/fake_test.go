@@ -34,6 +34,7 @@ type people struct {
 
 	checks, running, most int
 	asked                 []string // names, in the order in which they were checked
+	preferred             bool     // whether the last one was
 }
 
 // newPeople knows anna (with an alias), the disabled off, popless and imapless, and
@@ -77,6 +78,7 @@ func (p *people) CheckPassword(ctx context.Context, name, password string) (*dir
 	p.mu.Lock()
 	p.checks++
 	p.asked = append(p.asked, name)
+	p.preferred = directory.Preferred(ctx)
 	p.running++
 	p.most = max(p.most, p.running)
 	err := p.err

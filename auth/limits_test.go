@@ -17,11 +17,14 @@ import (
 	"github.com/postern-mail/postern/settings"
 )
 
-// waits signs in with a password that is wrong unless right and gives how long the
-// answer took.
+// waits signs in with a password, which only "secret" is right, and gives how long the
+// answer took. "wrong" is another one for each user.
 func waits(t *testing.T, a *Authenticator, remote, user, password string) time.Duration {
 	t.Helper()
 	began := time.Now()
+	if password == "wrong" {
+		password += " for " + user
+	}
 	_, err := a.Password(t.Context(), clear(remote), user, password)
 	if (err == nil) != (password == "secret") {
 		t.Errorf("%s with %s: %v", user, password, err)
@@ -253,18 +256,22 @@ func TestMalformedCounts(t *testing.T) {
 }
 
 func TestTablesAreBounded(t *testing.T) {
-	a, _, _ := setup(Limits{FirstDelay: -1, Entries: 100, VerifiedEntries: 100})
+	a, _, _ := setup(Limits{FirstDelay: -1, Entries: 100, Passwords: 100, VerifiedEntries: 100})
 	for i := range 1000 {
 		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
-		a.throttle.failed(fmt.Sprint("user", i), network)
-		a.throttle.succeeded(fmt.Sprint("user", i), network)
+		at := guess{place: place{fmt.Sprint("user", i), network}, password: passwordDigest{1, byte(i >> 8), byte(i)}}
+		a.throttle.failed(at)
+		at.known = true
+		a.throttle.failed(at)
+		a.throttle.notices.slowed(at.account, time.Now())
 		e, _ := a.directory.Lookup(t.Context(), "anna@example.org")
 		a.verified.remember(fmt.Sprint("user", i), "x", e)
 	}
 	th := a.throttle
 	for name, n := range map[string]int{
 		"accounts": len(th.accounts.rows) + th.accounts.order.Len(), "networks": len(th.networks.rows) + th.networks.order.Len(),
-		"known": len(th.known.rows) + th.known.order.Len(), "verified": len(a.verified.rows.rows) + a.verified.rows.order.Len(),
+		"places":    len(th.places.rows) + th.places.order.Len(),
+		"passwords": len(th.passwords.rows) + th.passwords.order.Len(), "verified": len(a.verified.rows.rows) + a.verified.rows.order.Len(),
 	} {
 		if n != 200 {
 			t.Errorf("%s has %d rows and links, want 200", name, n)
@@ -273,77 +280,34 @@ func TestTablesAreBounded(t *testing.T) {
 	if _, ok := th.accounts.get("user999"); !ok {
 		t.Error("the latest is gone")
 	}
-	th.accounts.remove("user999")
+	if !th.accounts.remove("user999") || th.accounts.remove("user999") {
+		t.Error("it is removed once")
+	}
 	if _, ok := th.accounts.get("user999"); ok || th.accounts.order.Len() != 99 {
 		t.Error("removed and still there")
 	}
 }
 
-// So many verifications run at once and no more; who waits longer than the bound is
-// told to come again.
-func TestVerificationsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, p, _ := setup(Limits{FirstDelay: -1, Verifications: 3, Verified: -1})
-		p.took = 400 * time.Millisecond
-		var mu sync.Mutex
-		kinds := map[mail.Kind]int{}
-		var longest time.Duration
-		var wait sync.WaitGroup
-		for i := range 30 {
-			wait.Go(func() {
-				began := time.Now()
-				_, err := a.Password(t.Context(), clear("192.0.2.1:1"), fmt.Sprint("user", i), "wrong")
-				mu.Lock()
-				defer mu.Unlock()
-				kinds[mail.KindOf(err)]++
-				longest = max(longest, time.Since(began))
-			})
+// The directory is told who comes from a known network.
+func TestKnownNetworkIsPreferred(t *testing.T) {
+	a, p, _ := setup(Limits{FirstDelay: -1, Verified: -1})
+	const home, elsewhere = "198.51.100.7:1", "192.0.2.1:1"
+	for i, c := range []struct {
+		remote, user, password string
+		preferred              bool
+	}{
+		{home, "anna@example.org", "wrong", false},
+		{home, "anna@example.org", "secret", false}, // the first time
+		{home, "anna@example.org", "secret", true},
+		{home, "anna@example.org", "wrong", true},
+		{home, "post@example.org", "secret", false},
+		{home, "nobody", "wrong", false},
+		{elsewhere, "anna@example.org", "secret", false},
+	} {
+		if waits(t, a, c.remote, c.user, c.password); p.preferred != c.preferred {
+			t.Errorf("%d: %s from %s with %s: preferred is %v", i, c.user, c.remote, c.password, p.preferred)
 		}
-		wait.Wait()
-		// 0.4, 0.8 and 1.2 s: three rounds of three begin within the second.
-		if p.most != 3 || kinds[mail.KindAuthenticationFailed] != 9 || kinds[mail.KindUnavailable] != 21 || longest > 1200*time.Millisecond {
-			t.Errorf("%d at once, %v, longest %v", p.most, kinds, longest)
-		}
-		if a.gate.free != 3 || len(a.gate.then)+len(a.gate.first) != 0 {
-			t.Errorf("the gate is left with %+v", a.gate)
-		}
-	})
-}
-
-func TestKnownNetworkVerifiesFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a, p, _ := setup(Limits{FirstDelay: -1, Verifications: 1, Verified: -1})
-		waits(t, a, "198.51.100.7:1", "anna@example.org", "secret")
-		p.took, p.asked = 10*time.Millisecond, nil
-		var wait sync.WaitGroup
-		for i := range 5 {
-			wait.Go(func() { waits(t, a, "192.0.2.1:1", fmt.Sprint("user", i), "wrong") })
-		}
-		synctest.Wait()
-		wait.Go(func() { waits(t, a, "198.51.100.7:1", "anna@example.org", "secret") })
-		wait.Wait()
-		if len(p.asked) != 6 || p.asked[1] != "anna@example.org" {
-			t.Errorf("they were verified in the order %v", p.asked)
-		}
-	})
-}
-
-func TestGateObeysContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := &gate{free: 1, wait: time.Minute}
-		leave, err := g.enter(t.Context(), false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err = g.enter(ctx, true)
-		wantKind(t, "cancelled", err, mail.KindUnavailable)
-		leave()
-		if g.free != 1 || len(g.first) != 0 {
-			t.Errorf("the gate is left with %+v", g)
-		}
-	})
+	}
 }
 
 func TestVerifiedPasswords(t *testing.T) {
@@ -444,7 +408,7 @@ func TestExplain(t *testing.T) {
 	// The delay of the moment is said, by network.
 	a, _, _ = setup(Limits{})
 	for range 3 {
-		a.throttle.failed("anna@example.org", clear("192.0.2.1:1").network())
+		a.throttle.failed(guess{place: place{"anna@example.org", clear("192.0.2.1:1").network()}})
 	}
 	steps := fmt.Sprint(a.Explain(t.Context(), clear("192.0.2.9:1"), "anna@example.org"))
 	if !strings.Contains(steps, "From this network, which the account did not sign in from lately, an attempt waits 1s now.") {

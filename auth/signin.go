@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -114,7 +115,7 @@ func (x *Exchange) Abort(ctx context.Context, cause error) {
 	x.over = true
 	s := x.signIn
 	if !s.counted {
-		s.a.throttle.failed("", s.conn.network())
+		s.a.throttle.failed(guess{place: place{network: s.conn.network()}, exempt: s.exempt()})
 	}
 	s.a.decided(ctx, s.conn, s.attempt(&mail.Error{Kind: mail.KindAuthenticationFailed, Cause: cause}), s.a.now())
 }
@@ -124,7 +125,7 @@ func (x *Exchange) step(ctx context.Context, response []byte) ([]byte, bool, err
 		// The response may hold a guess: here a challenge-response attempt waits
 		// its turn, where a readable password waits in signIn.Password.
 		s.proofDue = false
-		_, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+		release, err := s.wait(ctx, "")
 		if err != nil {
 			return nil, false, err
 		}
@@ -147,6 +148,7 @@ type signIn struct {
 	until    time.Time        // how long the proof holds; zero without a bound
 	app      string           // the name of the app password that was proved
 	readOnly bool             // it is for reading only
+	guess    guess            // what waited last
 	proofDue bool             // keys were given, the proof comes next
 	counted  bool             // this attempt counts as a failure already
 	actsFor  string           // for whom it wants to act, for the record; "" for itself
@@ -171,7 +173,7 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 	if err != nil {
 		return refused(err)
 	}
-	known, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+	release, err := s.wait(ctx, password)
 	if err != nil {
 		return err
 	}
@@ -186,12 +188,7 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 	if err != nil || s.entry != nil {
 		return err
 	}
-	done, err := s.a.gate.enter(ctx, known)
-	if err != nil {
-		return err
-	}
-	defer done()
-	s.entry, err = s.a.directory.CheckPassword(ctx, s.name, password)
+	s.entry, err = s.a.directory.CheckPassword(s.prefer(ctx), s.name, password)
 	if err != nil {
 		s.entry = nil
 		return refused(err)
@@ -229,24 +226,19 @@ func (s *signIn) token(ctx context.Context, authzid, token string) (string, erro
 			return "", err
 		}
 	}
-	known, release, err := s.a.throttle.wait(ctx, s.name, s.conn.network())
+	release, err := s.wait(ctx, "")
 	if err != nil {
 		return "", err
 	}
 	defer release()
-	done, err := s.a.gate.enter(ctx, known)
-	if err != nil {
-		return "", err
-	}
-	defer done()
 	tokens, ok := s.a.directory.(directory.Chained)
 	if !ok {
 		return "", mail.Errorf(mail.KindCannot, "")
 	}
-	e, until, err := tokens.CheckToken(ctx, s.name, token)
+	e, until, err := tokens.CheckToken(s.prefer(ctx), s.name, token)
 	if s.name != "" && s.a.delegation != nil && mail.KindOf(err) == mail.KindAuthenticationFailed {
 		// It may be the token of somebody who acts for that name: Authorize tells.
-		e, until, err = tokens.CheckToken(ctx, "", token)
+		e, until, err = tokens.CheckToken(s.prefer(ctx), "", token)
 	}
 	if err != nil {
 		return "", refused(err)
@@ -328,10 +320,13 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 		}
 		id.ActedBy, e = e.Name, other
 	}
-	s.a.throttle.succeeded(s.name, s.conn.network())
 	if e, err = directory.Provide(ctx, s.a.directory, e); err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
+	if other == nil {
+		s.entry = e // with its account
+	}
+	s.remember(ctx)
 	id.Entry = *e
 	s.identity = id
 	return nil
@@ -358,6 +353,51 @@ func (a *Authenticator) expired() error {
 	return mail.Errorf(mail.KindExpired, "This password must be changed before it is accepted again: ask your administrator.")
 }
 
+// wait lets the attempt wait as long as its name, network and password have to; ""
+// is a secret that cannot be told from others. release as of throttle.wait.
+func (s *signIn) wait(ctx context.Context, password string) (release func(), err error) {
+	at := guess{place: place{s.name, s.conn.network()}, exempt: s.exempt()}
+	if password != "" {
+		d := directory.Digest(s.a.key, "", password)
+		copy(at.password[:], d[:])
+	}
+	if at.known, err = s.a.networks.Known(ctx, at.account, at.network); err != nil {
+		return nil, refused(err)
+	}
+	s.guess = at
+	return s.a.throttle.wait(ctx, at)
+}
+
+// exempt tells whether nothing is slowed down here.
+func (s *signIn) exempt() bool {
+	from := s.conn.Remote.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(s.conn.Exempt, func(n netip.Prefix) bool { return n.Contains(from) })
+}
+
+// prefer lets the directory's gate prefer who comes from a known network.
+func (s *signIn) prefer(ctx context.Context) context.Context {
+	if s.guess.known {
+		return directory.Prefer(ctx)
+	}
+	return ctx
+}
+
+// remember makes the network known to whose proof was seen there.
+func (s *signIn) remember(ctx context.Context) {
+	at := place{s.name, s.conn.network()}
+	s.a.throttle.succeeded(at)
+	if s.exempt() {
+		return // its address may be everybody's
+	}
+	first, err := s.a.networks.Add(ctx, s.entry.Account, at.account, at.network)
+	if err != nil {
+		s.a.log.WarnContext(ctx, "the network of a sign-in cannot be kept", "name", at.account, "error", err)
+	}
+	if first {
+		s.a.newNetworks.add(newNetwork{s.entry.Name, s.mechanism, s.conn.Service, at.network})
+	}
+}
+
 func (s *signIn) prepare(name string) error {
 	s.said = name
 	prepared, err := directory.PrepareName(name)
@@ -372,7 +412,11 @@ func (s *signIn) prepare(name string) error {
 func (s *signIn) count(err error) {
 	if err != nil && !s.counted && mail.KindOf(err) == mail.KindAuthenticationFailed {
 		s.counted = true
-		s.a.throttle.failed(s.name, s.conn.network())
+		at := s.guess
+		if !at.network.IsValid() { // it was refused before it waited
+			at = guess{place: place{s.name, s.conn.network()}, exempt: s.exempt()}
+		}
+		s.a.throttle.failed(at)
 	}
 }
 

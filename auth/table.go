@@ -42,9 +42,20 @@ func (t *table[K, V]) put(key K, value V) {
 	t.rows[key] = t.order.PushFront(&row[K, V]{key, value})
 }
 
-func (t *table[K, V]) remove(key K) {
-	if e, ok := t.rows[key]; ok {
+// remove tells whether key was there.
+func (t *table[K, V]) remove(key K) bool {
+	e, ok := t.rows[key]
+	if ok {
 		delete(t.rows, key)
 		t.order.Remove(e)
+	}
+	return ok
+}
+
+// each calls f with every row, the latest used first.
+func (t *table[K, V]) each(f func(key K, value V)) {
+	for e := t.order.Front(); e != nil; e = e.Next() {
+		r := e.Value.(*row[K, V])
+		f(r.key, r.value)
 	}
 }

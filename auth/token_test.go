@@ -116,9 +116,7 @@ func TestTokenFailureCounts(t *testing.T) {
 		t.Fatalf("%q, %v", challenge, err)
 	}
 	x.Abort(t.Context(), errors.New("cancelled"))
-	a.throttle.mu.Lock()
-	delay, _ := a.throttle.standing(place{"anna@example.org", c.network()})
-	a.throttle.mu.Unlock()
+	delay := a.throttle.standing(guess{place: place{"anna@example.org", c.network()}})
 	if delay == 0 {
 		t.Error("the failure did not count")
 	}

@@ -26,6 +26,7 @@ type verified struct {
 type proved struct {
 	until   time.Time
 	account mail.AccountID
+	source  string    // Entry.Directory and ID: two people have no account yet
 	changed time.Time // Entry.PasswordChanged
 }
 
@@ -40,7 +41,15 @@ func (v *verified) remember(name, password string, e *directory.Entry) {
 	d := directory.Digest(v.key, name, password)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.rows.put(d, proved{v.now().Add(v.ttl), e.Account, e.PasswordChanged})
+	v.rows.put(d, proved{v.now().Add(v.ttl), e.Account, sourceOf(e), e.PasswordChanged})
+}
+
+// sourceOf names who an entry is outside, "" for our own.
+func sourceOf(e *directory.Entry) string {
+	if e.Directory == "" {
+		return ""
+	}
+	return e.Directory + "/" + e.ID
 }
 
 // remembered gives the entry when the password was right a short while ago and
@@ -60,7 +69,7 @@ func (a *Authenticator) remembered(ctx context.Context, name, password string) (
 	if v.now().Before(p.until) {
 		e, err := a.directory.Lookup(ctx, name)
 		switch {
-		case err == nil && e.Account == p.account && e.PasswordChanged.Equal(p.changed) && e.Enabled:
+		case err == nil && e.Account == p.account && sourceOf(e) == p.source && e.PasswordChanged.Equal(p.changed) && e.Enabled:
 			return e, nil
 		case err != nil && mail.KindOf(err) != mail.KindNotFound:
 			return nil, refused(err)

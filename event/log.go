@@ -274,7 +274,7 @@ func (k *keeping) Handle(ctx context.Context, r slog.Record) error {
 		}
 		return false
 	})
-	if r.Level >= slog.LevelWarn || e.ID != 0 {
+	if known := Find(e.ID); r.Level >= slog.LevelWarn || e.ID != 0 && (known == nil || !known.LoggedOnly()) {
 		e.Data = texts(attrs)
 		k.log.add(e)
 	}

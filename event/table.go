@@ -22,11 +22,17 @@ var (
 	TooManyOfUser      = &Event{1009, slog.LevelWarn, "a user has too many connections; another is refused", "MaxConnectionsPerUser of the service's settings is the limit; Get-Session shows the connections."}
 	TooManyOfAddress   = &Event{1010, slog.LevelWarn, "an address has too many connections; another is refused", "MaxConnectionFromSingleIP of the service's settings is the limit."}
 	TooManyConnections = &Event{1011, slog.LevelWarn, "the service is full; a connection is refused", "MaxConnections of the service's settings is the limit."}
-	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LogonStatistics shows where from."}
+	Guessing           = &Event{1012, slog.LevelWarn, "logins are slowed down: too many failed", "Somebody guesses passwords, or a program has an old one. Get-LoginThrottle shows what is slowed down, Get-LogonStatistics where from; docs/guessing.md says how."}
 	PolicyRefused      = &Event{1013, slog.LevelInfo, "a login policy has refused a right password or proof", "Get-EffectiveLoginPolicy shows the rules that hold for the user; Test-Login explains."}
 	NotTheSame         = &Event{1014, slog.LevelWarn, "a directory proved somebody under the name of another one; they are refused", "If it is the same person with a new account there, Set-Mailbox -LinkedAccounts links it. Else the name went to somebody else, or was taken by them."}
+	GuessingOver       = &Event{1015, slog.LevelInfo, "logins are not slowed down any more", ""}
+	Spraying           = &Event{1016, slog.LevelWarn, "one wrong password was tried for many users", "Somebody sprays passwords; attempts with it are slowed down, known networks are not. Get-LogonStatistics shows where from."}
+	NewNetwork         = &Event{1017, slog.LevelInfo, "a user signed in from a network for the first time", "Get-KnownNetwork shows the user's networks. If it was not the user: Set-Mailbox -Password, and Remove-KnownNetwork."}
+	RefusalsNotLogged  = &Event{1018, slog.LevelWarn, "refused logins were too many to be logged one by one", "Somebody guesses passwords. Get-LogonStatistics and the metrics count all of them."}
 	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
 	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
+	SignedIn           = &Event{1030, slog.LevelInfo, "logged in", ""}
+	SignInRefused      = &Event{1031, slog.LevelInfo, "login refused", "The attribute cause says why; Test-Login explains the rules."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
 	CertificateEnds    = &Event{2008, slog.LevelWarn, "a certificate expires soon", "Bring its successor with Import-ServerCertificate, or see Get-ServerCertificate for why it could not be renewed."}
 	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
@@ -51,11 +57,16 @@ var (
 
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
-	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, ActsFor, MayNotAct, NoCertificate,
+	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
+	NewNetwork, RefusalsNotLogged, ActsFor, MayNotAct, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,
 }
+
+// LoggedOnly tells whether the event is in the log alone and not among the last events:
+// there are too many of it.
+func (e *Event) LoggedOnly() bool { return e == SignedIn || e == SignInRefused }
 
 // Key is the attribute that holds an event's number in the log.
 const Key = "event"

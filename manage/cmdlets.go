@@ -536,6 +536,44 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-LoginThrottle", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLoginThrottle,
+			Columns:  []string{"UserName", "Network", "Delay", "Ends"},
+			Synopsis: "Shows whose sign-ins wait because too many failed: users, networks, and users at a network that is known to them.",
+			Help: "Delay is what the next attempt waits before its password is looked at, Ends when nobody waits any more if nothing fails until then. A user without a network is slowed down everywhere " +
+				"but at known networks; a network without a user for everybody who did not sign in from there before. docs/guessing.md says how it is counted.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Type: TypeText, Position: 1, Suggest: SuggestMailboxes, Help: "Only this user, by the name that clients give; * and ? stand for any characters."},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many are shown at most, or unlimited (10000)."},
+			}, here()...),
+			Examples: []Example{{"Get-LoginThrottle", ""}},
+		},
+		{
+			Name: "Clear-LoginThrottle", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: clearLoginThrottle,
+			Synopsis: "Forgets failed sign-ins, of a user, from a network, or of a user at a known network, so that the next attempt does not wait.",
+			Parameters: append([]Parameter{
+				{Name: "Identity", Aliases: []string{"UserName"}, Type: TypeText, Position: 1, Pipeline: true, Suggest: SuggestMailboxes, Help: "The user, by the name that clients give."},
+				{Name: "Network", Type: TypeText, TypeName: "network", Pipeline: true, Help: "The network, as Get-LoginThrottle shows it; with -Identity only that user's failures there."},
+			}, here()...),
+			Examples: []Example{{"Clear-LoginThrottle alice@example.org", ""}, {"Clear-LoginThrottle -Network 192.0.2.7", "For everybody behind that address."}},
+		},
+		{
+			Name: "Get-KnownNetwork", Role: ViewOnlyAdministrator, View: ViewTable, Run: getKnownNetwork,
+			Columns:    []string{"Mailbox", "UserName", "Network", "FirstLogonTime", "LastLogonTime"},
+			Synopsis:   "Shows from which networks a mailbox signed in during the last 90 days; there it is not slowed down by what others do.",
+			Help:       "An IPv4 address or an IPv6 /64, at most 16 for each name that clients give. LastLogonTime is right to the day.",
+			Parameters: append([]Parameter{mailboxIdentity()}, here()...),
+			Examples:   []Example{{"Get-KnownNetwork alice@example.org", ""}},
+		},
+		{
+			Name: "Remove-KnownNetwork", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: removeKnownNetwork,
+			Synopsis: "Forgets a network of a mailbox, or all: the next sign-in from there is a stranger's. Sessions go on.",
+			Parameters: append([]Parameter{
+				mailboxIdentity(),
+				{Name: "Network", Type: TypeText, TypeName: "network", Default: "all", Position: 2, Pipeline: true, Help: "The network, as Get-KnownNetwork shows it."},
+			}, here()...),
+			Examples: []Example{{"Remove-KnownNetwork alice@example.org 192.0.2.7", ""}},
+		},
+		{
 			Name: "Test-Login", Role: ViewOnlyAdministrator, View: ViewTable, Run: testLogin,
 			Columns:  []string{"Step", "Result", "Detail"},
 			Synopsis: "Explains which rule decides whether a user may log in, over a protocol and a kind of connection. No password is needed.",

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -504,6 +505,9 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		}
 		if err := c.dropPermissionsOf(context.WithoutCancel(ctx), e.Account); err != nil {
 			c.Log.WarnContext(ctx, "rights of a removed mailbox cannot be removed", "account", e.Account, "error", err)
+		}
+		if err := c.forgetNetworks(context.WithoutCancel(ctx), e, netip.Prefix{}); err != nil {
+			c.Log.WarnContext(ctx, "known networks of a removed mailbox cannot be removed", "account", e.Account, "error", err)
 		}
 		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {

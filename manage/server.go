@@ -139,6 +139,8 @@ type Parts struct {
 	Matrix func(l Login) []auth.Cell
 	// Usable lists the SASL mechanisms that somebody can use under TLS at a service now.
 	Usable func(s settings.Service) []string
+	// Auth tells what is slowed down, and from where accounts signed in.
+	Auth *auth.Authenticator
 	// SetLoginPolicy makes login policies hold.
 	SetLoginPolicy func(*auth.Policy)
 	Log            *slog.Logger

@@ -111,7 +111,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, AccountURL: s.accountURL, Delegation: delegation{s}, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
 	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
@@ -122,7 +122,8 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.manage = manage.New(manage.Parts{
 		Settings: s.settings, Directory: s.directory, Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, Usable: s.usable, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
-		Log: log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
+		Auth: s.auth,
+		Log:  log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
 	})
@@ -177,6 +178,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.work.Go(func() { s.watchNames(run) })
 	s.work.Go(func() { s.acme.Run(run) })
 	s.work.Go(func() { s.statistics.Run(run) })
+	s.work.Go(func() { s.auth.Run(run) })
 	if err := s.startMetrics(run); err != nil {
 		return err
 	}

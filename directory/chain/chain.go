@@ -92,7 +92,15 @@ type link struct {
 	seen *seen
 	// judges tells whether it proves the passwords of other directories' people.
 	judges bool
+	gate   *directory.Gate // of the proofs that Source is asked for
 }
+
+// Bounds of how many proofs an external directory is asked for at once, so that one
+// that is slow keeps nobody of the others waiting: see directory.GateLimits.
+const (
+	proofsAtOnce    = 32
+	proofsStrangers = 24
+)
 
 var (
 	_ directory.Writable = (*Directory)(nil)
@@ -119,7 +127,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 			_, err := l.Source.CheckPassword(ctx, "nobody", "")
 			judges = mail.KindOf(err) != mail.KindCannot
 		}
-		d.links = append(d.links, &link{l, newSeen(l.Cache, d.now), judges})
+		d.links = append(d.links, &link{l, newSeen(l.Cache, d.now), judges, directory.NewGate(directory.GateLimits{AtOnce: proofsAtOnce, Strangers: proofsStrangers})})
 	}
 	d.records, d.people.records = o.Records, o.Records
 	return d, d.people.refresh(ctx)
@@ -394,7 +402,12 @@ func (d *Directory) CheckToken(ctx context.Context, name, token string) (*direct
 		if len(l.People) > 0 {
 			said = "" // it is compared with what they are called here
 		}
+		done, err := l.gate.Enter(ctx, 0)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
 		p, until, err := source.CheckToken(ctx, said, token)
+		done()
 		switch {
 		case err == nil:
 			e, err := d.proved(ctx, l, p)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/directory"
@@ -609,4 +610,61 @@ func TestTokens(t *testing.T) {
 	f.first.set(func(o *outside) { o.err = mail.Errorf(mail.KindUnavailable, "") })
 	_, err = check("", "new@example.org")
 	wantKind(t, "a name that another may know, which does not answer", err, mail.KindUnavailable)
+}
+
+// slow is a directory that takes its time for passwords.
+type slow struct {
+	*outside
+	took time.Duration
+
+	mu            sync.Mutex
+	running, most int
+}
+
+func (s *slow) CheckPassword(ctx context.Context, name, password string) (*directory.Person, error) {
+	s.mu.Lock()
+	s.running++
+	s.most = max(s.most, s.running)
+	s.mu.Unlock()
+	time.Sleep(s.took)
+	s.mu.Lock()
+	s.running--
+	s.mu.Unlock()
+	return s.outside.CheckPassword(ctx, name, password)
+}
+
+// Who waits for a slow directory keeps nobody of another waiting, and is told when too
+// many wait.
+func TestSlowDirectoryAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := &slow{took: 5 * time.Second}
+		f := make3(t, func(links []Link) []Link {
+			late.outside = links[1].Source.(*outside)
+			links[1].Source = late
+			return links
+		})
+		if err := f.Create(t.Context(), directory.Entry{Name: "anna@own.example", Account: 1, Enabled: true}, "secret"); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		kinds := map[mail.Kind]int{}
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				_, err := f.CheckPassword(t.Context(), fmt.Sprintf("u%d@elsewhere.example", i), "wrong")
+				mu.Lock()
+				defer mu.Unlock()
+				kinds[mail.KindOf(err)]++
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		if _, err := f.CheckPassword(t.Context(), "anna@own.example", "secret"); err != nil || !time.Now().Equal(began) {
+			t.Errorf("our own directory: %v after %v", err, time.Since(began))
+		}
+		all.Wait()
+		if late.most != proofsStrangers || kinds[mail.KindAuthenticationFailed] != proofsStrangers || kinds[mail.KindUnavailable] != 200-proofsStrangers {
+			t.Errorf("%d at once, %v", late.most, kinds)
+		}
+	})
 }

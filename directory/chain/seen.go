@@ -218,7 +218,12 @@ func (l *link) find(ctx context.Context, name string) (*directory.Person, error)
 }
 
 func (l *link) checkPassword(ctx context.Context, name, password string) (*directory.Person, error) {
-	p, err := l.Source.CheckPassword(ctx, name, password)
+	done, err := l.gate.Enter(ctx, 0)
+	var p *directory.Person
+	if err == nil {
+		p, err = l.Source.CheckPassword(ctx, name, password)
+		done()
+	}
 	if err == nil {
 		err = l.check(p)
 	}

@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 )
@@ -103,14 +101,16 @@ func bad(format string, args ...any) error {
 	return mail.Errorf(mail.KindBadArgument, "A stored password cannot be used: %s.", fmt.Sprintf(format, args...))
 }
 
-// Checker checks passwords, as many at a time as their memory allows.
-type Checker struct{ memory *semaphore.Weighted }
+// Checker checks passwords, as many at a time as cores and their memory allow.
+type Checker struct{ gate *directory.Gate }
 
 // NewChecker makes a Checker.
-func NewChecker() *Checker { return &Checker{semaphore.NewWeighted(totalMemory)} }
+func NewChecker() *Checker {
+	return &Checker{directory.NewGate(directory.GateLimits{Memory: totalMemory})}
+}
 
 // Matches tells whether password, which was prepared, is the stored one. It waits
-// for memory; KindUnavailable when ctx ends before there is some.
+// for its turn; KindUnavailable when none comes (directory.Gate).
 func (c *Checker) Matches(ctx context.Context, h *Hash, password string) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, mail.Wrap(mail.KindUnavailable, err)
@@ -119,10 +119,11 @@ func (c *Checker) Matches(ctx context.Context, h *Hash, password string) (bool, 
 		// Functions in C end a password there.
 		return false, nil
 	}
-	if err := c.memory.Acquire(ctx, h.memory); err != nil {
-		return false, mail.Wrap(mail.KindUnavailable, err)
+	done, err := c.gate.Enter(ctx, h.memory)
+	if err != nil {
+		return false, err
 	}
-	defer c.memory.Release(h.memory)
+	defer done()
 	return h.match(password), nil
 }
 

@@ -33,6 +33,8 @@ type Options struct {
 	// ScramIterations of passwords that are set from now on; at least 4096, zero
 	// is DefaultScramIterations.
 	ScramIterations int
+	// Gate bounds the verifications; a Memory of 0 is TotalMemory.
+	Gate directory.GateLimits
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Rand gives salts; nil is crypto/rand.
@@ -54,6 +56,7 @@ type Directory struct {
 
 	secret []byte // for fake SCRAM keys, the same for good
 	dummy  phc    // what an unknown name's password is verified against
+	gate   *directory.Gate
 
 	verifications atomic.Int64 // for tests: how often the price was paid
 
@@ -93,6 +96,10 @@ func Open(ctx context.Context, records Records, o Options) (*Directory, error) {
 	if err := d.openSecret(ctx); err != nil {
 		return nil, err
 	}
+	if o.Gate.Memory == 0 {
+		o.Gate.Memory = TotalMemory
+	}
+	d.gate = directory.NewGate(o.Gate)
 	salt := make([]byte, directory.SaltSize)
 	if err := d.read(salt); err != nil {
 		return nil, err
@@ -205,6 +212,11 @@ func (d *Directory) CheckPassword(ctx context.Context, name, password string) (*
 			return nil, err
 		}
 	}
+	done, err := d.gate.Enter(ctx, against.cost.memory())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	// Unknown names and entries without a password pay the same price: no
 	// password gives the dummy's hash of zeros.
 	if !d.verify(against, password) || h == nil || h.Password == "" {

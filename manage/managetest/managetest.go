@@ -146,11 +146,12 @@ func New() (*Fake, error) {
 		figures.Observe(a)
 	}
 	figures.Identify(netip.MustParseAddrPort("[2001:db8::1]:3"), "Thunderbird")
-	f.Auth = auth.New(auth.Options{Directory: f.Directory})
+	f.Auth = auth.New(auth.Options{Directory: f.Directory, Records: f.Records, Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) }})
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
 		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
+		Auth:     f.Auth,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
 	})

@@ -76,7 +76,7 @@ func try(t *testing.T, workers int) *running {
 	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
-		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
+		Limits:    auth.Limits{FirstDelay: -1, Verified: -1, RefusalsLogged: -1},
 		Directory: embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096},
 		WrapDirectory: func(d directory.Directory) directory.Directory {
 			r.asked.Directory = d
