@@ -29,6 +29,7 @@ var (
 	Spraying           = &Event{1016, slog.LevelWarn, "one wrong password was tried for many users", "Somebody sprays passwords; attempts with it are slowed down, known networks are not. Get-LogonStatistics shows where from."}
 	NewNetwork         = &Event{1017, slog.LevelInfo, "a user signed in from a network for the first time", "Get-KnownNetwork shows the user's networks. If it was not the user: Set-Mailbox -Password, and Remove-KnownNetwork."}
 	RefusalsNotLogged  = &Event{1018, slog.LevelWarn, "refused logins were too many to be logged one by one", "Somebody guesses passwords. Get-LogonStatistics and the metrics count all of them."}
+	WrongCodes         = &Event{1019, slog.LevelWarn, "a right password came with too many wrong codes of the second factor", "Somebody else may know the password: have it changed, with Set-Mailbox -ResetPasswordOnNextLogon $true."}
 	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
 	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
 	SignedIn           = &Event{1030, slog.LevelInfo, "logged in", ""}
@@ -58,7 +59,7 @@ var (
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
-	NewNetwork, RefusalsNotLogged, ActsFor, MayNotAct, SignedIn, SignInRefused, NoCertificate,
+	NewNetwork, RefusalsNotLogged, WrongCodes, ActsFor, MayNotAct, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,

@@ -106,6 +106,9 @@ type Cmdlet struct {
 	Local bool `json:"local,omitempty"`
 	// Own: it changes only what is the caller's own, so every role may run it.
 	Own bool `json:"own,omitempty"`
+	// Owner says what people may do with it at the pages of their own account, without
+	// a role; nil is nothing.
+	Owner *Owner `json:"-"`
 	// Changes: it changes something, so it has -WhatIf and -Confirm and is
 	// written to the audit record.
 	Changes bool `json:"changes,omitempty"`

@@ -196,6 +196,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-Mailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailbox,
+			Owner:    &Owner{Expired: true},
 			Columns:  []string{"Name", "DisplayName", "Enabled", "ItemCount", "TotalItemSize", "ProhibitSendReceiveQuota"},
 			Synopsis: "Shows mailboxes with their quota and use.",
 			Parameters: append([]Parameter{
@@ -229,11 +230,13 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Set-Mailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setMailbox,
+			Owner:    &Owner{Parameters: []string{"Password", "OldPassword"}, Needed: []string{"Password", "OldPassword"}, Expired: true},
 			Synopsis: "Changes a mailbox: password, addresses, quota, whether it is enabled.",
 			Parameters: append([]Parameter{
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
 				{Name: "LinkedAccounts", Type: TypeList, TypeName: "list of DIRECTORY:IDENTIFIER", Help: "Who the owner is in directories that prove other directories' people (OpenID Connect, …), one each: nobody else of them gets in. It is remembered at the first sign-in; $null forgets it, so that the next one is remembered."},
+				{Name: "OldPassword", Type: TypeSecret, Help: "At /account of the console, where people change their own password: the one of now."},
 			}, append(append(mailboxParameters(), expectedParameter()), here()...)...),
 			Examples: []Example{
 				{"Set-Mailbox alice -EmailAddresses @{Add='a.example@example.org'}", "One more address."},
@@ -427,6 +430,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-AppPassword", Role: ViewOnlyAdministrator, View: ViewTable, Run: getAppPassword,
+			Owner:      &Owner{},
 			Columns:    []string{"Mailbox", "Name", "Services", "From", "ReadOnly", "Expires", "LastUsed"},
 			Synopsis:   "Shows the app passwords of a mailbox, without their secrets.",
 			Help:       "LastUsed is right to the hour.",
@@ -435,6 +439,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "New-AppPassword", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: newAppPassword,
+			Owner:    &Owner{Parameters: []string{"Name", "Services", "From", "Expires", "ReadOnly"}},
 			Synopsis: "Makes a password for one program of a mailbox, and shows it once.",
 			Help: "It signs in at POP3 and IMAP4 wherever a readable password is permitted (PLAIN, LOGIN, the commands LOGIN and USER), never at the console and not with SCRAM, whose " +
 				"first answer would have to know which password is meant. It stays when the mailbox gets another password.",
@@ -450,12 +455,47 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Remove-AppPassword", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: removeAppPassword,
+			Owner:    &Owner{Parameters: []string{"Name"}},
 			Synopsis: "Ends an app password at once, with the sessions that it began.",
 			Parameters: append([]Parameter{
 				mailboxIdentity(),
 				{Name: "Name", Type: TypeText, Position: 2, Mandatory: true, Pipeline: true, Help: "The app password."},
 			}, here()...),
 			Examples: []Example{{"Remove-AppPassword alice@example.org phone", ""}},
+		},
+		{
+			Name: "Get-SecondFactor", Role: ViewOnlyAdministrator, View: ViewTable, Run: getSecondFactor,
+			Owner:      &Owner{},
+			Columns:    []string{"Mailbox", "Status", "WhenEnabled", "RecoveryCodes", "LastUsed"},
+			Synopsis:   "Shows whether a mailbox has a second factor: one-time codes of an authenticator program, at the console and at the mailbox's own pages.",
+			Parameters: append([]Parameter{identity0("The mailbox: a sign-in name or address.", true)}, here()...),
+			Examples:   []Example{{"Get-Mailbox | Get-SecondFactor | Where-Object Status -ne Enabled", "Who has none."}},
+		},
+		{
+			Name: "New-SecondFactor", Role: OwnerOnly, Changes: true, View: ViewList, Run: newSecondFactor,
+			Owner:      &Owner{},
+			Synopsis:   "Begins to set up a second factor: makes a secret for an authenticator program, and shows it once. Enable-SecondFactor ends it.",
+			Parameters: here(),
+			Examples:   []Example{{"New-SecondFactor", "At /account of the console only."}},
+		},
+		{
+			Name: "Enable-SecondFactor", Role: OwnerOnly, Changes: true, View: ViewList, Run: enableSecondFactor,
+			Owner:    &Owner{Parameters: []string{"Code"}},
+			Synopsis: "Takes the first code of an authenticator program: from now on its codes are asked for. Shows recovery codes, once.",
+			Parameters: append([]Parameter{
+				{Name: "Code", Type: TypeSecret, Mandatory: true, Help: "The code that the program shows."},
+			}, here()...),
+			Examples: []Example{{"Enable-SecondFactor -Code 123456", "At /account of the console only."}},
+		},
+		{
+			Name: "Disable-SecondFactor", Aliases: []string{"Reset-SecondFactor"}, Role: RecipientAdministrator, Changes: true, View: ViewList, Run: disableSecondFactor,
+			Owner:    &Owner{Parameters: []string{"Code"}, Needed: []string{"Code"}},
+			Synopsis: "Takes the second factor of a mailbox away, for who has lost the program and the recovery codes. Sessions at the console end.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox: a sign-in name or address.", true),
+				{Name: "Code", Type: TypeSecret, Help: "At /account of the console, where people do it themselves: a code, or a recovery code."},
+			}, here()...),
+			Examples: []Example{{"Disable-SecondFactor alice@example.org", "She proves who she is by her password again, until she sets another one up."}},
 		},
 		{
 			Name: "Get-LoginPolicy", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLoginPolicy,
@@ -684,6 +724,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-Session", Role: ViewOnlyAdministrator, View: ViewTable, Run: getSession,
+			Owner:    &Owner{},
 			Columns:  []string{"Identity", "User", "Address", "State", "Mailbox", "Client", "Duration", "Idle"},
 			Synopsis: "Shows the sessions that are open: who is connected from where, how they signed in, and what they do.",
 			Help:     "Format-List shows everything: mechanism, TLS version and cipher, bytes, the command under way. What a client calls itself is its own word.",
@@ -701,6 +742,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Remove-Session", Role: ServerAdministrator, Local: true, Changes: true, Asks: true, View: ViewTable, Run: removeSession,
+			Owner:    &Owner{Parameters: []string{"Identity"}, Needed: []string{"Identity"}},
 			Synopsis: "Ends sessions. The client is told and may connect again.",
 			Parameters: append([]Parameter{
 				{Name: "Identity", Type: TypeText, Position: 1, Pipeline: true, Help: "The session, such as IMAP4-123."},
@@ -768,6 +810,7 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Get-LogonStatistics", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLogonStatistics,
+			Owner:    &Owner{Parameters: []string{"Detailed"}},
 			Columns:  []string{"UserName", "LastLogonTime", "LogonCount", "FailureCount", "Service", "Mechanism", "Tls", "ClientAddress", "ClientName"},
 			Synopsis: "Shows who signed in of late, when, how often and how.",
 			Help: "The last 8 days are known, in steps of 6 hours. Service, mechanism, TLS, address and client are those of the latest sign-in; -Detailed shows one line for each way. " +

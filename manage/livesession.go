@@ -166,7 +166,7 @@ func getSession(_ context.Context, c *Call) (func(context.Context) error, error)
 		for _, l := range c.Sessions.Sessions(s) {
 			o := l.object(now)
 			address, _ := o.Value("Address")
-			if !matches(id, l.ID) || !matches(f.user, l.User) && (l.ActedBy == "" || !matches(f.user, l.ActedBy)) || !f.address.matches(address.(string)) {
+			if !c.sees(l.User) || !matches(id, l.ID) || !matches(f.user, l.User) && (l.ActedBy == "" || !matches(f.user, l.ActedBy)) || !f.address.matches(address.(string)) {
 				continue
 			}
 			if most > 0 && len(c.result.Objects) >= most {
@@ -191,6 +191,9 @@ func removeSession(_ context.Context, c *Call) (func(context.Context) error, err
 	var ids []string
 	for _, s := range settings.Services {
 		for _, l := range c.Sessions.Sessions(s) {
+			if !c.sees(l.User) {
+				continue
+			}
 			if id != "" && strings.EqualFold(l.ID, id) || user != "" && (strings.EqualFold(l.User, user) || strings.EqualFold(l.ActedBy, user)) {
 				ids = append(ids, l.ID)
 				c.Change(l.ID, "State", protolog.Printable(strings.TrimSpace(l.User+" "+l.State), shownName), "ended")

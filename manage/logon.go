@@ -185,6 +185,12 @@ func getLogonStatistics(ctx context.Context, c *Call) (func(context.Context) err
 // logonUsers gives the function that says whose a sign-in is, by the name of the
 // mailbox where there is one, and whether -Identity means it.
 func (c *Call) logonUsers(ctx context.Context) (func(statistics.SignIn) (string, bool), error) {
+	if c.own() {
+		e, err := c.entry(ctx)
+		return func(s statistics.SignIn) (string, bool) {
+			return e.Name, s.User == e.Name || slices.Contains(e.Aliases, s.User)
+		}, err
+	}
 	entries, err := c.Directory.List(ctx)
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func mentions(e directory.Entry, part string) bool {
 // out, at most -ResultSize of them.
 func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 	pattern := c.Text("Identity")
-	if pattern != "" && !strings.ContainsAny(pattern, "*?") {
+	if c.own() || pattern != "" && !strings.ContainsAny(pattern, "*?") {
 		e, err := c.entry(ctx)
 		if err != nil {
 			return nil, err
@@ -62,8 +62,18 @@ func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 	return all, nil
 }
 
-// entry finds the one mailbox that -Identity means.
-func (c *Call) entry(ctx context.Context) (*directory.Entry, error) { return c.lookup(ctx, "Identity") }
+// entry finds the one mailbox that -Identity means, or at the pages of one's own account
+// the caller's.
+func (c *Call) entry(ctx context.Context) (*directory.Entry, error) {
+	if !c.own() {
+		return c.lookup(ctx, "Identity")
+	}
+	e, err := c.Directory.Lookup(ctx, c.Caller.Name)
+	if err == nil && e.Account != c.Caller.owner.account {
+		return nil, errNoSession() // somebody else has the name now
+	}
+	return e, err
+}
 
 // lookup finds the one mailbox that a parameter means.
 func (c *Call) lookup(ctx context.Context, parameter string) (*directory.Entry, error) {
@@ -336,6 +346,12 @@ func enableMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 // setMailbox changes the entry, then the password, then the quota: the first may
 // be refused by the directory, and then nothing has changed.
 func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, error) {
+	if c.own() {
+		return setOwnPassword(ctx, c)
+	}
+	if c.Given("OldPassword") {
+		return nil, wrong("OldPassword", "OldPassword is for people themselves, at /account of the console")
+	}
 	e, err := c.entry(ctx)
 	if err != nil {
 		return nil, err
@@ -508,6 +524,9 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		}
 		if err := c.forgetNetworks(context.WithoutCancel(ctx), e, netip.Prefix{}); err != nil {
 			c.Log.WarnContext(ctx, "known networks of a removed mailbox cannot be removed", "account", e.Account, "error", err)
+		}
+		if err := c.dropSecondFactor(context.WithoutCancel(ctx), e.Account); err != nil {
+			c.Log.WarnContext(ctx, "the second factor of a removed mailbox cannot be removed", "account", e.Account, "error", err)
 		}
 		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {

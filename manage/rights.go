@@ -21,6 +21,10 @@ const (
 	ViewOnlyAdministrator     Role = "View-Only Administrator"    // whatever changes nothing
 )
 
+// OwnerOnly stands in a cmdlet that no role may run: only who it is about, at the pages
+// of their own account.
+const OwnerOnly Role = "Owner"
+
 // Roles lists the roles, the strongest first.
 var Roles = []Role{OrganizationAdministrator, ServerAdministrator, RecipientAdministrator, ViewOnlyAdministrator}
 
@@ -58,6 +62,7 @@ const (
 	WaySocket  Way = "socket"  // the peer's credentials on the management socket
 	WaySession Way = "session" // a sign-in at the console
 	WayToken   Way = "token"   // an API token
+	WayAccount Way = "account" // a sign-in at the pages of one's own account
 )
 
 // Caller is who runs a cmdlet, with what holds at the moment of the call.
@@ -78,6 +83,8 @@ type Caller struct {
 	Local bool
 	// Missing says, for a caller that is not known, why.
 	Missing string
+
+	owner *owner // for WayAccount
 }
 
 // May gives nil when caller may run the cmdlet, else KindNoPermission with what is
@@ -94,6 +101,9 @@ func (s *Server) May(caller Caller, name string) error {
 // so. The error says what is missing, the role, the local administrator or both,
 // and its hint how to get it.
 func (s *Server) permit(caller Caller, cmdlet *Cmdlet) error {
+	if caller.Way == WayAccount || cmdlet.Role == OwnerOnly {
+		return s.permitOwner(caller, cmdlet)
+	}
 	noRole, notLocal := !holds(caller.Roles, cmdlet.Role), cmdlet.Local && !caller.Local
 	if !noRole && !notLocal {
 		return nil
@@ -178,11 +188,13 @@ func WriteRights(w io.Writer) error {
 		"the caller; `Add-Administrator` gives roles; [architecture.md](architecture.md) says how an administrator proves who it is.\n\n" +
 		"*yes, local*: who holds the role must also be a local administrator of the server: root, the server's own user or a member of its operating-system\n" +
 		"group, for a mailbox a member of the list of `Add-LocalGroupMember`. *own*: only what is the caller's own. A Server Administrator of some servers has the rights of\n" +
-		"the column on those, and the View-Only Administrator's on others. An API token has the rights of its role and of its owner, both.\n\n| Cmdlet |")
+		"the column on those, and the View-Only Administrator's on others. An API token has the rights of its role and of its owner, both.\n\n" +
+		"*Owner* is who signed in at `/account` of the console, with the mailbox's own password: without any role, for that mailbox alone, and with the\n" +
+		"parameters that are named; *(expired)*: also while the password must be changed.\n\n| Cmdlet |")
 	for _, r := range Roles {
 		b.WriteString(" " + string(r) + " |")
 	}
-	b.WriteString("\n| --- |" + strings.Repeat(" --- |", len(Roles)) + "\n")
+	b.WriteString(" Owner |\n| --- |" + strings.Repeat(" --- |", len(Roles)+1) + "\n")
 	for _, c := range Cmdlets() {
 		fmt.Fprintf(&b, "| [`%s`](cmdlets.md#%s) |", c.Name, strings.ToLower(c.Name))
 		for _, r := range Roles {
@@ -198,7 +210,7 @@ func WriteRights(w io.Writer) error {
 			}
 			b.WriteString(" " + cell + " |")
 		}
-		b.WriteString("\n")
+		b.WriteString(" " + c.ownerCell() + " |\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

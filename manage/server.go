@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/protolog"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 )
@@ -149,7 +150,12 @@ type Parts struct {
 	// Authenticate checks name and password of a sign-in at the console, which is
 	// always encrypted, and gives whose they are. Errors: KindAuthenticationFailed,
 	// KindDisabled only after a right password, KindUnavailable.
-	Authenticate func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error)
+	Authenticate Authenticate
+	// AuthenticateOwner is the same for the pages of people's own accounts, where a
+	// password that must be changed is right, too.
+	AuthenticateOwner Authenticate
+	// Sealed keeps the secrets of second factors.
+	Sealed *seal.Key
 	// Statistics is who signed in how; nil: nothing is kept.
 	Statistics *statistics.History
 	// Observe is told of each run of a cmdlet of the table, and how it ended; nil is
@@ -169,11 +175,16 @@ type Parts struct {
 	Now         func() time.Time // nil: time.Now
 }
 
+// Authenticate checks a name and a password that came from remote, and gives whose they
+// are.
+type Authenticate func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error)
+
 // Server runs cmdlets. Its methods may be called from any goroutine.
 type Server struct {
 	Parts
 	cmdlets   []*Cmdlet
-	sessions  sessions
+	sessions  sessions // of administrators
+	owners    sessions // of people at their own accounts
 	following following
 	guesses   guesses
 	refusals  refusals
@@ -187,7 +198,8 @@ func New(parts Parts) *Server {
 	}
 	return &Server{
 		Parts: parts, cmdlets: Cmdlets(),
-		sessions: sessions{rows: map[secretSum]*session{}, links: map[secretSum]link{}},
+		sessions: sessions{way: WaySession, rows: map[secretSum]*session{}, links: map[secretSum]link{}},
+		owners:   sessions{way: WayAccount, rows: map[secretSum]*session{}},
 	}
 }
 
@@ -223,8 +235,9 @@ func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments 
 }
 
 func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, arguments []byte) (*Result, error) {
-	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	err := s.permit(caller, cmdlet)
+	cmdlet = cmdlet.as(caller)
+	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	given, fault := readArguments(cmdlet, arguments)
 	c.arguments = given // also of a call that is refused: the audit record has them
 	if err == nil {
@@ -233,6 +246,9 @@ func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, argumen
 	var do func(context.Context) error
 	if err == nil {
 		err = c.common()
+	}
+	if err == nil {
+		err = c.notExpired(ctx)
 	}
 	if err == nil && cmdlet.Follow != nil && c.Bool(FollowSwitch) {
 		err = wrong(FollowSwitch, "this call gives one answer; GET /follow/%s goes on", cmdlet.Name)

@@ -59,15 +59,18 @@ func (s *Server) webServer(handler http.Handler) *http.Server {
 	}
 }
 
-// authenticate checks who signs in at the console: manage.Parts.Authenticate.
-func (s *Server) authenticate(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error) {
-	// The console has no binding without TLS.
-	c := auth.Conn{Service: settings.Console, LoginType: mail.SecureLogin, TLS: new(tls.ConnectionState), Remote: remote}
-	id, err := s.auth.Password(ctx, c, name, password)
-	if err != nil {
-		return nil, err
+// authenticate gives what checks who signs in at the console, to administer or (account)
+// to the own account.
+func (s *Server) authenticate(account bool) manage.Authenticate {
+	return func(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error) {
+		// The console has no binding without TLS.
+		c := auth.Conn{Service: settings.Console, Account: account, LoginType: mail.SecureLogin, TLS: new(tls.ConnectionState), Remote: remote}
+		id, err := s.auth.Password(ctx, c, name, password)
+		if err != nil {
+			return nil, err
+		}
+		return &id.Entry, nil
 	}
-	return &id.Entry, nil
 }
 
 // webHandler puts together what is served over HTTPS.

@@ -21,6 +21,7 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/protolog"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
@@ -125,7 +126,8 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Auth: s.auth,
 		Log:  log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
-		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate,
+		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate(false),
+		AuthenticateOwner: s.authenticate(true), Sealed: seal.At(filepath.Join(config.Data, "seal.key")),
 	})
 	if err := s.manage.LoadLoginPolicy(ctx); err != nil {
 		return nil, err

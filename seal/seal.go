@@ -33,30 +33,39 @@ type Key struct {
 // none; until then nothing is read or written.
 func At(path string) *Key { return &Key{path: path} }
 
+// Random gives a key that is in no file, for tests and trials.
+func Random() *Key {
+	k := &Key{}
+	raw := make([]byte, keySize)
+	rand.Read(raw) // never fails (crypto/rand)
+	k.aead, _ = aead(raw)
+	return k
+}
+
 // Seal encrypts a secret. Only Open with the same about, which says what it is and
 // whose, gives it back. KindUnavailable when the file cannot be used.
 func (k *Key) Seal(secret []byte, about string) ([]byte, error) {
-	aead, err := k.ready(true)
+	key, err := k.ready(true)
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize())
+	nonce := make([]byte, key.NonceSize())
 	rand.Read(nonce) // never fails (crypto/rand)
-	return aead.Seal(nonce, nonce, secret, []byte(about)), nil
+	return key.Seal(nonce, nonce, secret, []byte(about)), nil
 }
 
 // Open decrypts what Seal gave. KindUnavailable without the key, KindCorrupt when it is
 // not what was sealed about the same under this key.
 func (k *Key) Open(sealed []byte, about string) ([]byte, error) {
-	aead, err := k.ready(false)
+	key, err := k.ready(false)
 	if err != nil {
 		return nil, err
 	}
-	if len(sealed) < aead.NonceSize() {
+	if len(sealed) < key.NonceSize() {
 		return nil, mail.Errorf(mail.KindCorrupt, "A sealed secret is damaged.")
 	}
-	n := aead.NonceSize()
-	secret, err := aead.Open(nil, sealed[:n], sealed[n:], []byte(about))
+	n := key.NonceSize()
+	secret, err := key.Open(nil, sealed[:n], sealed[n:], []byte(about))
 	if err != nil {
 		return nil, &mail.Error{Kind: mail.KindCorrupt, Text: "A sealed secret is damaged, or was sealed with another key.", Cause: err}
 	}
@@ -79,11 +88,16 @@ func (k *Key) ready(create bool) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "The key of sealed secrets cannot be used.", Cause: err}
 	}
-	block, err := aes.NewCipher(raw)
-	if err == nil {
-		k.aead, err = cipher.NewGCM(block)
-	}
+	k.aead, err = aead(raw)
 	return k.aead, mail.Wrap(mail.KindServerBug, err)
+}
+
+func aead(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
 }
 
 func read(path string) ([]byte, error) {

@@ -152,3 +152,9 @@ var WeakPasswordPolicy = choice(Row{
 		{Name: "Refuse", Number: 2, Help: "A weak password is not taken."},
 	},
 }, WarnOfWeak)
+
+// RequireSecondFactor keeps administrators who sign in with a password alone out.
+var RequireSecondFactor = yesNo(Row{
+	Name: "RequireSecondFactor", Noun: "Settings", Page: Authentication, Services: []Service{Console},
+	Help: "$true: an administrator signs in to the console with name, password and a code of an authenticator program, which is set up at /account before. One-time links of postern console and API tokens work as before.",
+}, false)

@@ -64,6 +64,7 @@ var outOfRange = map[string][]string{
 	"AuthMechanisms":                    {`"ROT13"`, `""`, `[]`, `["PLAIN","ROT13"]`, `[7]`, `{"Add":"PLAIN"}`, `{"Remove":"ROT13"}`, `true`},
 	"ClientCertificateAuthorities":      {`"ca.pem"`, `"./ca.pem"`, `"/a\u0000b"`, `[]`},
 	"ExtendedProtectionPolicy":          {`3`, `"Maybe"`, `[]`},
+	"RequireSecondFactor":               {`"perhaps"`, `2`, `[]`},
 	"WeakPasswordPolicy":                {`3`, `"Laugh"`, `[]`},
 	"ProtocolLogFormat":                 {`2`, `"Xml"`},
 	"ProtocolLogMaxAge":                 {`"00:59:59"`, `"3651.00:00:00"`, `30`, `"30d"`},

@@ -16,6 +16,7 @@ var Table = []*Row{
 	ExtendedProtectionPolicy.Row,
 	ClientCertificateAuthorities.Row,
 	WeakPasswordPolicy.Row,
+	RequireSecondFactor.Row,
 	X509CertificateName.Row,
 
 	AcmeDirectory.Row,

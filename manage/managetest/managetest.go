@@ -24,6 +24,7 @@ import (
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
@@ -150,7 +151,7 @@ func New() (*Fake, error) {
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
 		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
-		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate,
+		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate, AuthenticateOwner: f.authenticateOwner, Sealed: seal.Random(),
 		Auth:     f.Auth,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
 		Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) },
@@ -188,7 +189,15 @@ func (f *Fake) explain(ctx context.Context, l manage.Login) ([]manage.Step, erro
 }
 
 // authenticate knows the passwords that were set.
-func (f *Fake) authenticate(ctx context.Context, name, password string, _ netip.AddrPort) (*directory.Entry, error) {
+func (f *Fake) authenticate(ctx context.Context, name, password string, remote netip.AddrPort) (*directory.Entry, error) {
+	e, err := f.authenticateOwner(ctx, name, password, remote)
+	if err == nil && e.ResetPassword {
+		return nil, mail.Errorf(mail.KindExpired, "")
+	}
+	return e, err
+}
+
+func (f *Fake) authenticateOwner(ctx context.Context, name, password string, _ netip.AddrPort) (*directory.Entry, error) {
 	e, err := f.Directory.CheckPassword(ctx, name, password)
 	if err == nil && !e.Enabled {
 		return nil, mail.Errorf(mail.KindDisabled, "This account is switched off.")

@@ -40,6 +40,7 @@ func samples(t *testing.T) map[string]sample {
 		"AuthMechanisms":                    {good: []string{"SCRAM-SHA-256-PLUS", "PLAIN"}, bad: []string{"ROT13"}},
 		"ExtendedProtectionPolicy":          {good: "Require", bad: "Perhaps"},
 		"ClientCertificateAuthorities":      {good: authorities(t), bad: "authorities.pem"},
+		"RequireSecondFactor":               {good: true, bad: "perhaps"},
 		"WeakPasswordPolicy":                {good: "Refuse", bad: "Laugh"},
 		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
 		"AuthenticatedConnectionTimeout":    {good: "01:00:00", bad: "00:00:01"},
