@@ -18,6 +18,8 @@ mail
 event
 rfc
 message
+krb5
+krb5/krb5test
 sasl
 totp
 seal
@@ -42,6 +44,7 @@ directory/passwd
 directory/sql
 directory/saslauthd
 directory/oidc
+directory/kerberos
 auth
 statistics
 listener
@@ -62,13 +65,13 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc", "directory/kerberos"}
 
 // apart are packages that never import each other.
 var apart = [][]string{
 	{"imap", "pop3", "lmtp", "manage"},
 	{"message", "sasl", "settings"},
-	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc"},
+	{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc", "directory/kerberos"},
 }
 
 const module = "github.com/postern-mail/postern"

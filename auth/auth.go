@@ -217,7 +217,7 @@ func (a *Authenticator) Offered(c Conn) []string {
 // is only imagined: those that the policy accepts and that this server has the means
 // for. c.Client tells that there are authorities of client certificates.
 func (a *Authenticator) Usable(c Conn) []string {
-	has := a.means()
+	has := a.means(c.Service)
 	if c.TLS != nil {
 		has |= sasl.NeedsBinding
 	}

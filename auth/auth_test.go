@@ -21,6 +21,7 @@ func TestPolicyIsKept(t *testing.T) {
 	for _, service := range []settings.Service{settings.POP3, settings.IMAP4} {
 		policyCells(t, func(method string, encrypted bool, login mail.LoginType, want bool) {
 			a, p, attempts := setup(noDelay)
+			p.tickets = true
 			c := Conn{Service: service, LoginType: login, Protection: settings.AllowProtection, Remote: from("127.0.0.1:1")}
 			if encrypted {
 				c.Client, c.TLS, c.Certificate = clientCertificate, &state, certificate

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -59,6 +60,12 @@ func (o *outside) Issuer(string) (string, string) { return "", "" }
 func (o *outside) HasKeys() bool { return false }
 
 func (o *outside) HasTokens() bool { return false }
+
+func (o *outside) CheckTicket(context.Context, string, []byte) (*directory.Entry, *krb5.Context, error) {
+	return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+func (o *outside) HasTickets(string) bool { return false }
 
 var _ directory.Chained = (*outside)(nil)
 

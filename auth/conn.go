@@ -21,20 +21,21 @@ import (
 type serviceRow struct {
 	startTLS string // the command
 	password string // the way to sign in without SASL
+	kerberos string // the first part of its principal (RFC 4752, 4; RFC 5034, 7)
 	enabled  func(directory.Entry) bool
 }
 
 func rowOf(s settings.Service) serviceRow {
 	switch s {
 	case settings.POP3:
-		return serviceRow{"STLS", "USER command", func(e directory.Entry) bool { return e.PopEnabled }}
+		return serviceRow{"STLS", "USER command", "pop", func(e directory.Entry) bool { return e.PopEnabled }}
 	case settings.IMAP4:
-		return serviceRow{"STARTTLS", "LOGIN command", func(e directory.Entry) bool { return e.ImapEnabled }}
+		return serviceRow{"STARTTLS", "LOGIN command", "imap", func(e directory.Entry) bool { return e.ImapEnabled }}
 	case settings.Console:
 		// Who may do what there, and whether anything, is the roles' to say.
-		return serviceRow{"HTTPS", "console sign-in", func(directory.Entry) bool { return true }}
+		return serviceRow{"HTTPS", "console sign-in", "", func(directory.Entry) bool { return true }}
 	}
-	return serviceRow{"STARTTLS", "password", func(directory.Entry) bool { return false }}
+	return serviceRow{"STARTTLS", "password", "", func(directory.Entry) bool { return false }}
 }
 
 // Conn is what auth knows of a connection. A session makes one anew for every
@@ -158,7 +159,7 @@ func (a *Authenticator) SetPolicy(p *Policy) { a.policy.Store(p) }
 
 // server is the connection's part of what a mechanism may use.
 func (a *Authenticator) server(c Conn) sasl.Server {
-	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate}
+	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate, Protection: c.protection()}
 	if d, ok := a.directory.(directory.Chained); ok {
 		s.Issuer = func(authzid string) (string, string) {
 			name, err := directory.PrepareName(authzid)
@@ -168,15 +169,19 @@ func (a *Authenticator) server(c Conn) sasl.Server {
 			return d.Issuer(name)
 		}
 	}
-	s.PlusOffered = slices.ContainsFunc(sasl.Mechanisms, func(m sasl.Mechanism) bool {
-		return m.Plus() && a.offers(c, m, s)
-	})
 	return s
+}
+
+// offersPlus tells whether a -PLUS mechanism of m's kind is offered on c.
+func (a *Authenticator) offersPlus(c Conn, m sasl.Mechanism, s sasl.Server) bool {
+	return slices.ContainsFunc(sasl.Mechanisms, func(other sasl.Mechanism) bool {
+		return other.Plus() && other.Kin(m) && a.offers(c, other, s)
+	})
 }
 
 // offers tells whether a mechanism is offered on c, and accepted.
 func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
-	has := a.means()
+	has := a.means(c.Service)
 	if sasl.Binds(s) {
 		has |= sasl.NeedsBinding
 	}
@@ -186,8 +191,8 @@ func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
 	return m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK
 }
 
-// means is what the server has for mechanisms on every connection.
-func (a *Authenticator) means() sasl.Means {
+// means is what the server has for mechanisms on every connection of a service.
+func (a *Authenticator) means(service settings.Service) sasl.Means {
 	d, ok := a.directory.(directory.Chained)
 	if !ok {
 		return sasl.NeedsKeys
@@ -198,6 +203,9 @@ func (a *Authenticator) means() sasl.Means {
 	}
 	if d.HasTokens() {
 		has |= sasl.NeedsTokens
+	}
+	if d.HasTickets(rowOf(service).kerberos) {
+		has |= sasl.NeedsTickets
 	}
 	return has
 }

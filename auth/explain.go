@@ -91,7 +91,7 @@ func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
 	methods := map[string][]string{}
 	why := map[string]string{}
 	for _, m := range Methods(c.Service, class) {
-		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means()|sasl.NeedsBinding|sasl.NeedsCertificate) != 0 {
+		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means(c.Service)|sasl.NeedsBinding|sasl.NeedsCertificate) != 0 {
 			continue // no directory could serve it
 		}
 		w := a.wanted(c, m, class)
@@ -275,7 +275,8 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 	}
 	usable := app || hasPassword && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
 		len(keys) > 0 && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
-		a.means()&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly)
+		a.means(c.Service)&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly) ||
+		a.means(c.Service)&sasl.NeedsTickets != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.Challenge, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -28,9 +29,9 @@ type people struct {
 	err       error
 	took      time.Duration // of CheckPassword
 
-	until              time.Time // of tokens
-	mistrusts          bool      // a token is good for its own name alone
-	keyless, tokenless bool
+	until                       time.Time // of tokens
+	mistrusts                   bool      // a token is good for its own name alone
+	keyless, tokenless, tickets bool
 
 	checks, running, most int
 	asked                 []string // names, in the order in which they were checked
@@ -138,6 +139,23 @@ func (p *people) Proved(ctx context.Context, _ string, who *directory.Person) (*
 
 func (p *people) Issuer(name string) (string, string) { return "https://login.example/" + name, "mail" }
 
+// CheckTicket takes "NAME" as NAME's ticket until p.until.
+func (p *people) CheckTicket(ctx context.Context, service string, token []byte) (*directory.Entry, *krb5.Context, error) {
+	p.mu.Lock()
+	p.checks++
+	failure, until := p.err, p.until
+	p.mu.Unlock()
+	if failure != nil {
+		return nil, nil, failure
+	}
+	e, err := p.Lookup(ctx, string(token))
+	if err != nil || service == "" {
+		return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	return e, &krb5.Context{Until: until, Binding: krb5.Bind([]byte("n,,")), Reply: []byte("proof")}, nil
+}
+
+func (p *people) HasTickets(service string) bool                   { return p.tickets && service != "" }
 func (p *people) HasKeys() bool                                    { return !p.keyless }
 func (p *people) HasTokens() bool                                  { return !p.tokenless }
 func (p *people) Asked(context.Context, string) []directory.Answer { return nil }

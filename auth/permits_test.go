@@ -19,12 +19,16 @@ POP3 USER+PASS       | yes                  | no                            | no
 IMAP LOGIN           | yes                  | no                            | no                | yes                | yes                         | yes
 PLAIN                | yes                  | no                            | no                | yes                | yes                         | yes
 LOGIN                | yes                  | no                            | no                | yes                | yes                         | yes
+GSSAPI               | yes                  | yes                           | no                | yes                | yes                         | yes
+GS2-KRB5             | yes                  | yes                           | no                | yes                | yes                         | yes
+GSS-SPNEGO           | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-1          | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-256        | yes                  | yes                           | no                | yes                | yes                         | yes
 SCRAM-SHA-512        | yes                  | yes                           | no                | yes                | yes                         | yes
 EXTERNAL             | no                   | no                            | no                | yes                | yes                         | yes
 OAUTHBEARER          | no                   | no                            | no                | yes                | yes                         | yes
 XOAUTH2              | no                   | no                            | no                | yes                | yes                         | yes
+GS2-KRB5-PLUS        | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-1-PLUS     | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-256-PLUS   | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-512-PLUS   | no                   | no                            | no                | yes                | yes                         | yes

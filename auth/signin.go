@@ -69,7 +69,7 @@ func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*E
 		return nil, err
 	}
 	s := &signIn{a: a, conn: c, mechanism: m.Name, class: m.Class}
-	server.Credentials = s
+	server.Credentials, server.PlusOffered = s, a.offersPlus(c, m, server)
 	return &Exchange{signIn: s, mechanism: m, inner: m.New(server)}, nil
 }
 

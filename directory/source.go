@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -98,6 +99,18 @@ type TokenSource interface {
 	Issuer() (configuration, scope string)
 }
 
+// TicketSource is a Source that accepts Kerberos tickets.
+type TicketSource interface {
+	Source
+	// CheckTicket tells whose ticket a client's first token for a service ("imap",
+	// "pop") has, and what is shared with them then; see krb5.Acceptor.Accept. A ticket
+	// for a service that another source may know is KindNotFound.
+	CheckTicket(ctx context.Context, service string, token []byte) (*Person, *krb5.Context, error)
+
+	// HasTickets tells whether tickets for the service are accepted at all.
+	HasTickets(service string) bool
+}
+
 // Lister is a Source that can say whom it knows.
 type Lister interface {
 	Source
@@ -124,6 +137,10 @@ type Chained interface {
 	// TokenSource. Of several directories it is the first that is asked for the name.
 	Issuer(name string) (configuration, scope string)
 
+	// CheckTicket tells whose Kerberos ticket it is; see TicketSource.
+	// KindAuthenticationFailed when no directory takes it.
+	CheckTicket(ctx context.Context, service string, token []byte) (*Entry, *krb5.Context, error)
+
 	// Proved gives who p is, whom the directory of that name proved in a way of its
 	// own, such as a Kerberos ticket: somebody of that directory, or of the ones whose
 	// people it proves. p.ID is p.Name where nothing outlives a change of name. Errors
@@ -136,6 +153,9 @@ type Chained interface {
 
 	// HasTokens tells the same of bearer tokens.
 	HasTokens() bool
+
+	// HasTickets tells the same of Kerberos tickets for a service.
+	HasTickets(service string) bool
 
 	// Asked tells what each directory says to a name, in the order in which they are
 	// asked, for administrators. It changes nothing.

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/certificate"
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -44,7 +45,10 @@ var engines = map[string]func(t testing.TB) store.Engine{
 }
 
 // people is a directory of alice and bob, whose password is "secret".
-type people struct{ entries map[string]*directory.Entry }
+type people struct {
+	entries map[string]*directory.Entry
+	tickets bool // Kerberos is offered
+}
 
 func (p *people) Lookup(_ context.Context, name string) (*directory.Entry, error) {
 	if e := p.entries[name]; e != nil {
@@ -94,6 +98,15 @@ func (p *people) CheckToken(context.Context, string, string) (*directory.Entry, 
 func (p *people) Provide(_ context.Context, e *directory.Entry) (*directory.Entry, error) {
 	return e, nil
 }
+func (p *people) Proved(context.Context, string, *directory.Person) (*directory.Entry, error) {
+	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+// CheckTicket: nobody has one.
+func (p *people) CheckTicket(context.Context, string, []byte) (*directory.Entry, *krb5.Context, error) {
+	return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+func (p *people) HasTickets(string) bool                           { return p.tickets }
 func (p *people) HasKeys() bool                                    { return true }
 func (p *people) HasTokens() bool                                  { return true }
 func (p *people) Asked(context.Context, string) []directory.Answer { return nil }
@@ -102,6 +115,7 @@ func (p *people) Asked(context.Context, string) []directory.Answer { return nil 
 type testServer struct {
 	*Server
 	service *listener.Service
+	people  *people
 	alice   mail.AccountID
 	values  atomic.Pointer[settings.Values]
 }
@@ -128,7 +142,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 		t.Fatal(err)
 	}
 	dir := &people{entries: map[string]*directory.Entry{}}
-	ts := &testServer{}
+	ts := &testServer{people: dir}
 	for _, name := range []string{"alice", "bob"} {
 		id, err := st.CreateAccount(t.Context(), 0)
 		if err != nil {

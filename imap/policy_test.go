@@ -75,6 +75,7 @@ func attempts() []attempt {
 // is refused before anything is asked for.
 func TestPolicy(t *testing.T) {
 	ts := newServer(t, memory.New())
+	ts.people.tickets = true
 	ts.listen(t)
 	for _, loginType := range mail.LoginTypes {
 		if err := ts.set("LoginType", loginType.String()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/crypt"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
+	"github.com/postern-mail/postern/directory/kerberos"
 	"github.com/postern-mail/postern/directory/ldap"
 	"github.com/postern-mail/postern/directory/oidc"
 	"github.com/postern-mail/postern/directory/passwd"
@@ -52,6 +53,12 @@ var sources = map[string]func() (keys any, open openSource){
 		var o oidc.Options
 		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
 			return oidc.Open(o, name, s.log)
+		}
+	},
+	"kerberos": func() (any, openSource) {
+		var o kerberos.Options
+		return &o, func(_ context.Context, s *Server, name string) (directory.Source, error) {
+			return kerberos.Open(o, s.log.With("directory", name))
 		}
 	},
 	"sql": func() (any, openSource) {

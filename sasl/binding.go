@@ -6,6 +6,9 @@ import (
 	_ "crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
+
+	"github.com/postern-mail/postern/krb5"
 )
 
 // bindingTypes is the table of channel bindings: a name of IANA's registry and
@@ -14,12 +17,14 @@ import (
 //
 // tls-unique is not among them: it does not exist in TLS 1.3 and is unsafe
 // before (RFC 9266, 1).
-var bindingTypes = []struct {
-	name   string
-	values func(Server) [][]byte
-}{
+var bindingTypes = []bindingType{
 	{"tls-exporter", exporter},
 	{"tls-server-end-point", endPoint},
+}
+
+type bindingType struct {
+	name   string
+	values func(Server) [][]byte
 }
 
 // Binds tells whether the connection has a channel binding, so that -PLUS
@@ -42,6 +47,48 @@ func bindings(s Server, name string) [][]byte {
 	}
 	return nil
 }
+
+// Protection is what is done about a channel binding that a client may leave out, as
+// the tickets of GSSAPI and GSS-SPNEGO can.
+type Protection int
+
+// What is done.
+const (
+	CheckBinding   Protection = iota // one that is given must be right
+	RequireBinding                   // one must be given, and be right
+	IgnoreBinding                    // it is not looked at
+)
+
+// checkBinding compares the hash of a channel binding that came with a ticket; all
+// zeroes is none. Before TLS none is right: whoever gives one has a TLS connection with
+// somebody else.
+func (s Server) checkBinding(given krb5.Binding) error {
+	switch none := given == (krb5.Binding{}); {
+	case s.Protection == IgnoreBinding, none && s.Protection == CheckBinding:
+		return nil
+	case none:
+		return failed("the ticket came without a channel binding, which is required")
+	}
+	for _, b := range slices.Concat(bindingTypes, []bindingType{unique}) {
+		for _, value := range b.values(s) {
+			// Type and value, as in RFC 5056, 2.1; RFC 5929, 2 has the names.
+			if given == krb5.Bind(append([]byte(b.name+":"), value...)) {
+				return nil
+			}
+		}
+	}
+	return failed("the ticket's channel binding is not this connection's")
+}
+
+// unique is RFC 5929, 3, which clients with tickets know, and tls-exporter hardly any of
+// them. It is taken under TLS 1.2 with the extended master secret alone, without which
+// it is unsafe, and never offered.
+var unique = bindingType{"tls-unique", func(s Server) [][]byte {
+	if s.TLS == nil || s.TLS.Version != tls.VersionTLS12 || len(s.TLS.TLSUnique) == 0 || exporter(s) == nil {
+		return nil
+	}
+	return [][]byte{s.TLS.TLSUnique}
+}}
 
 // exporter is RFC 9266, 2. In TLS 1.3 no context and an empty one are the same;
 // in TLS 1.2 they differ, the RFC means the empty one, and deployed libraries use

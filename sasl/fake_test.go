@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -20,6 +21,7 @@ type users struct {
 	authorized bool
 	refuse     error // of Authorize
 	down       bool  // nothing can be said of tokens
+	acceptor   krb5.Acceptor
 }
 
 func anna() *users { return &users{passwords: map[string]string{"anna": "secret", "a,n=n": "secret"}} }
@@ -59,6 +61,16 @@ func (u *users) Token(_ context.Context, _, token string) (string, error) {
 func (u *users) Certificate(context.Context, string) (string, error) {
 	u.calls++
 	return "anna", nil
+}
+
+// Ticket: of whoever u.acceptor accepts.
+func (u *users) Ticket(_ context.Context, token []byte) (string, *krb5.Context, error) {
+	u.calls++
+	shared, err := u.acceptor.Accept("imap", token)
+	if err != nil {
+		return "", nil, err
+	}
+	return shared.Client.Components[0], shared, nil
 }
 
 func (u *users) Authorize(_ context.Context, name, authzid string) error {

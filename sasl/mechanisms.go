@@ -7,7 +7,8 @@ type Mechanism struct {
 	Name  string
 	Class Class
 	// Bound: who it proves is proved on this TLS connection alone, so that nobody in
-	// between can pass the proof on.
+	// between can pass the proof on. Where a client may also leave the binding out
+	// (GSSAPI, GSS-SPNEGO), Server.Protection says whether it may.
 	Bound bool
 	// Needs is what the server must have on a connection: without it the mechanism is
 	// neither offered nor accepted.
@@ -23,9 +24,13 @@ type Mechanism struct {
 // the name in it.
 var Mechanisms = []Mechanism{
 	{"EXTERNAL", TLSOnly, true, NeedsCertificate, newExternal},
+	{"GS2-KRB5-PLUS", TLSOnly, true, NeedsTickets | NeedsBinding, newGS2(true)},
 	{"SCRAM-SHA-512-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-512", true)},
 	{"SCRAM-SHA-256-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-256", true)},
 	{"SCRAM-SHA-1-PLUS", TLSOnly, true, NeedsKeys | NeedsBinding, newScram("SHA-1", true)},
+	{"GS2-KRB5", Challenge, false, NeedsTickets, newGS2(false)},
+	{"GSSAPI", Challenge, true, NeedsTickets, newGSSAPI},
+	{"GSS-SPNEGO", Challenge, true, NeedsTickets, newSPNEGO},
 	{"SCRAM-SHA-512", Challenge, false, NeedsKeys, newScram("SHA-512", false)},
 	{"SCRAM-SHA-256", Challenge, false, NeedsKeys, newScram("SHA-256", false)},
 	{"SCRAM-SHA-1", Challenge, false, NeedsKeys, newScram("SHA-1", false)},
@@ -44,8 +49,16 @@ const (
 	NeedsTokens                        // a directory that proves bearer tokens
 	NeedsCertificate                   // a client that showed a certificate of an authority that the service trusts
 	NeedsBinding                       // a TLS connection with a channel binding, see Binds
+	NeedsTickets                       // a directory that accepts Kerberos tickets for the service
 )
 
 // Plus tells whether the name is that of a -PLUS mechanism, whose messages carry a
 // channel binding (RFC 5801, 3).
 func (m Mechanism) Plus() bool { return strings.HasSuffix(m.Name, "-PLUS") }
+
+// Kin tells whether two mechanisms are of one kind, SCRAM or GS2: a client of one of
+// them knows the others.
+func (m Mechanism) Kin(other Mechanism) bool {
+	kind, _, _ := strings.Cut(m.Name, "-")
+	return strings.HasPrefix(other.Name, kind+"-")
+}

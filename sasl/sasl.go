@@ -12,6 +12,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -28,7 +29,7 @@ const (
 	// Password: the server reads the password (PLAIN, LOGIN; also the commands
 	// USER and PASS of POP3 and LOGIN of IMAP).
 	Password Class = iota + 1
-	// Challenge: a proof that an eavesdropper cannot use again (SCRAM-*).
+	// Challenge: a proof that an eavesdropper cannot use again (SCRAM-*, Kerberos).
 	Challenge
 	// TLSOnly: means nothing without TLS: every -PLUS, bearer tokens, certificates.
 	TLSOnly
@@ -96,6 +97,11 @@ type Credentials interface {
 	// several names, "" is the first.
 	Certificate(ctx context.Context, authzid string) (name string, err error)
 
+	// Ticket proves somebody by a Kerberos ticket for the service and gives whom, and what
+	// is shared with them: token is a client's first one (krb5.Acceptor.Accept). The
+	// channel binding is the mechanism's to compare.
+	Ticket(ctx context.Context, token []byte) (name string, shared *krb5.Context, err error)
+
 	// Authorize is the last step after a proof: may name act as authzid ("" is
 	// name itself), and is it allowed in at all? A mechanism that is done without
 	// having asked is refused by auth.
@@ -111,10 +117,13 @@ type Server struct {
 	// Certificate is the one that this server showed on this connection, nil when
 	// it is not known: then there is no tls-server-end-point binding.
 	Certificate *x509.Certificate
-	// PlusOffered tells whether this connection was offered any -PLUS mechanism:
+	// PlusOffered tells whether this connection was offered any -PLUS mechanism of the
+	// exchange's kind:
 	// a client that says it supports channel binding and saw none was tampered
 	// with (RFC 5802, 6).
 	PlusOffered bool
+	// Protection says what is done about a channel binding that the client may leave out.
+	Protection Protection
 
 	// Issuer tells a client whose token is not taken where it gets one: the address of
 	// the provider's description, and the scope to ask for, "" for what is not known;

@@ -15,7 +15,7 @@ var LoginType = choice(Row{
 		{Name: "PlainTextLogin", Number: 1, Label: "Plain text logon (Basic authentication)",
 			Help: "No TLS needed: user name and password may cross the network in the clear."},
 		{Name: "PlainTextAuthentication", Number: 2, Label: "Plain text authentication logon (Integrated Windows authentication)",
-			Help: "Without TLS only challenge-response (SCRAM); a password that the server can read needs TLS."},
+			Help: "Without TLS only challenge-response (SCRAM, Kerberos); a password that the server can read needs TLS."},
 		{Name: "SecureLogin", Number: 3, Label: "Secure logon",
 			Help: "No authentication before TLS."},
 	},
@@ -37,9 +37,13 @@ var AuthMechanisms = some(Row{
 	Help: "The SASL mechanisms that the service may offer; on each connection it offers those that LoginType and ExtendedProtectionPolicy accept there and that it has the means for. Without PLAIN also the commands USER and PASS of POP3 and LOGIN of IMAP4 are refused.",
 	Choices: []Choice{
 		{Name: "EXTERNAL", Help: "A client certificate; there when ClientCertificateAuthorities names who issues them."},
+		{Name: "GS2-KRB5-PLUS", Help: "A Kerberos ticket, bound to the TLS connection; there when a directory accepts tickets."},
 		{Name: "SCRAM-SHA-512-PLUS", Help: "A proof of the password, bound to the TLS connection."},
 		{Name: "SCRAM-SHA-256-PLUS", Help: "A proof of the password, bound to the TLS connection."},
 		{Name: "SCRAM-SHA-1-PLUS", Help: "A proof of the password, bound to the TLS connection."},
+		{Name: "GS2-KRB5", Help: "A Kerberos ticket; there when a directory accepts tickets."},
+		{Name: "GSSAPI", Help: "A Kerberos ticket, as most clients send it: bound to the TLS connection or not; there when a directory accepts tickets."},
+		{Name: "GSS-SPNEGO", Help: "A Kerberos ticket, as Windows sends it: bound to the TLS connection or not; there when a directory accepts tickets."},
 		{Name: "SCRAM-SHA-512", Help: "A proof of the password; the password itself is never sent."},
 		{Name: "SCRAM-SHA-256", Help: "A proof of the password; the password itself is never sent."},
 		{Name: "SCRAM-SHA-1", Help: "A proof of the password; the password itself is never sent."},
@@ -70,7 +74,7 @@ var ExtendedProtectionPolicy = choice(Row{
 	Choices: []Choice{
 		{Name: "None", Number: 0, Help: "Channel binding is neither offered nor checked."},
 		{Name: "Allow", Number: 1, Help: "Clients that can bind do, and what they bind to is checked; others log in without."},
-		{Name: "Require", Number: 2, Help: "Only log-ins that are bound to the TLS connection are accepted: mechanisms whose name ends in -PLUS, and client certificates."},
+		{Name: "Require", Number: 2, Help: "Only log-ins that are bound to the TLS connection are accepted: mechanisms whose name ends in -PLUS, client certificates, and Kerberos tickets whose client bound them."},
 	},
 	warn: func(v any) string {
 		if v == NoProtection {
@@ -83,7 +87,7 @@ var ExtendedProtectionPolicy = choice(Row{
 // Binds tells whether a mechanism of AuthMechanisms can be bound to the TLS connection,
 // so that ExtendedProtectionPolicy Require accepts it.
 func Binds(mechanism string) bool {
-	return strings.HasSuffix(mechanism, "-PLUS") || mechanism == "EXTERNAL"
+	return strings.HasSuffix(mechanism, "-PLUS") || mechanism == "EXTERNAL" || mechanism == "GSSAPI" || mechanism == "GSS-SPNEGO"
 }
 
 // requiredNeedsBinding: nobody could log in otherwise.

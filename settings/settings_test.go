@@ -149,7 +149,7 @@ func TestEdit(t *testing.T) {
 		{"X509CertificateName", `"IMAP.Example.ORG."`, `"imap.example.org"`},
 		{"ShowHiddenFoldersEnabled", `"$true"`, `true`},
 		{"AuthMechanisms", `["plain","SCRAM-SHA-256","PLAIN"]`, `["SCRAM-SHA-256","PLAIN"]`}, // in the table's order
-		{"AuthMechanisms", `{"Remove":["LOGIN","plain","SCRAM-SHA-1","SCRAM-SHA-256","SCRAM-SHA-512","OAUTHBEARER","XOAUTH2","EXTERNAL"]}`, `["SCRAM-SHA-512-PLUS","SCRAM-SHA-256-PLUS","SCRAM-SHA-1-PLUS"]`},
+		{"AuthMechanisms", `{"Remove":["LOGIN","plain","SCRAM-SHA-1","SCRAM-SHA-256","SCRAM-SHA-512","OAUTHBEARER","XOAUTH2","EXTERNAL","GSSAPI","GS2-KRB5","GSS-SPNEGO"]}`, `["GS2-KRB5-PLUS","SCRAM-SHA-512-PLUS","SCRAM-SHA-256-PLUS","SCRAM-SHA-1-PLUS"]`},
 		{"ExtendedProtectionPolicy", `2`, `"Require"`},
 		{"Banner", `null`, `"The Postern IMAP4 service is ready."`},
 	} {

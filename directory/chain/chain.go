@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 )
@@ -423,6 +424,42 @@ func (d *Directory) CheckToken(ctx context.Context, name, token string) (*direct
 		}
 	}
 	return nil, time.Time{}, mail.Errorf(mail.KindAuthenticationFailed, "")
+}
+
+// HasTickets is part of directory.Chained.
+func (d *Directory) HasTickets(service string) bool {
+	return slices.ContainsFunc(d.links, func(l *link) bool {
+		source, ok := l.Source.(directory.TicketSource)
+		return ok && source.HasTickets(service)
+	})
+}
+
+// CheckTicket is part of directory.Chained.
+func (d *Directory) CheckTicket(ctx context.Context, service string, token []byte) (*directory.Entry, *krb5.Context, error) {
+	for _, l := range d.links {
+		source, ok := l.Source.(directory.TicketSource)
+		if !ok {
+			continue
+		}
+		done, err := l.gate.Enter(ctx, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		p, shared, err := source.CheckTicket(ctx, service, token)
+		done()
+		if mail.KindOf(err) == mail.KindNotFound {
+			continue
+		}
+		var e *directory.Entry
+		if err == nil {
+			e, err = d.proved(ctx, l, p)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return e, shared, nil
+	}
+	return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
 // Asked is part of directory.Chained.
