@@ -3,10 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,16 +16,31 @@ import (
 // and reads past the rest.
 type conn struct {
 	net.Conn
-	r    *bufio.Reader
-	tag  int
-	want []byte
+	r     *bufio.Reader
+	tag   int
+	want  []byte
+	bytes int64 // of literals and of POP3 messages that were read
 }
 
 func dial(addr string) *conn {
 	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	check(err)
-	c.SetDeadline(time.Now().Add(5 * time.Minute))
+	return newConn(c)
+}
+
+// dialTLS is dial with a full TLS 1.3 handshake and the one key exchange that every
+// peer has.
+func dialTLS(addr string) *conn { return newConn(secure(dial(addr).Conn)) }
+
+func newConn(c net.Conn) *conn {
+	c.SetDeadline(time.Now().Add(10 * time.Minute))
 	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
+}
+
+func secure(c net.Conn) net.Conn {
+	t := tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, CurvePreferences: []tls.CurveID{tls.CurveP256}})
+	check(t.Handshake())
+	return t
 }
 
 // line reads a line, which is valid until the next.
@@ -75,19 +92,57 @@ func (c *conn) finish() (untagged int) {
 			if err != nil {
 				break
 			}
-			_, err = io.CopyN(io.Discard, c.r, int64(n))
+			_, err = c.r.Discard(n)
 			check(err)
+			c.bytes += int64(n)
 			l = c.line()
 		}
 	}
 }
 
 // login opens an IMAP session.
-func login(p *peer, account int) *conn {
-	c := dial(p.imap)
+func login(p *peer, account int) *conn { return signIn(dial(p.imap), account) }
+
+// loginTLS opens an IMAP session over TLS.
+func loginTLS(p *peer, account int) *conn { return signIn(dialTLS(p.imaps), account) }
+
+func signIn(c *conn, account int) *conn {
 	c.line()
 	c.imap("LOGIN %s %s", accountName(account), password)
 	return c
+}
+
+// pop opens a POP3 session.
+func pop(c *conn, account int) *conn {
+	c.line()
+	c.expect("USER "+accountName(account), "+OK")
+	c.expect("PASS "+password, "+OK")
+	return c
+}
+
+// message reads a POP3 message to its end.
+func (c *conn) message() {
+	end := []byte("\r\n.\r\n")
+	if l := c.line(); !bytes.HasPrefix(l, []byte("+OK")) {
+		fail("RETR answered %q", l)
+	}
+	for {
+		_, err := c.r.Peek(len(end))
+		check(err)
+		have, err := c.r.Peek(c.r.Buffered())
+		check(err)
+		n := len(have) - len(end) + 1
+		i := bytes.Index(have, end)
+		if i >= 0 {
+			n = i + len(end)
+		}
+		c.bytes += int64(n)
+		_, err = c.r.Discard(n)
+		check(err)
+		if i >= 0 {
+			return
+		}
+	}
 }
 
 // expect sends a line and reads one line that must begin with prefix.
@@ -101,6 +156,22 @@ func (c *conn) expect(line, prefix string) []byte {
 		fail("%q answered %q", line, l)
 	}
 	return l
+}
+
+// state sends a SELECT and gives UIDVALIDITY and HIGHESTMODSEQ.
+func (c *conn) state(command string) (validity, modseq uint64) {
+	c.start("%s", command)
+	for {
+		l := string(c.line())
+		for name, n := range map[string]*uint64{"UIDVALIDITY": &validity, "HIGHESTMODSEQ": &modseq} {
+			if _, after, ok := strings.Cut(l, "["+name+" "); ok {
+				fmt.Sscan(strings.TrimRight(strings.Fields(after)[0], "]"), n)
+			}
+		}
+		if strings.HasPrefix(l, string(c.want)) {
+			return validity, modseq
+		}
+	}
 }
 
 // append puts a message into a mailbox, without waiting for the continuation.

@@ -1,16 +1,18 @@
-// Command bench measures Postern beside Dovecot, Debian's package, on the same
-// work in one run, alternating, and prints the ratios: operations a second and, the
-// fairer figure on a machine that the load generator shares, processor time of
-// the server's whole process tree per operation.
+// Command bench measures Postern beside Dovecot and Cyrus, Debian's packages, on the
+// same work in one run, alternating, and prints the ratios to the best of them:
+// operations a second and, the fairer figure on a machine that the load generator
+// shares, processor time of the server's whole process tree for each operation.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
-	"slices"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -22,127 +24,158 @@ func check(err error) {
 	}
 }
 
-// failure ends the bench through main, so that the servers are stopped.
+// failure ends a measurement, or the bench through main, so that the servers are
+// stopped.
 type failure string
 
 func fail(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
 
-// sample is one measurement.
-type sample struct {
-	rate float64 // operations a second
-	cpu  float64 // microseconds of the server for each
+// bench is a run.
+type bench struct {
+	ctx    context.Context
+	dir    string
+	rounds int
+	scale  float64
+	peers  []*peer // Postern first
+
+	round  int             // of the row that is measured
+	filled map[string]bool // mailboxes that have their messages
+	window window
+}
+
+// window is what is measured of a run: all of it, unless the run says.
+type window struct {
+	pid        int
+	start, end time.Time
+	cpu, used  time.Duration
+}
+
+// begin says that what is measured begins now.
+func (b *bench) begin() { b.window.start, b.window.cpu = time.Now(), cpu(b.window.pid) }
+
+// end says that it has ended.
+func (b *bench) end() {
+	b.window.end = time.Now()
+	// What a server still does for the work after it has answered counts too.
+	time.Sleep(200 * time.Millisecond)
+	b.window.used = cpu(b.window.pid) - b.window.cpu
 }
 
 func main() {
-	rounds := flag.Int("rounds", 3, "how often each workload is measured, alternating between the servers")
-	scale := flag.Float64("scale", 1, "how much of each workload; 0.1 for a quick look")
-	only := flag.String("only", "", "only workloads whose name contains this")
-	dir := flag.String("dir", "", "folder for the servers' data; a new one in /var/tmp when empty")
+	b := &bench{filled: map[string]bool{}}
+	flag.IntVar(&b.rounds, "rounds", 3, fmt.Sprintf("how often each row is measured, alternating between the servers; at most %d", maxRounds))
+	flag.Float64Var(&b.scale, "scale", 1, "how much of each workload; 0.1 for a quick look")
+	only := flag.String("only", "", "only rows whose name contains one of these, parted by |")
+	servers := flag.String("servers", "postern,dovecot,cyrus", "the servers; postern is always one")
+	quick := flag.Bool("quick", false, "only look whether processor time of each operation, against Dovecot's, is as it was")
+	page := flag.String("page", "", "also write the table into this Markdown file")
+	flag.StringVar(&b.dir, "dir", "", "folder for the servers' data; a new one in /var/tmp when empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *dir, *rounds, *scale, *only); err != nil {
+	b.ctx, b.rounds = ctx, min(b.rounds, maxRounds)
+	if err := b.run(*servers, *only, *page, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string, rounds int, scale float64, only string) (err error) {
-	if dir == "" {
-		// Not /tmp, which is often in memory: durability is part of what is measured.
-		if dir, err = os.MkdirTemp("/var/tmp", "postern-bench-"); err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		if err := os.Chmod(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	var peers []*peer
-	defer func() {
-		for _, p := range peers {
-			p.stop()
-		}
-	}()
-	// Runs first: a failure of any goroutine of a workload arrives here.
+// caught runs f and gives its failure.
+func caught(f func()) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			f, ok := r.(failure)
+			text, ok := r.(failure)
 			if !ok {
 				panic(r)
 			}
-			err = fmt.Errorf("%s", string(f))
+			err = errors.New(string(text))
 		}
 	}()
-	started := func(p *peer) { peers = append(peers, p) }
-	startPostern(ctx, dir, accounts, started)
-	startDovecot(ctx, dir, accounts, started)
-	for _, p := range peers {
-		warm(p)
-	}
-	fmt.Printf("| Workload | Postern | Dovecot | speed | CPU Postern | CPU Dovecot | CPU ratio |\n| --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, w := range workloads {
-		if !strings.Contains(w.name, only) || ctx.Err() != nil {
-			continue
+	f()
+	return nil
+}
+
+func (b *bench) run(servers, only, page string, quick bool) (err error) {
+	raiseFiles()
+	if b.dir == "" {
+		// Not /tmp, which is often in memory: durability is part of what is measured.
+		if b.dir, err = os.MkdirTemp("/var/tmp", "postern-bench-"); err != nil {
+			return err
 		}
-		for _, p := range peers {
-			if w.prepare != nil {
-				w.prepare(p, scale)
+		defer os.RemoveAll(b.dir)
+	}
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return err
+	}
+	var started []*peer
+	defer func() {
+		for _, p := range started {
+			p.stop()
+		}
+	}()
+	note := func(p *peer) { started = append(started, p) }
+	err = caught(func() {
+		for name, start := range map[string]func(context.Context, string, func(*peer)) *peer{"postern": postern, "dovecot": dovecot, "cyrus": cyrus} {
+			if name == "postern" || strings.Contains(servers, name) {
+				p := start(b.ctx, b.dir, note)
+				for i := range accounts { // so that no workload pays for the first time
+					login(p, i).Close()
+				}
+				b.peers = append(b.peers, p)
 			}
 		}
-		samples := make([][]sample, len(peers))
-		for round := range rounds {
-			for i := range peers {
-				// Who goes first alternates too.
-				j := (i + round) % len(peers)
-				samples[j] = append(samples[j], measure(peers[j], w, scale))
+	})
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{"Postern", "Dovecot", "Cyrus"} {
+		for j := i; j < len(b.peers); j++ {
+			if b.peers[j].name == name {
+				b.peers[i], b.peers[j] = b.peers[j], b.peers[i]
 			}
 		}
-		a, b := median(samples[0]), median(samples[1])
-		fmt.Printf("| %s | %s/s | %s/s | %.2f × | %s | %s | %.2f × |\n",
-			w.name, number(a.rate), number(b.rate), a.rate/b.rate, micros(a.cpu), micros(b.cpu), b.cpu/a.cpu)
 	}
-	if only == "" || strings.Contains("idle memory", only) {
-		idle(peers, scale)
+	if quick {
+		return b.guard(os.Stdout)
 	}
-	return ctx.Err()
+	out := io.Writer(os.Stdout)
+	if page != "" {
+		f, err := os.Create(page)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = io.MultiWriter(os.Stdout, f)
+	}
+	return b.report(out, only)
 }
 
-// measure runs a workload once.
-func measure(p *peer, w workload, scale float64) sample {
-	pid := p.cmd.Process.Pid
-	before, start := cpu(pid), time.Now()
-	n := w.run(p, scale)
-	took := time.Since(start)
-	// What a server still does for the work after it has answered counts too.
-	time.Sleep(200 * time.Millisecond)
-	used := cpu(pid) - before
-	return sample{float64(n) / took.Seconds(), float64(used.Nanoseconds()) / 1e3 / float64(n)}
+// machine says what the figures were measured on.
+func machine() string {
+	model := "an unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d × %s, %s", runtime.NumCPU(), model, runtime.Version())
 }
 
-func median(s []sample) sample {
-	rates, cpus := []float64{}, []float64{}
-	for _, x := range s {
-		rates, cpus = append(rates, x.rate), append(cpus, x.cpu)
+// raiseFiles lets this process and the servers hold as many connections as the
+// system allows.
+func raiseFiles() {
+	for _, most := range []uint64{1 << 18, 0} {
+		var limit syscall.Rlimit
+		if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+			return
+		}
+		limit.Max = max(limit.Max, most)
+		limit.Cur = limit.Max
+		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) == nil {
+			return
+		}
 	}
-	slices.Sort(rates)
-	slices.Sort(cpus)
-	return sample{rates[len(rates)/2], cpus[len(cpus)/2]}
-}
-
-func number(f float64) string {
-	switch {
-	case f >= 1e6:
-		return fmt.Sprintf("%.2f M", f/1e6)
-	case f >= 1e4:
-		return fmt.Sprintf("%.0f k", f/1e3)
-	}
-	return fmt.Sprintf("%.0f", f)
-}
-
-func micros(f float64) string {
-	if f >= 100 {
-		return fmt.Sprintf("%.0f µs", f)
-	}
-	return fmt.Sprintf("%.2f µs", f)
 }

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// goal is what a row is to reach; 0 is no goal.
+type goal struct {
+	speed float64 // at least so many times as many a second as the best peer
+	cpu   float64 // at most the best peer's processor time of each, divided by this
+	ratio float64 // at most so much of the best peer's figure
+	most  float64 // at most this
+}
+
+// rate is a row whose figures are operations a second and processor time of each.
+type rate struct {
+	name    string
+	goal    goal
+	floor   float64                     // of goal.cpu, what a quick look must find; 0: it does not look
+	prepare func(*bench, *peer)         // before each round
+	run     func(*bench, *peer) float64 // gives how many operations it were
+}
+
+// figure is a row of which less is better.
+type figure struct {
+	name, unit string
+	goal       goal
+	prepare    func(*bench, *peer)
+	measure    func(*bench, *peer) float64
+}
+
+// samples are what the rounds gave, in the order of size.
+type samples []float64
+
+func (s samples) median() float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+// spread is half the way from the least to the most, in percent of the median.
+func (s samples) spread() float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	return 50 * (slices.Max(s) - slices.Min(s)) / s.median()
+}
+
+// result is a row's samples of a peer; err when the peer could not do it.
+type result struct {
+	speed, cpu samples
+	err        error
+}
+
+// rounds measures each peer in every round; who goes first alternates.
+func (b *bench) alternate(prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
+	results := make([]result, len(b.peers))
+	for b.round = range b.rounds {
+		for i := range b.peers {
+			j := (i + b.round) % len(b.peers)
+			p, r := b.peers[j], &results[j]
+			if r.err != nil || b.ctx.Err() != nil {
+				continue
+			}
+			r.err = caught(func() {
+				if prepare != nil {
+					prepare(b, p)
+				}
+				once(p, r)
+			})
+		}
+	}
+	return results
+}
+
+func (b *bench) rate(row rate) []result {
+	return b.alternate(row.prepare, func(p *peer, r *result) {
+		b.window = window{pid: p.cmd.Process.Pid}
+		b.begin()
+		n := row.run(b, p)
+		if b.window.end.IsZero() {
+			b.end()
+		}
+		r.speed = append(r.speed, n/b.window.end.Sub(b.window.start).Seconds())
+		r.cpu = append(r.cpu, float64(b.window.used.Nanoseconds())/1e3/n)
+	})
+}
+
+func (b *bench) figure(row figure) []result {
+	return b.alternate(row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
+}
+
+// best gives the peers' best median by better; NaN when there is none.
+func best(results []result, of func(result) samples, better func(a, b float64) float64) float64 {
+	found := math.NaN()
+	for _, r := range results[1:] {
+		if m := of(r).median(); r.err == nil && !math.IsNaN(m) {
+			if math.IsNaN(found) {
+				found = m
+			}
+			found = better(found, m)
+		}
+	}
+	return found
+}
+
+func speeds(r result) samples { return r.speed }
+func cpus(r result) samples   { return r.cpu }
+
+// guard measures the rows that have a floor, those that fall below it up to three
+// times, and fails when one stays below.
+func (b *bench) guard(out io.Writer) error {
+	below := 0
+	for _, row := range rates {
+		if row.floor == 0 || b.ctx.Err() != nil {
+			continue
+		}
+		ratio := 0.0
+		for try := 0; try < 3 && ratio < row.floor && b.ctx.Err() == nil; try++ {
+			results := b.rate(row)
+			for _, r := range results {
+				if r.err != nil {
+					return r.err
+				}
+			}
+			ratio = best(results, cpus, math.Min) / results[0].cpu.median()
+		}
+		sign := ""
+		if ratio < row.floor {
+			sign = "  BELOW"
+			below++
+		}
+		fmt.Fprintf(out, "%-52s CPU %8s of Dovecot's, at least %s%s\n", row.name, times(ratio), times(row.floor), sign)
+	}
+	if below > 0 {
+		return fmt.Errorf("%d rows are slower than they were", below)
+	}
+	return b.ctx.Err()
+}
+
+// report measures the rows that only names and writes them as Markdown.
+func (b *bench) report(out io.Writer, only string) error {
+	wanted := func(name string) bool {
+		for _, part := range strings.Split(only, "|") {
+			if strings.Contains(name, part) {
+				return b.ctx.Err() == nil
+			}
+		}
+		return false
+	}
+	names := []string{}
+	for _, p := range b.peers {
+		names = append(names, p.name)
+	}
+	fmt.Fprintf(out, "Measured on %s by `make bench` (scale %v, %d rounds) on %s. ± is half the way from the least to the most.\n\n", time.Now().UTC().Format(time.DateOnly), b.scale, b.rounds, machine())
+	var failed []string
+	missed := func(name string, results []result) {
+		for i, r := range results {
+			if r.err != nil {
+				failed = append(failed, fmt.Sprintf("%s, %s: %v", names[i], name, r.err))
+			}
+		}
+	}
+	b.limits(out)
+	fmt.Fprintf(out, "| Workload | %s a second | × best | ± | CPU of each: %s | × best | goal | |\n| --- |%s --- | --- |%s --- | --- | --- |\n",
+		strings.Join(names, " | "), strings.Join(names, " | "), strings.Repeat(" --- |", len(names)), strings.Repeat(" --- |", len(names)+1))
+	above := ""
+	for _, row := range rates {
+		full := row.name
+		if strings.HasPrefix(full, "the same") {
+			full = above + ": " + full
+		} else {
+			above = row.name
+		}
+		if !wanted(full) {
+			continue
+		}
+		results := b.rate(row)
+		missed(full, results)
+		fmt.Fprintf(out, "| %s |", row.name)
+		for _, r := range results {
+			fmt.Fprintf(out, " %s |", number(r.speed.median()))
+		}
+		speed := results[0].speed.median() / best(results, speeds, math.Max)
+		each := best(results, cpus, math.Min) / results[0].cpu.median()
+		fmt.Fprintf(out, " %s | %.0f %% |", times(speed), results[0].speed.spread())
+		for _, r := range results {
+			fmt.Fprintf(out, " %s |", micros(r.cpu.median()))
+		}
+		fmt.Fprintf(out, " %s | %s |\n", times(each), row.goal.verdict(speed, each, math.NaN()))
+	}
+	fmt.Fprintf(out, "\n| Less is better | %s | of the best | ± | goal | |\n| --- |%s --- | --- | --- | --- |\n", strings.Join(names, " | "), strings.Repeat(" --- |", len(names)))
+	for _, row := range figures {
+		if !wanted(row.name) {
+			continue
+		}
+		results := b.figure(row)
+		missed(row.name, results)
+		fmt.Fprintf(out, "| %s |", row.name)
+		for _, r := range results {
+			fmt.Fprintf(out, " %s %s |", number(r.speed.median()), row.unit)
+		}
+		own := results[0].speed.median()
+		of := own / best(results, speeds, math.Min)
+		fmt.Fprintf(out, " %s | %.0f %% | %s |\n", times(of), results[0].speed.spread(), row.goal.verdict(of, math.NaN(), own))
+	}
+	for _, f := range failed {
+		fmt.Fprintf(out, "\n- %s", f)
+	}
+	fmt.Fprintln(out)
+	fmt.Fprintln(os.Stderr)
+	return b.ctx.Err()
+}
+
+// verdict gives the goal in words and whether it is met, as two cells.
+func (g goal) verdict(speed, cpu, own float64) string {
+	var words []string
+	met := true
+	add := func(text string, ok bool) {
+		words = append(words, text)
+		met = met && ok
+	}
+	if g.speed > 0 {
+		add(fmt.Sprintf("≥ %s", times(g.speed)), speed >= g.speed)
+	}
+	if g.cpu > 0 {
+		add(fmt.Sprintf("CPU ≥ %s", times(g.cpu)), cpu >= g.cpu)
+	}
+	if g.ratio > 0 {
+		add(fmt.Sprintf("≤ %s", times(g.ratio)), speed <= g.ratio)
+	}
+	if g.most > 0 {
+		add(fmt.Sprintf("≤ %s", number(g.most)), own <= g.most)
+	}
+	sign := "met"
+	if !met {
+		sign = "**not met**"
+	}
+	return strings.Join(words, ", ") + " | " + sign
+}
+
+func times(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "—"
+	case f >= 10:
+		return fmt.Sprintf("%.0f ×", f)
+	}
+	return fmt.Sprintf("%.2f ×", f)
+}
+
+func number(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "—"
+	case f >= 1e6:
+		return fmt.Sprintf("%.2f M", f/1e6)
+	case f >= 1e4:
+		return fmt.Sprintf("%.0f k", f/1e3)
+	case f >= 100:
+		return fmt.Sprintf("%.0f", f)
+	case f >= 10:
+		return fmt.Sprintf("%.1f", f)
+	}
+	return fmt.Sprintf("%.2f", f)
+}
+
+func micros(f float64) string {
+	if math.IsNaN(f) {
+		return "—"
+	}
+	return number(f) + " µs"
+}
