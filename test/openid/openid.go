@@ -45,6 +45,7 @@ type Fault = func(w http.ResponseWriter, q *http.Request) bool
 // Provider is a running one.
 type Provider struct {
 	Issuer string
+	Back   string // host:port of the provider itself, for what takes the place of Issuer's
 
 	t       testing.TB
 	process *server.Process
@@ -77,6 +78,7 @@ func Start(t testing.TB) *Provider {
 	p.Issuer = "http://" + p.addr
 	p.newKey()
 	back := server.FreeAddress(t)
+	p.Back = back
 	_, port, _ := net.SplitHostPort(back)
 	// Modules are found from where a script is.
 	here := filepath.Join(folder, fmt.Sprintf("provider-%s.mjs", port))

@@ -274,8 +274,8 @@ func (a *asked) Proved(ctx context.Context, _ string, p *directory.Person) (*dir
 func (a *asked) CheckTicket(context.Context, string, []byte) (*directory.Entry, *krb5.Context, error) {
 	return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
-func (a *asked) HasTickets(string) bool                           { return false }
-func (a *asked) HasKeys() bool                                    { return true }
+func (a *asked) HasTickets(string) bool         { return false }
+func (a *asked) HasKeys() bool                  { return true }
 func (a *asked) Issuer(string) (string, string) { return "", "" }
 
 func (a *asked) HasTokens() bool                                  { return true }
