@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/shell"
 )
 
@@ -16,11 +19,13 @@ type mailboxesData struct {
 	Pager    Pager
 	Warnings []string
 	New      string // where mailboxes are made
+	Several  bool   // directories: each mailbox says whose it is
 }
 
 // mailbox is one of the list, or the one that a page is about.
 type mailbox struct {
 	Name, DisplayName, Path string
+	Directory               string
 	Addresses               []string
 	Enabled, Pop, Imap      bool
 	Use                     Usage
@@ -85,6 +90,9 @@ func (v *Visit) mailboxList() error {
 	data := &mailboxesData{New: mailboxesPath + "/" + newMailbox}
 	v.Data = data
 	data.Search = v.search(&Input{Name: "q", Label: "Name, display name or address", Parameter: "Anr", Hint: "alice"})
+	if data.Several = len(v.Manage.Directories) > 1; data.Several {
+		data.Search = v.search(data.Search.Inputs[0], &Input{Name: "directory", Label: "Directory", Parameter: "Directory", Choices: v.directoryChoices()})
+	}
 	arguments := append(data.Search.Arguments(), shell.Argument{Name: "ResultSize", Value: mailboxesAtOnce})
 	if from := v.Request.URL.Query().Get("from"); from != "" {
 		arguments = append(arguments, shell.Argument{Name: "After", Value: from})
@@ -119,13 +127,25 @@ func (v *Visit) mailboxList() error {
 	return nil
 }
 
+// directoryChoices are the directories by the names that Get-Mailbox shows.
+func (v *Visit) directoryChoices() (list []settings.Choice) {
+	for _, d := range v.Manage.Directories {
+		name := d.Name
+		if !d.External {
+			name = "embedded"
+		}
+		list = append(list, settings.Choice{Name: name})
+	}
+	return list
+}
+
 func mailboxOf(o, protocols manage.Object) *mailbox {
 	m := &mailbox{
 		Name: textOf(o, "Name"), DisplayName: textOf(o, "DisplayName"), Addresses: listOf(o, "EmailAddresses"), Enabled: boolOf(o, "Enabled"),
 		Use: Usage{Bytes: intOf(o, "TotalItemSize"), Quota: intOf(o, "ProhibitSendReceiveQuota")}, Items: intOf(o, "ItemCount"),
 		Pop: boolOf(protocols, "PopEnabled"), Imap: boolOf(protocols, "ImapEnabled"), object: o, protocols: protocols,
 	}
-	m.Path = mailboxPath("", m.Name)
+	m.Path, m.Directory = mailboxPath("", m.Name), textOf(o, "Directory")
 	return m
 }
 
@@ -156,13 +176,24 @@ func (v *Visit) newMailbox() error {
 		}
 		return mailboxPath("", textOf(r.Objects[0], "Name"))
 	}
-	v.Data = &mailboxData{New: v.Add(f)}
+	data := &mailboxData{New: v.Add(f)}
+	v.Data = data
+	if slices.ContainsFunc(v.Manage.Directories, func(d manage.DirectoryRow) bool { return d.External }) {
+		both := v.mailboxFields(nil)
+		data.Enable = v.Add(&Form{ID: "enable", Title: "Somebody whom a directory knows", Done: "Mailbox created", Submit: "Create the mailbox", Cmdlet: "Enable-Mailbox", Direct: true, Then: f.Then,
+			Help: "Name, password and addresses stay the directory's. Unless its settings say otherwise the first sign-in or message makes the mailbox, too.",
+			Fields: []*Field{
+				{Name: "Identity", Label: v.T("Name"), Help: v.T("The sign-in name or address that the directory knows."), Kind: Text, Required: true},
+				both[2], both[3],
+			}})
+	}
 	return nil
 }
 
 // mailboxData is what the page of one mailbox shows.
 type mailboxData struct {
 	New     *Form // on the page for a new one
+	Enable  *Form // the same for people of external directories, nil without one
 	Mailbox *mailbox
 	Tabs    []Tab
 	Tab     string
@@ -170,6 +201,10 @@ type mailboxData struct {
 	Created, PasswordSet     any
 	General, Access, Removal *Form
 	Password                 *Form
+	AppPasswords             []*appPassword
+	NewAppPassword           *Form
+	Ways                     string // where the ways to sign in are shown
+	Directory                string // that has the mailbox's password, "" for Postern's own
 	SignIns                  *Table
 	Sessions                 []*session
 	EndAll                   *Form
@@ -216,7 +251,7 @@ func (v *Visit) mailboxPage() error {
 	case "General":
 		v.mailboxGeneral(data, identity)
 	case "Sign-in":
-		v.mailboxSignIn(data, identity)
+		return v.mailboxSignIn(data, identity)
 	case "Activity":
 		v.mailboxActivity(data, identity)
 	default:
@@ -235,16 +270,21 @@ func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
 		Help: "The mailbox is deleted with all its mail and folders. It cannot be undone.", Next: mailboxesPath})
 }
 
-func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) {
+func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) error {
+	data.Ways = policiesPath + "/" + slugOf(tabWays) + "?" + url.Values{"identity": {data.Mailbox.Name}}.Encode()
 	data.PasswordSet, _ = data.Mailbox.object.Value("PasswordLastSet")
-	reset, _ := data.Mailbox.object.Value("ResetPasswordOnNextLogon")
-	data.Password = v.Add(&Form{ID: "password", Title: "Password", Done: "Password set", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
-		Help:   "It holds from the next sign-in on. Sessions that are open stay open.",
-		Fields: []*Field{
-			{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
-			{Name: "ResetPasswordOnNextLogon", Label: v.T("Its owner must change it"), Kind: Bool, Value: reset,
-				Help: v.T("It opens nothing but the page /account of this console, until its owner has changed it. App passwords work on.")},
-		}})
+	if data.Mailbox.Directory != "embedded" {
+		data.Directory = data.Mailbox.Directory
+	} else {
+		reset, _ := data.Mailbox.object.Value("ResetPasswordOnNextLogon")
+		data.Password = v.Add(&Form{ID: "password", Title: "Password", Done: "Password set", Submit: "Set the password", Cmdlet: "Set-Mailbox", Fixed: identity,
+			Help: "It holds from the next sign-in on. Sessions that are open stay open.",
+			Fields: []*Field{
+				{Name: "Password", Label: v.T("New password"), Help: v.T("Leave it empty, and a strong one is made and shown to you once."), Kind: Secret, Generate: true},
+				{Name: "ResetPasswordOnNextLogon", Label: v.T("Its owner must change it"), Kind: Bool, Value: reset,
+					Help: v.T("It opens nothing but the page /account of this console, until its owner has changed it. App passwords work on.")},
+			}})
+	}
 	field := func(name, label, help string) *Field {
 		value, _ := data.Mailbox.protocols.Value(name)
 		return &Field{Name: name, Label: label, Help: help, Kind: Bool, Value: value}
@@ -254,6 +294,43 @@ func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) {
 			field("PopEnabled", "POP3", v.T("Whether the mailbox may be used over POP3.")),
 			field("ImapEnabled", "IMAP4", v.T("Whether the mailbox may be used over IMAP4.")),
 		}})
+	return v.appPasswords(data, identity)
+}
+
+// appPassword is one of a mailbox.
+type appPassword struct {
+	Name, Services, From string
+	ReadOnly, Over       bool
+	Made, Expires, Used  time.Time
+	Remove               *Form
+}
+
+// appPasswords shows those of the mailbox, and the form that makes one.
+func (v *Visit) appPasswords(data *mailboxData, identity []shell.Argument) error {
+	result, err := v.Run("Get-AppPassword", identity...)
+	if err != nil {
+		return err
+	}
+	for _, o := range result.Objects {
+		p := &appPassword{
+			Name: textOf(o, "Name"), Services: strings.Join(listOf(o, "Services"), ", "), From: strings.Join(listOf(o, "From"), ", "), ReadOnly: boolOf(o, "ReadOnly"),
+			Made: timeOf(o, "WhenCreated"), Expires: timeOf(o, "Expires"), Used: timeOf(o, "LastUsed"),
+		}
+		p.Over = !p.Expires.IsZero() && !p.Expires.After(v.Now())
+		p.Remove = v.Add(&Form{ID: formID("app", p.Name), Title: "App password removed", Submit: "Remove", Cmdlet: "Remove-AppPassword", Danger: true,
+			Fixed: append(slices.Clone(identity), shell.Argument{Name: "Name", Value: p.Name}), Help: "The program that has it is refused at once, and its sessions end."})
+		data.AppPasswords = append(data.AppPasswords, p)
+	}
+	data.NewAppPassword = v.Add(&Form{ID: "app", Title: "New app password", Done: "App password made", Submit: "Make the app password", Cmdlet: "New-AppPassword", Fixed: identity, Direct: true, Once: "Password",
+		Help: "Its owner types it into one program in place of the mailbox's password. It is shown once.",
+		Fields: []*Field{
+			{Name: "Name", Label: v.T("Name"), Help: v.T("What it is for, such as a program or a device."), Kind: Text, Required: true},
+			{Name: "Services", Label: v.T("Services"), Help: v.T("None ticked: both."), Kind: Set, Choices: services(settings.POP3, settings.IMAP4)},
+			{Name: "From", Label: v.T("From networks"), Help: v.T("Only clients in these networks, such as 192.0.2.0/24. None: everywhere."), Kind: List},
+			{Name: "Expires", Label: v.T("Ends"), Help: v.T("A date such as 2027-01-31, or a time span such as 30.00:00:00 for 30 days."), Default: v.T("never"), Kind: Text},
+			{Name: "ReadOnly", Label: v.T("Reads only"), Help: v.T("Whoever signs in with it changes nothing: no message is removed, moved, added or marked as read."), Kind: Bool},
+		}})
+	return nil
 }
 
 func (v *Visit) mailboxActivity(data *mailboxData, identity []shell.Argument) {

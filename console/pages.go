@@ -49,6 +49,8 @@ func Pages() []*Page {
 			Lead: "This console and the management API."},
 		{Path: mailboxesPath, Title: "Mailboxes", Group: groupPeople, Icon: "mailboxes", Template: "mailboxes", Show: mailboxes,
 			Lead: "Whose mail is here, how much of it, and who may sign in how."},
+		{Path: policiesPath, Title: tabPolicies, Group: groupPeople, Icon: "login-policies", Template: "login-policies", Show: loginPolicies,
+			Lead: "Who may sign in how, from where and when, beyond what the services' settings say."},
 		{Path: "/sessions", Title: "Sessions", Group: groupPeople, Icon: "sessions", Template: "sessions", Show: sessionsPage,
 			Lead: "Who is connected at this moment, and what they do."},
 		{Path: "/protocol-log", Title: "Protocol log", Group: groupRecords, Icon: "protocol-log", Template: "protocol-log", Show: protocolLog, Follow: followProtocolLog,

@@ -125,6 +125,9 @@ func newAppPassword(ctx context.Context, c *Call) (func(context.Context) error, 
 	if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 		return nil, err
 	}
+	if err := hasMailbox(e); err != nil {
+		return nil, err
+	}
 	if err := c.needsFactor(ctx, e.Account); err != nil {
 		return nil, err
 	}

@@ -202,6 +202,7 @@ func Cmdlets() []*Cmdlet {
 			Parameters: append([]Parameter{
 				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
 				{Name: "Anr", Type: TypeText, Help: "Only mailboxes with this in their sign-in name, display name or addresses."},
+				{Name: "Directory", Type: TypeText, Help: "Only mailboxes of people in this directory; embedded is Postern's own."},
 				{Name: "After", Type: TypeText, Help: "Only sign-in names that come after this one: the next page."},
 				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
 			}, here()...),
@@ -256,6 +257,7 @@ func Cmdlets() []*Cmdlet {
 			Parameters: append([]Parameter{
 				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
 				{Name: "Anr", Type: TypeText, Help: "Only mailboxes with this in their sign-in name, display name or addresses."},
+				{Name: "Directory", Type: TypeText, Help: "Only mailboxes of people in this directory; embedded is Postern's own."},
 				{Name: "After", Type: TypeText, Help: "Only sign-in names that come after this one: the next page."},
 				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are shown at most, or unlimited."},
 			}, here()...),

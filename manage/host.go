@@ -24,30 +24,27 @@ const (
 
 // Facts are what is so at the moment.
 type Facts struct {
-	Roles     []string // ClientAccess, Mailbox
-	Version   string
-	Started   time.Time
-	Engine    string // what keeps the mail
-	Directory string // who says who exists
-	// Directories are several directories in the order in which they are asked; nil for
-	// Postern's own alone.
-	Directories []DirectoryFacts
-	DataFolder  string
-	DataSize    int64 // bytes in files of DataFolder
+	Roles      []string // ClientAccess, Mailbox
+	Version    string
+	Started    time.Time
+	Engine     string // what keeps the mail
+	Directory  string // who says who exists
+	DataFolder string
+	DataSize   int64 // bytes in files of DataFolder
 	// DiskFree and DiskSize are of the file system of DataFolder, in bytes; both 0
 	// when the system does not tell.
 	DiskFree, DiskSize int64
 }
 
-// DirectoryFacts is one of several directories.
-type DirectoryFacts struct {
+// DirectoryRow is one of several directories.
+type DirectoryRow struct {
 	Name     string
 	External bool     // not Postern's own
 	Domains  []string // whose names it is asked for; empty is every name
 }
 
 // covers tells whether the directory is asked for a name.
-func (d DirectoryFacts) covers(name string) bool {
+func (d DirectoryRow) covers(name string) bool {
 	domain := name[strings.LastIndexByte(name, '@')+1:]
 	if domain == name {
 		domain = ""

@@ -73,7 +73,7 @@ func (s *Server) publish(ctx context.Context, change func(context.Context) error
 }
 
 func loginPolicyObject(r auth.LoginRule) Object {
-	login := any(nil)
+	login := "None"
 	if r.LoginType != 0 {
 		login = r.LoginType.String()
 	}

@@ -67,7 +67,7 @@ func TestLoginPolicyCmdlets(t *testing.T) {
 		{"Set-LoginGroup", args{"Name": "staff", "Members": args{"Add": []string{"bob@example.org"}}}, `"new":["alice@example.org","bob@example.org"]`},
 		{"Set-LoginGroup", args{"Name": "none"}, "!NotFound"},
 		{"Remove-LoginPolicy", args{"Name": "staff"}, `Are you sure?`},
-		{"Remove-LoginPolicy", args{"Name": "Staff", "Confirm": false}, `"old":"SecureLogin","new":null`},
+		{"Remove-LoginPolicy", args{"Name": "Staff", "Confirm": false}, `"old":"SecureLogin","new":"None"`},
 		{"Remove-LoginPolicy", args{"Name": "staff", "Confirm": false}, "!NotFound"},
 		{"Remove-LoginGroup", args{"Name": "staff", "Confirm": false}, `"old":"staff"`},
 	})

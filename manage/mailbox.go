@@ -47,8 +47,11 @@ func (c *Call) entries(ctx context.Context) ([]directory.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	part, after := strings.ToLower(c.Text("Anr")), c.Text("After")
+	part, after, from := strings.ToLower(c.Text("Anr")), c.Text("After"), c.Text("Directory")
 	all = slices.DeleteFunc(all, func(e directory.Entry) bool {
+		if from != "" && !strings.EqualFold(from, directoryOf(e)) {
+			return true
+		}
 		return e.Name <= after && after != "" || pattern != "" && !Like(pattern, e.Name) || part != "" && !mentions(e, part)
 	})
 	most := standardResults
@@ -96,6 +99,9 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		return nil, err
 	}
 	c.result.Units = mailboxUnits()
+	if len(c.Directories) > 1 {
+		c.result.Columns = append(slices.Clone(c.result.Columns), "Directory")
+	}
 	for _, e := range entries {
 		usage, err := c.Mail.Usage(ctx, e.Account)
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {

@@ -122,8 +122,11 @@ type Step struct {
 
 // Parts are what a management server is made of. All but Now are needed.
 type Parts struct {
-	Settings     *settings.Live
-	Directory    directory.Writable
+	Settings  *settings.Live
+	Directory directory.Writable
+	// Directories are several directories in the order in which they are asked; nil for
+	// Postern's own alone.
+	Directories  []DirectoryRow
 	Mail         Mail
 	Services     Services
 	Certificates Certificates

@@ -302,7 +302,7 @@ func checkStored(_ context.Context, c *Call, _ *scene) (found []finding) {
 
 // checkAdministrators: somebody can get in, also when this host is out of reach, and
 // names mean whom they meant.
-func checkAdministrators(ctx context.Context, c *Call, f *scene) []finding {
+func checkAdministrators(ctx context.Context, c *Call, _ *scene) []finding {
 	list, _, err := c.assignments().load(ctx)
 	if err != nil {
 		return []finding{{"", Fail, "The administrators cannot be read: " + mail.TextOf(err), ""}}
@@ -310,7 +310,7 @@ func checkAdministrators(ctx context.Context, c *Call, f *scene) []finding {
 	if slices.ContainsFunc(list, func(a Assignment) bool { return !strings.HasPrefix(a.Identity, unixPrefix) }) {
 		found := []finding{{"", Pass, fmt.Sprintf("Roles are given %d times.", len(list)), ""}}
 		for _, a := range list {
-			found = append(found, c.doubts(ctx, a.Holder, f.Directories)...)
+			found = append(found, c.doubts(ctx, a.Holder)...)
 		}
 		return found
 	}
@@ -319,7 +319,7 @@ func checkAdministrators(ctx context.Context, c *Call, f *scene) []finding {
 }
 
 // doubts says what keeps an administrator from the role that it holds.
-func (c *Call) doubts(ctx context.Context, h Holder, directories []DirectoryFacts) []finding {
+func (c *Call) doubts(ctx context.Context, h Holder) []finding {
 	switch c.standing(ctx, h) {
 	case "OperatingSystem":
 		return nil
@@ -328,7 +328,7 @@ func (c *Call) doubts(ctx context.Context, h Holder, directories []DirectoryFact
 	case "Missing":
 		return []finding{{h.Identity, Warn, "A role is given to a name that nobody has now.", "Remove-Administrator " + h.Identity}}
 	}
-	for _, d := range directories {
+	for _, d := range c.Directories {
 		if d.Name == h.Directory || !d.External && h.Directory == "" {
 			break
 		}

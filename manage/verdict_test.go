@@ -72,10 +72,10 @@ func TestServerConfiguration(t *testing.T) {
 			set("Add-Administrator", args{"Identity": "bob@example.org", "Role": "Server Administrator"}), set("Remove-Mailbox", args{"Identity": "bob@example.org", "Confirm": false})},
 			"Administrators bob@example.org Warn", "nobody has now", 0},
 		{"a directory before", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}), func(f *managetest.Fake) {
-			f.Host.Now.Directories = []manage.DirectoryFacts{{Name: "far", External: true, Domains: []string{"example.net"}}, {Name: "company", External: true}, {Name: "embedded"}}
+			f.Server.Directories = []manage.DirectoryRow{{Name: "far", External: true, Domains: []string{"example.net"}}, {Name: "company", External: true}, {Name: "embedded"}}
 		}}, "Administrators alice@example.org Warn", "The directory company is asked", 0},
 		{"a directory behind", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}), func(f *managetest.Fake) {
-			f.Host.Now.Directories = []manage.DirectoryFacts{{Name: "far", External: true, Domains: []string{""}}, {Name: "embedded"}, {Name: "company", External: true}}
+			f.Server.Directories = []manage.DirectoryRow{{Name: "far", External: true, Domains: []string{""}}, {Name: "embedded"}, {Name: "company", External: true}}
 		}}, "Administrators  Pass", "| \n", 0},
 		{"nobody but root", "Administrators", nil, "Administrators  Warn", "Add-Administrator", 0},
 		{"audit", "AuditLog", []func(*managetest.Fake){set("Set-PopSettings", args{"Banner": "x"})}, "AuditLog  Pass", "record 1", 0},

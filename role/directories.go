@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/directory/chain"
 	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -309,6 +310,14 @@ func (s *Server) openDirectory(ctx context.Context) error {
 	}
 	s.directory, s.chain = d, d
 	return nil
+}
+
+// directoryRows are the configured directories as the management API sees them.
+func (c *Config) directoryRows() (rows []manage.DirectoryRow) {
+	for _, d := range c.Directories {
+		rows = append(rows, manage.DirectoryRow{Name: d.Name, External: d.open != nil, Domains: d.Domains})
+	}
+	return rows
 }
 
 // directoryNames lists the configured directories for people.

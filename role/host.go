@@ -27,9 +27,6 @@ func (h host) Facts(ctx context.Context) (manage.Facts, error) {
 		Roles: h.config.Roles, Version: Version(), Started: h.started,
 		Engine: h.config.Engine, Directory: h.config.directoryNames(), DataFolder: h.config.Data,
 	}
-	for _, d := range h.config.Directories {
-		f.Directories = append(f.Directories, manage.DirectoryFacts{Name: d.Name, External: d.open != nil, Domains: d.Domains})
-	}
 	f.DiskFree, f.DiskSize = diskSpace(h.config.Data)
 	err := filepath.WalkDir(h.config.Data, func(_ string, entry fs.DirEntry, err error) error {
 		if ctx.Err() != nil {

@@ -161,6 +161,67 @@ func TestMailboxes(t *testing.T) {
 	}
 }
 
+// TestLoginPolicies: whom one would have refused is told while it is typed; it is made,
+// holds, and is removed; groups beside it.
+func TestLoginPolicies(t *testing.T) {
+	d := sit(t)
+	session := d.Login(t, alice)
+	defer session.Conn.Close()
+	d.at("/login-policies")
+	d.look("login-policies-none")
+	d.at("/login-policies/groups")
+	d.Type("#group-Name", "sales people")
+	d.Type("#group-Members", "alice@example.org")
+	d.Follow("[data-test=submit-group]")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=groups]", "sales people")
+	d.look("login-policies-groups")
+	d.at("/login-policies/new")
+	d.look("login-policy-new")
+	d.Type("[data-test=Name]", "outside")
+	d.Click("label.tick:has([data-test='Groups-sales people'])")
+	d.Type("#policy-Hours", "Mon-Fri 07:00-19:00")
+	d.Click("label.switch:has([data-test=AppPasswordsOnly])")
+	d.WaitText("[data-test=shell-policy]", "New-LoginPolicy outside -Groups 'sales people' -Hours 'Mon-Fri 07:00-19:00' -AppPasswordsOnly $true")
+	d.WaitText("[data-test=impact]", "1 sign-in of the last 7 days would have been refused")
+	d.judge("a policy that is typed")
+	d.Picture(picture("login-policy-typed.png"))
+	d.Follow("[data-test=submit-policy]")
+	d.WaitText("[data-test=impact]", "alice@example.org")
+	d.judge("a policy before it is saved")
+	d.Picture(picture("login-policy-review.png"))
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=policies]", "app passwords, tokens, tickets and certificates only")
+	d.MustShell("New-LoginPolicy", "guests", "-ExceptFrom", "10.0.0.0/8,192.0.2.0/24", "-AppPasswordsOnly", "$true", "-AuthMechanisms", "PLAIN,OAUTHBEARER")
+	d.at("/login-policies")
+	d.look("login-policies")
+	d.Follow("[data-test=policies] tbody tr:last-child a")
+	d.look("login-policy")
+	d.Follow("[data-test=remove]")
+	d.WaitText("main", "permitted at once")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "Login policy removed")
+	d.at("/login-policies/ways-to-sign-in?identity=alice%40example.org&address=10.1.2.3&protocol=IMAP4")
+	d.WaitText("[data-test=ways-IMAP4]", "every mechanism is accepted")
+	d.look("ways-to-sign-in")
+	d.at("/login-policies/group?name=sales+people")
+	d.look("login-group")
+	d.at("/mailboxes/mailbox/sign-in?name=bob%40example.org")
+	d.Type("#app-Name", "Phone of \u202ebob")
+	d.Click("label.tick:has(#app-Services-1)")
+	d.Follow("[data-test=submit-app]")
+	secret := d.Text("[data-test=secret] code")
+	d.Picture(picture("app-password-made.png"))
+	phone := d.Login(t, server.Account{Name: bob.Name, Password: secret})
+	defer phone.Conn.Close()
+	d.at("/mailboxes/mailbox/sign-in?name=bob%40example.org")
+	d.WaitText("[data-test=app-passwords]", "Phone of")
+	d.look("mailbox-app-passwords")
+	d.Follow("[data-test^=app-]:not([data-test=app-passwords])")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "App password removed")
+}
+
 // TestSessions: shown as they are, renewed without losing what is focused, ended.
 func TestSessions(t *testing.T) {
 	d := sit(t)
@@ -365,7 +426,7 @@ func TestViewer(t *testing.T) {
 	d.Type("[data-test=name]", alice.Name)
 	d.Type("[data-test=password]", alice.Password)
 	d.Follow("[data-test=sign-in]")
-	for _, path := range []string{"/mailboxes", "/mailboxes/new", "/mailboxes/mailbox?name=bob%40example.org", "/sessions", "/certificates/new", "/administrators", "/protocol-log", "/audit", "/events", "/test"} {
+	for _, path := range []string{"/mailboxes", "/mailboxes/new", "/mailboxes/mailbox?name=bob%40example.org", "/sessions", "/certificates/new", "/administrators", "/login-policies/new", "/login-policies/groups", "/protocol-log", "/audit", "/events", "/test"} {
 		d.at(path)
 		d.judge(path + " of a viewer")
 		if open := d.Script(`[...document.querySelectorAll("main form[method=post] button:not(:disabled, [data-copy-button])")].map(b => b.innerText).join()`); open != "" && !strings.HasPrefix(path, "/audit") {
