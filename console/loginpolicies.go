@@ -45,7 +45,7 @@ type loginPolicy struct {
 	Name, Path         string
 	Mailboxes, Groups  []string
 	From, Except, Only []string // networks, and services
-	Forbids            []string // in the visitor's language
+	Permits            []string // alone, in the visitor's language
 }
 
 // policyGroup is a group of mailboxes.
@@ -143,7 +143,7 @@ func (v *Visit) policyList(data *policiesData) error {
 	for _, o := range result.Objects {
 		p := &loginPolicy{
 			Name: textOf(o, "Name"), Mailboxes: listOf(o, "Mailboxes"), Groups: listOf(o, "Groups"),
-			From: listOf(o, "From"), Except: listOf(o, "ExceptFrom"), Only: listOf(o, "Services"), Forbids: v.forbids(o),
+			From: listOf(o, "From"), Except: listOf(o, "ExceptFrom"), Only: listOf(o, "Services"), Permits: v.permits(o),
 		}
 		p.Path = policyPath(ofPolicy, p.Name)
 		data.Policies = append(data.Policies, p)
@@ -151,22 +151,22 @@ func (v *Visit) policyList(data *policiesData) error {
 	return nil
 }
 
-// forbids says what a policy forbids, one text a kind.
-func (v *Visit) forbids(o manage.Object) (list []string) {
+// permits says what a policy leaves, one text a kind.
+func (v *Visit) permits(o manage.Object) (list []string) {
 	if boolOf(o, "Block") {
-		list = append(list, v.T("no sign-in at all"))
+		list = append(list, v.T("nothing"))
 	}
 	if boolOf(o, "AppPasswordsOnly") {
-		list = append(list, v.T("app passwords, tokens, tickets and certificates only"))
+		list = append(list, v.T("app passwords, tokens, tickets and certificates"))
 	}
 	if text := textOf(o, "LoginType"); text != noLoginType {
-		list = append(list, v.T("what %s refuses", text))
+		list = append(list, v.T("what %s permits", text))
 	}
 	if names := listOf(o, "AuthMechanisms"); len(names) > 0 {
-		list = append(list, v.T("only with %s", strings.Join(names, ", ")))
+		list = append(list, strings.Join(names, ", "))
 	}
 	if hours := listOf(o, "Hours"); len(hours) > 0 {
-		list = append(list, v.T("only %s", strings.Join(hours, ", ")))
+		list = append(list, strings.Join(hours, ", "))
 	}
 	return list
 }

@@ -25,7 +25,7 @@ func TestLoginPolicies(t *testing.T) {
 	s.header.Del("X-Postern-Part")
 	s.post("/login-policies/new", append(new, "step", "review")...).want(t, 200, "2 sign-ins of the last 7 days would have been refused", "!2 sign-ins of 1 user", `value="apply"`)
 	s.post("/login-policies/new", append(new, "step", "apply")...).want(t, 303)
-	s.get("/login-policies").want(t, 200, `data-test="policies"`, "out&lt;side&gt;", "group the staff", "what SecureLogin refuses", "everywhere", "!<side>")
+	s.get("/login-policies").want(t, 200, `data-test="policies"`, "out&lt;side&gt;", "group the staff", "what SecureLogin permits", "everywhere", "!<side>")
 
 	page := "/login-policies/policy?" + url.Values{"name": {"out<side>"}}.Encode()
 	s.get(page).want(t, 200, `value="SecureLogin" checked`, `name="was.Groups"`, "Remove the policy")
@@ -34,7 +34,7 @@ func TestLoginPolicies(t *testing.T) {
 	s.post(page, append(changed, "step", "apply")...).want(t, 303)
 	s.post(page, append(changed, "step", "apply")...).want(t, 409, `data-test="conflict"`)
 	s.post(page, "form", "policy", "step", "review", "was.Hours", `["Mon-Fri 08:00-18:00"]`, "f.Hours", "always").want(t, 400, `id="policy-Hours-error"`)
-	s.get("/login-policies").want(t, 200, "only Mon-Fri 08:00-18:00", "!what SecureLogin")
+	s.get("/login-policies").want(t, 200, "Mon-Fri 08:00-18:00", "!what SecureLogin")
 
 	group := "/login-policies/group?name=the+staff"
 	s.get(group).want(t, 200, `value="alice@example.org"`)

@@ -191,7 +191,7 @@ func TestLoginPolicies(t *testing.T) {
 	d.judge("a policy before it is saved")
 	d.Picture(picture("login-policy-review.png"))
 	d.Follow("[data-test=apply]")
-	d.WaitText("[data-test=policies]", "app passwords, tokens, tickets and certificates only")
+	d.WaitText("[data-test=policies]", "app passwords, tokens, tickets and certificates")
 	d.MustShell("New-LoginPolicy", "guests", "-ExceptFrom", "10.0.0.0/8,192.0.2.0/24", "-AppPasswordsOnly", "$true", "-AuthMechanisms", "PLAIN,OAUTHBEARER")
 	d.at("/login-policies")
 	d.look("login-policies")
