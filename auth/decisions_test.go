@@ -1,0 +1,249 @@
+package auth
+
+import (
+	"crypto/x509"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
+)
+
+// Which sentence of the policy decides, for a reviewer to read: logs, Test-Login and the
+// words to a client follow it.
+const decides = `
+class     | clear PlainTextLogin       | clear PlainTextAuthentication     | clear SecureLogin | tls
+Password  | RulePlainTextLogin         | RulePasswordNeedsTLS              | RuleSecureLogin   | RuleTLS
+Challenge | RulePlainTextLogin         | RulePlainTextAuthentication       | RuleSecureLogin   | RuleTLS
+TLSOnly   | RuleMechanismNeedsTLS      | RuleMechanismNeedsTLS             | RuleSecureLogin   | RuleTLS
+none      | RuleDefault                | RuleDefault                       | RuleDefault       | RuleDefault
+`
+
+// The same of ExtendedProtectionPolicy.
+const protects = `
+method    | None clear    | Allow clear | Require clear       | None tls      | Allow tls | Require tls         | unknown clear | unknown tls
+not bound | RuleBound     | RuleBound   | RuleBindingNeedsTLS | RuleBound     | RuleBound | RuleBindingRequired | RuleDefault   | RuleDefault
+bound     | RuleBound     | RuleBound   | RuleBindingNeedsTLS | RuleBound     | RuleBound | RuleBound           | RuleDefault   | RuleDefault
+-PLUS     | RuleNoBinding | RuleBound   | RuleBindingNeedsTLS | RuleNoBinding | RuleBound | RuleBound           | RuleDefault   | RuleDefault
+`
+
+var rulesByName = map[string]Rule{
+	"RuleDefault": RuleDefault, "RuleTLS": RuleTLS, "RulePlainTextLogin": RulePlainTextLogin, "RulePlainTextAuthentication": RulePlainTextAuthentication,
+	"RulePasswordNeedsTLS": RulePasswordNeedsTLS, "RuleMechanismNeedsTLS": RuleMechanismNeedsTLS, "RuleSecureLogin": RuleSecureLogin,
+	"RuleBound": RuleBound, "RuleNoBinding": RuleNoBinding, "RuleBindingNeedsTLS": RuleBindingNeedsTLS, "RuleBindingRequired": RuleBindingRequired,
+}
+
+func TestWhichRuleDecides(t *testing.T) {
+	classOf := map[string]sasl.Class{"Password": sasl.Password, "Challenge": sasl.Challenge, "TLSOnly": sasl.TLSOnly, "none": 0}
+	rows, cells := ruleTable(decides)
+	for _, class := range rows {
+		for column, want := range cells[class] {
+			state, login, _ := strings.Cut(column, " ")
+			for _, l := range mail.LoginTypes {
+				if login == "" || login == l.String() {
+					if d := Permits(l, classOf[class], state == "tls"); d.Rule != rulesByName[want] {
+						t.Errorf("%s, %s, %v: %v decides, want %s", class, column, l, d.Rule, want)
+					}
+				}
+			}
+		}
+	}
+	policies := map[string]settings.ExtendedProtection{"None": settings.NoProtection, "Allow": settings.AllowProtection, "Require": settings.RequireProtection, "unknown": 3}
+	rows, cells = ruleTable(protects)
+	for _, method := range rows {
+		for column, want := range cells[method] {
+			policy, state, _ := strings.Cut(column, " ")
+			if d := Protects(policies[policy], method != "not bound", method == "-PLUS", state == "tls"); d.Rule != rulesByName[want] {
+				t.Errorf("%s, %s: %v decides, want %s", method, column, d.Rule, want)
+			}
+		}
+	}
+}
+
+// The first that forbids is named: AuthMechanisms, LoginType, ExtendedProtectionPolicy,
+// then the rules. What is accepted is accepted by the LoginType.
+func TestOrderOfEffective(t *testing.T) {
+	block := LoginRule{Name: "b", Block: true}
+	hours := LoginRule{Name: "h", Hours: []Hours{{}}}
+	plain := LoginRule{Name: "m", Mechanisms: []string{"PLAIN"}}
+	apps := LoginRule{Name: "a", AppPasswordsOnly: true}
+	scram := Wanted{Service: settings.POP3, LoginType: mail.SecureLogin, Method: "SCRAM-SHA-256", Class: sasl.Challenge, Protection: settings.RequireProtection}
+	encrypted := scram
+	encrypted.TLS = true
+	allowed := encrypted
+	allowed.Protection = settings.AllowProtection
+	unnamed := scram
+	unnamed.Mechanisms = []string{"PLAIN"}
+	for _, c := range []struct {
+		rules []LoginRule
+		w     Wanted
+		rule  Rule
+		by    string
+	}{
+		{[]LoginRule{block}, unnamed, RuleNotNamed, ""},
+		{[]LoginRule{block}, scram, RuleSecureLogin, ""},
+		{[]LoginRule{block}, encrypted, RuleBindingRequired, ""},
+		{nil, allowed, RuleTLS, ""},
+		{[]LoginRule{block, hours}, allowed, RuleBlock, "b"},
+		{[]LoginRule{hours, block}, allowed, RuleHours, "h"},
+		{[]LoginRule{plain, apps}, allowed, RuleMechanism, "m"},
+		{[]LoginRule{apps, plain}, allowed, RuleAppPasswordsOnly, "a"},
+	} {
+		d := Effective(c.rules, c.w)
+		if d.Rule != c.rule || d.Policy != c.by || d.OK != (c.rule == RuleTLS) {
+			t.Errorf("%+v %+v: %+v, want %v by %q", c.rules, c.w, d, c.rule, c.by)
+		}
+	}
+}
+
+// What a sign-in by each method proves. One that nobody thought of proves the password.
+func TestWhatIsProved(t *testing.T) {
+	tickets := []string{"GSSAPI", "GS2-KRB5", "GS2-KRB5-PLUS", "GSS-SPNEGO", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"}
+	readable := []string{"PLAIN", "LOGIN", "USER command", "LOGIN command"}
+	methods := append(append([]string{"CRAM-MD5", "NTLM", "APOP", "NOBODY-KNOWS", "SCRAM-SHA-1", "SCRAM-SHA-512-PLUS"}, tickets...), readable...)
+	for _, m := range methods {
+		want := []Secret{AccountPassword}
+		switch {
+		case slices.Contains(tickets, m):
+			want = []Secret{OtherSecret}
+		case slices.Contains(readable, m):
+			want = []Secret{AccountPassword, AppSecret}
+		}
+		if got := secretOf(m); !slices.Equal(got, want) {
+			t.Errorf("%s proves %v, want %v", m, got, want)
+		}
+		if got := ProvedBy(m, false); got != want[0] {
+			t.Errorf("%s has proved %v, want %v", m, got, want[0])
+		}
+		if got := ProvedBy(m, true); got != AppSecret {
+			t.Errorf("%s with an app password has proved %v", m, got)
+		}
+	}
+}
+
+// A rule of nobody in particular, and one that forbids nothing, are known as such.
+func TestRulesKnowThemselves(t *testing.T) {
+	for _, c := range []struct {
+		rule     LoginRule
+		everyone bool
+	}{{LoginRule{}, true}, {LoginRule{Users: []string{"alice"}}, false}, {LoginRule{Groups: []string{"staff"}}, false}, {LoginRule{Users: []string{""}}, false}} {
+		if got := c.rule.Everyone(); got != c.everyone {
+			t.Errorf("%+v is for everyone: %v", c.rule, got)
+		}
+	}
+	for column, rule := range ruleColumns {
+		if got := rule.Narrows(); got != (column != "nothing") {
+			t.Errorf("%s narrows: %v", column, got)
+		}
+	}
+	p := Policy{Groups: map[string][]string{"z": {"alice"}, "a": {"bob", "alice"}, "k": {"alice"}, "none": nil}}
+	if got := p.GroupsOf("alice"); !slices.Equal(got, []string{"a", "k", "z"}) {
+		t.Errorf("alice is in %q", got)
+	}
+}
+
+// A connection that is only imagined may be at another time than now.
+func TestImaginedHour(t *testing.T) {
+	a, _, _ := setup(noDelay)
+	a.now = func() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
+	a.SetPolicy(&Policy{Rules: []LoginRule{{Name: "day", Hours: []Hours{mustHours("Mon-Fri 08:00-18:00")}}}})
+	c := clear("192.0.2.1:1")
+	if !a.PasswordAllowed(c).OK {
+		t.Error("noon is not by day")
+	}
+	c.At = a.now().Add(12 * time.Hour)
+	if d := a.PasswordAllowed(c); d.OK || d.Rule != RuleHours {
+		t.Errorf("midnight is by day: %+v", d)
+	}
+}
+
+// plainDirectory is a directory without the rest of a chain.
+type plainDirectory struct{ directory.Directory }
+
+// ticketed takes Kerberos tickets for POP3.
+type ticketed struct{ *people }
+
+func (ticketed) HasTickets(service string) bool { return service == "pop" }
+
+// Each mechanism is there only with what it needs, and with that it is.
+func TestNeeds(t *testing.T) {
+	state, _, certificate := handshake(t)
+	c := Conn{Service: settings.POP3, LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate}
+	for _, d := range []struct {
+		what      string
+		directory directory.Directory
+		conn      Conn
+		without   string // beginnings of the names that are not there
+	}{
+		{"no tickets", newPeople(), c, "EXTERNAL GS"},
+		{"tickets", ticketed{newPeople()}, c, "EXTERNAL"},
+		{"tickets of another service", ticketed{newPeople()}, func() Conn { c := c; c.Service = settings.IMAP4; return c }(), "EXTERNAL GS"},
+		{"no keys", &people{keyless: true}, c, "EXTERNAL GS SCRAM"},
+		{"no tokens", &people{tokenless: true}, c, "EXTERNAL GS OAUTHBEARER XOAUTH2"},
+		{"no chain", plainDirectory{newPeople()}, c, "EXTERNAL GS OAUTHBEARER XOAUTH2"},
+		{"a client certificate", ticketed{newPeople()}, func() Conn { c := c; c.Client = &x509.Certificate{}; return c }(), ""},
+	} {
+		a := New(Options{Directory: d.directory, Limits: noDelay})
+		var want []string
+		for _, m := range sasl.Mechanisms {
+			if !slices.ContainsFunc(strings.Fields(d.without), func(b string) bool { return strings.HasPrefix(m.Name, b) }) {
+				want = append(want, m.Name)
+			}
+		}
+		if got := a.Offered(d.conn); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", d.what, got, want)
+		}
+	}
+}
+
+// A refusal is recorded under the mechanism's own name, whatever the client's spelling;
+// what goes on is not recorded yet.
+func TestRefusalsAreRecorded(t *testing.T) {
+	a, _, attempts := setup(noDelay)
+	c := clear("192.0.2.1:1")
+	if err := a.RefusePassword(t.Context(), c); err != nil || len(*attempts) > 0 {
+		t.Errorf("what is allowed: %v, %+v", err, *attempts)
+	}
+	c.LoginType = mail.SecureLogin
+	if err := a.RefusePassword(t.Context(), c); mail.KindOf(err) != mail.KindPrivacyRequired {
+		t.Error(err)
+	}
+	for _, name := range []string{"plain", "x-nobody-has-this"} {
+		if _, err := a.Begin(t.Context(), c, name); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	want := []Attempt{{Mechanism: "LOGIN command", Class: sasl.Password}, {Mechanism: "PLAIN", Class: sasl.Password}, {Mechanism: "unknown"}}
+	for i, w := range want {
+		if got := (*attempts)[i]; got.Mechanism != w.Mechanism || got.Class != w.Class || got.Err == nil || got.Name != "" {
+			t.Errorf("recorded %+v, want %+v", got, w)
+		}
+	}
+}
+
+// Who has proved nothing is nobody, whatever a mechanism asks for.
+func TestNothingProved(t *testing.T) {
+	a, _, _ := setup(noDelay)
+	s := &signIn{a: a, conn: clear("192.0.2.1:1"), name: "anna@example.org"}
+	err := s.Authorize(t.Context(), "anna@example.org", "")
+	if s.identity != nil || err == nil || mail.KindOf(err) != mail.KindAuthenticationFailed {
+		t.Errorf("%+v, %v", s.identity, err)
+	}
+}
+
+// Who a rule refuses by name counts as who had a wrong password.
+func TestRefusedByRuleCounts(t *testing.T) {
+	a, _, _ := setup(Limits{FirstDelay: time.Hour})
+	a.SetPolicy(&Policy{Rules: []LoginRule{{Name: "r", Users: []string{"anna@example.org"}, Block: true}}})
+	c := clear("192.0.2.1:1")
+	if _, err := a.Password(t.Context(), c, "anna@example.org", "secret"); mail.KindOf(err) != mail.KindAuthenticationFailed || err == nil {
+		t.Fatal(err)
+	}
+	if a.throttle.standing(guess{place: place{"anna@example.org", c.network()}}) == 0 {
+		t.Error("it does not count")
+	}
+}
