@@ -44,7 +44,7 @@ func (c cell) exists() bool {
 	case "right", "wrong-password":
 		return true
 	case "own-authzid", "foreign-authzid":
-		return m.hash != "" || m.mechanism == "PLAIN" || m.mechanism == "EXTERNAL" || m.class == token
+		return m.hash != "" || m.mechanism == "PLAIN" || m.mechanism == "EXTERNAL" || m.class == token || m.ticket && m.mechanism != "GSS-SPNEGO"
 	case "cancel-at-once":
 		return sasl && m.class != unknown && !c.initial
 	case "cancel-later":

@@ -6,8 +6,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strings"
+	"testing"
 
 	"github.com/xdg-go/scram"
+
+	"github.com/postern-mail/postern/krb5/krb5test"
 )
 
 // method is a way of giving credentials.
@@ -16,6 +19,7 @@ type method struct {
 	form      string // of IMAP's LOGIN: atom, quoted, literal, literal+; of -PLUS: its binding
 	class     string // as in policy.csv
 	hash      string // of SCRAM
+	ticket    bool   // of Kerberos
 }
 
 func (m method) String() string { return strings.TrimSpace(m.mechanism + " " + m.form) }
@@ -30,6 +34,8 @@ func (m method) family() string {
 		return "token"
 	case m.mechanism == "EXTERNAL":
 		return "certificate"
+	case m.ticket:
+		return "ticket"
 	}
 	return "password"
 }
@@ -109,6 +115,8 @@ type speaker struct {
 	worker  int
 	clients map[string]*scram.Client
 	app     string // an app password of the worker's anna
+	tickets *tickets
+	t       testing.TB
 }
 
 // who is whose name and password go with the credentials.
@@ -225,6 +233,24 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 			first = tokenMessage(c.method.mechanism, name, "", authzid)
 		}
 		d.replies = []func(string) string{fixed("AQ==")} // to the challenge of a refused token
+	case c.method.ticket:
+		d.ahead = 1
+		switch c.credentials {
+		case "empty-password":
+		case "app-password":
+			first = pass
+		case "wrong-password":
+			first, d.replies = s.showTicket(s.t, c, conn, name, authzid, func(w *krb5test.Want, _ *krb5test.Client) { w.Key = "other/localhost" })
+		case "foreign-name":
+			anna := address(anna, s.worker)
+			first, d.replies = s.showTicket(s.t, c, conn, anna, "", func(_ *krb5test.Want, c *krb5test.Client) {
+				if c != nil {
+					c.Name, _, _ = strings.Cut(name, "@") // its authenticator says so, the ticket does not
+				}
+			})
+		default:
+			first, d.replies = s.showTicket(s.t, c, conn, name, authzid, nil)
+		}
 	case c.method.mechanism == "EXTERNAL":
 		first, d.ahead = authzid, 1
 	case c.method.mechanism == "LOGIN":

@@ -19,7 +19,6 @@ import (
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/embedded"
-	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/role"
@@ -52,10 +51,16 @@ type running struct {
 }
 
 // start runs a server with accounts for so many workers.
-func start(t *testing.T, workers int) *running {
+func start(t testing.TB, workers int) *running {
+	t.Helper()
+	return startWith(t, workers, embedded.Argon2{Memory: 8, Time: 1, Threads: 1})
+}
+
+// startWith is start with a price of passwords.
+func startWith(t testing.TB, workers int, price embedded.Argon2) *running {
 	t.Helper()
 	for range 5 {
-		if r := try(t, workers); r != nil {
+		if r := try(t, workers, price); r != nil {
 			return r
 		}
 	}
@@ -64,7 +69,7 @@ func start(t *testing.T, workers int) *running {
 }
 
 // try is start, and nil when another process was faster to take a port.
-func try(t *testing.T, workers int) *running {
+func try(t testing.TB, workers int, price embedded.Argon2) *running {
 	t.Helper()
 	ctx := context.Background()
 	folder := t.TempDir()
@@ -78,7 +83,7 @@ func try(t *testing.T, workers int) *running {
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
 		Limits:    auth.Limits{FirstDelay: -1, Verified: -1, RefusalsLogged: -1},
-		Directory: embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096},
+		Directory: embedded.Options{Argon2: price, ScramIterations: 4096},
 		WrapDirectory: func(d directory.Directory) directory.Directory {
 			r.asked.Directory = d
 			return r.asked
@@ -138,7 +143,7 @@ func try(t *testing.T, workers int) *running {
 
 // noPasswords: whatever was attempted, and however, no password is in the protocol
 // logs.
-func noPasswords(t *testing.T, folder string) {
+func noPasswords(t testing.TB, folder string) {
 	files, _ := filepath.Glob(filepath.Join(folder, "*", "*"))
 	for _, path := range files {
 		text, err := os.ReadFile(path)
@@ -187,7 +192,9 @@ type asked struct {
 	mu    sync.Mutex
 	times map[int]int // by worker; -1 for a name of nobody's
 	until time.Time   // of tokens
-	total int
+	// tickets are accepted, unless nil.
+	tickets *tickets
+	total   int
 }
 
 var _ directory.Chained = (*asked)(nil)
@@ -270,11 +277,6 @@ func (a *asked) Proved(ctx context.Context, _ string, p *directory.Person) (*dir
 	return a.Lookup(ctx, p.Name)
 }
 
-// CheckTicket: nobody here has one; test/directories has those of a real KDC.
-func (a *asked) CheckTicket(context.Context, string, []byte) (*directory.Entry, *krb5.Context, error) {
-	return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")
-}
-func (a *asked) HasTickets(string) bool         { return false }
 func (a *asked) HasKeys() bool                  { return true }
 func (a *asked) Issuer(string) (string, string) { return "", "" }
 
