@@ -32,7 +32,7 @@ func (p AppPassword) Refuses(w Wanted) string {
 	switch {
 	case w.Service != settings.POP3 && w.Service != settings.IMAP4, len(p.Services) > 0 && !slices.Contains(p.Services, w.Service):
 		return "it is not for " + string(w.Service)
-	case len(p.From) > 0 && !within(p.From, w.From):
+	case len(p.From) > 0 && !settings.Within(p.From, w.From):
 		return "it is not for the client's network"
 	case !p.Expires.IsZero() && !w.At.Before(p.Expires):
 		return "its time is up"

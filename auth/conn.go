@@ -90,7 +90,8 @@ func Over(l Link, v *settings.Values) Conn {
 // Imagined describes a connection that nobody made, encrypted or not, for Explain.
 func Imagined(v *settings.Values, encrypted bool) Conn {
 	c := Conn{Service: v.Service(), LoginType: settings.LoginType.Of(v),
-		Mechanisms: settings.AuthMechanisms.Of(v), Protection: settings.ExtendedProtectionPolicy.Of(v)}
+		Mechanisms: settings.AuthMechanisms.Of(v), Protection: settings.ExtendedProtectionPolicy.Of(v),
+		Exempt: settings.ThrottleExemptNetworks.Of(v)}
 	if encrypted {
 		c.TLS = new(tls.ConnectionState)
 	}

@@ -153,7 +153,7 @@ func (r LoginRule) holds(w Wanted) bool {
 		services = []settings.Service{settings.POP3, settings.IMAP4}
 	}
 	return slices.Contains(services, w.Service) && (r.means(w.User, w.Groups) || w.For != "" && r.means(w.For, w.ForGroups)) &&
-		(len(r.From) == 0 || within(r.From, w.From)) && !within(r.ExceptFrom, w.From)
+		(len(r.From) == 0 || settings.Within(r.From, w.From)) && !settings.Within(r.ExceptFrom, w.From)
 }
 
 // means tells whether the rule is for a user.
@@ -166,11 +166,6 @@ func (r LoginRule) means(user string, groups []string) bool {
 
 // Everyone tells whether the rule is for all users.
 func (r LoginRule) Everyone() bool { return r.means("", nil) }
-
-func within(networks []netip.Prefix, a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
-}
 
 func (r LoginRule) forbids(w Wanted) (bool, Rule) {
 	switch {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Password signs in with a readable password that came in a command: IMAP's LOGIN,
@@ -369,10 +369,7 @@ func (s *signIn) wait(ctx context.Context, password string) (release func(), err
 }
 
 // exempt tells whether nothing is slowed down here.
-func (s *signIn) exempt() bool {
-	from := s.conn.Remote.Addr().Unmap().WithZone("")
-	return slices.ContainsFunc(s.conn.Exempt, func(n netip.Prefix) bool { return n.Contains(from) })
-}
+func (s *signIn) exempt() bool { return settings.Within(s.conn.Exempt, s.conn.Remote.Addr()) }
 
 // prefer lets the directory's gate prefer who comes from a known network.
 func (s *signIn) prefer(ctx context.Context) context.Context {

@@ -32,6 +32,7 @@ var (
 	WrongCodes         = &Event{1019, slog.LevelWarn, "a right password came with too many wrong codes of the second factor", "Somebody else may know the password: have it changed, with Set-Mailbox -ResetPasswordOnNextLogon $true."}
 	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
 	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
+	NoProxyHeader      = &Event{1022, slog.LevelWarn, "a load balancer's connection began without a PROXY header and was closed", "Make it send one (HAProxy: send-proxy-v2), or take its address out of ProxyProtocolNetworks of the service's settings."}
 	SignedIn           = &Event{1030, slog.LevelInfo, "logged in", ""}
 	SignInRefused      = &Event{1031, slog.LevelInfo, "login refused", "The attribute cause says why; Test-Login explains the rules."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
@@ -59,7 +60,7 @@ var (
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
-	NewNetwork, RefusalsNotLogged, WrongCodes, ActsFor, MayNotAct, SignedIn, SignInRefused, NoCertificate,
+	NewNetwork, RefusalsNotLogged, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,

@@ -46,6 +46,7 @@ func (s *session) logout(r *request) error {
 func (s *session) id(r *request) error {
 	d := s.dec
 	var client, version string
+	var from forwarding
 	d.SP()
 	if d.Peek() == '(' {
 		fields := 0
@@ -62,6 +63,8 @@ func (s *session) id(r *request) error {
 				client = value
 			case strings.EqualFold(field, "version"):
 				version = value
+			default:
+				from.field(field, value)
 			}
 		})
 	} else if !d.TryWord("NIL") {
@@ -69,6 +72,9 @@ func (s *session) id(r *request) error {
 	}
 	d.End()
 	if err := d.Err(); err != nil {
+		return err
+	}
+	if err := s.forward(r, from); err != nil {
 		return err
 	}
 	r.logged = clientName(client, version)

@@ -20,7 +20,7 @@ import (
 func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	c := s.newConn(nc, implicit)
 	l := s.limits()
-	address := network(c.remote)
+	address := network(c.Remote())
 
 	s.mu.Lock()
 	var evicted *Conn
@@ -103,7 +103,7 @@ func (s *Service) uncount(c *Conn) {
 	}
 	c.counted = false
 	s.count--
-	if address := network(c.remote); address.IsValid() {
+	if address := network(c.Remote()); address.IsValid() {
 		drop(s.perAddress, address)
 	}
 	s.unplace(c)

@@ -44,8 +44,10 @@ type Conn struct {
 	raw      net.Conn
 	implicit bool // TLS from the first byte
 	local    netip.AddrPort
-	remote   netip.AddrPort
+	peer     origin       // as it came: see proxy.go
+	proxyTLS *proxyHeader // of a connection that TLS at the load balancer makes encrypted
 	accepted time.Time
+	origin   atomic.Pointer[origin]
 	log      atomic.Pointer[slog.Logger] // made when it is first asked for
 
 	cancel   context.CancelCauseFunc
@@ -88,11 +90,11 @@ func (s *Service) newConn(nc net.Conn, implicit bool) *Conn {
 		stream:   nc,
 		implicit: implicit,
 		local:    addrPort(nc.LocalAddr()),
-		remote:   addrPort(nc.RemoteAddr()),
 		accepted: time.Now(),
 		draining: make(chan struct{}),
 		ended:    make(chan struct{}),
 	}
+	c.from(nc, s.limits())
 	c.protocol = s.ProtocolLog.Session(c)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.deadlines.begin(s.limits(), c.accepted, s.NoLogin)
@@ -117,8 +119,8 @@ func (c *Conn) Service() *Service { return c.service }
 func (c *Conn) Local() netip.AddrPort { return c.local }
 
 // Remote is the client's address, IPv4 never in its IPv6 form; the zero value
-// for a Unix socket.
-func (c *Conn) Remote() netip.AddrPort { return c.remote }
+// for a Unix socket. A proxy that is trusted may say it, see Forward.
+func (c *Conn) Remote() netip.AddrPort { return c.origin.Load().remote }
 
 // Accepted is when the connection came.
 func (c *Conn) Accepted() time.Time { return c.accepted }
@@ -128,11 +130,15 @@ func (c *Conn) Log() *slog.Logger {
 	if log := c.log.Load(); log != nil {
 		return log
 	}
+	o := c.origin.Load()
 	remote := "unix"
-	if c.remote.IsValid() {
-		remote = c.remote.String()
+	if o.remote.IsValid() {
+		remote = o.remote.String()
 	}
 	log := c.service.logger().With("session", c.id, "remote", remote)
+	if o.proxy.IsValid() {
+		log = log.With("proxy", o.proxy.String())
+	}
 	c.log.Store(log)
 	return log
 }

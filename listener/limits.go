@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/postern-mail/postern/settings"
@@ -47,6 +48,8 @@ type limits struct {
 	connections, perAddress, perUser int
 	authenticated, preAuthenticated  time.Duration
 	certificate                      string
+	proxies, xclients                []netip.Prefix
+	proxyTLS                         bool
 }
 
 func limitsOf(v *settings.Values) *limits {
@@ -81,6 +84,8 @@ func limitsOf(v *settings.Values) *limits {
 		l.preAuthenticated = d
 	}
 	l.certificate = settings.X509CertificateName.Of(v)
+	l.proxies, l.proxyTLS = settings.ProxyProtocolNetworks.Of(v), settings.ProxyProtocolTls.Of(v)
+	l.xclients = settings.XClientNetworks.Of(v)
 	return l
 }
 

@@ -78,6 +78,8 @@ type Service struct {
 	buffers sync.Pool    // *[lineBuffer]byte, of Lines
 	outs    sync.Pool    // *[outBuffer]byte
 
+	arriving arrivals
+
 	binding sync.Mutex // held through a change of bindings
 	// Guarded by binding.
 	doors []*door
@@ -113,6 +115,7 @@ func (s *Service) Start(b Bindings) error {
 	if err != nil {
 		return err
 	}
+	s.arriving.begin()
 	s.setRunning(true)
 	s.enter(opened)
 	return nil
@@ -212,7 +215,7 @@ func (s *Service) accept(d *door) {
 		nc, err := d.listener.Accept()
 		if err == nil {
 			pause = 0
-			s.admit(nc, d.implicit.Load())
+			s.arrive(nc, d.implicit.Load())
 			continue
 		}
 		select {
@@ -293,6 +296,7 @@ func (s *Service) Stop(ctx context.Context) error {
 		<-d.left // it may be letting somebody in
 	}
 	s.doors = nil
+	s.arriving.end()
 	live := s.Conns()
 	for _, c := range live {
 		c.startDrain()

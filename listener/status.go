@@ -2,8 +2,8 @@ package listener
 
 import (
 	"cmp"
-	"crypto/tls"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,6 +106,9 @@ func (c *Conn) logBegin(failed error) {
 	case c.TLS() != nil:
 		o.Detail = c.TLSDetail()
 	}
+	if proxy := c.ProxyDetail(); proxy != "" {
+		o.Detail = strings.TrimPrefix(o.Detail+";"+proxy, ";")
+	}
 	in, out := c.Bytes()
 	c.protocol.Event("OpenSession", o, time.Since(c.accepted), in, out)
 }
@@ -135,7 +138,8 @@ func (c *Conn) TLSDetail() string {
 	if state == nil {
 		return ""
 	}
-	detail := "TLS=" + tls.VersionName(state.Version) + ";Cipher=" + tls.CipherSuiteName(state.CipherSuite)
+	version, cipher := c.TLSNames()
+	detail := "TLS=" + version + ";Cipher=" + cipher
 	if state.DidResume {
 		detail += ";Resumed"
 	}

@@ -156,6 +156,7 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 		c.deadlines.cut(c, err)
 		return err
 	}
+	c.forget()
 	return nil
 }
 

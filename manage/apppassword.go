@@ -139,7 +139,7 @@ func newAppPassword(ctx context.Context, c *Call) (func(context.Context) error, 
 	if p.Services, err = edited(c.List("Services"), nil, mailService); err != nil {
 		return nil, wrong("Services", "Services %s", mail.TextOf(err))
 	}
-	if p.From, err = edited(c.List("From"), nil, parseNetwork); err != nil {
+	if p.From, err = edited(c.List("From"), nil, settings.ParseNetwork); err != nil {
 		return nil, wrong("From", "From %s", mail.TextOf(err))
 	}
 	if c.Given("Expires") {

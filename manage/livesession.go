@@ -23,6 +23,7 @@ type LiveSession struct {
 	// ActedBy is who acts for User, "" when it signed in itself.
 	ActedBy   string
 	Address   netip.AddrPort // the zero value for a Unix socket
+	Proxy     netip.AddrPort // who speaks for the client; the zero value is nobody
 	Connected time.Time
 	Idle      time.Time // since when the client is awaited; zero while it is served
 	State     string    // the protocol's word, "" when it has none
@@ -123,9 +124,12 @@ func (l *LiveSession) object(now time.Time) Object {
 	if !l.Idle.IsZero() {
 		idle = settings.FormatSpan(max(now.Sub(l.Idle), 0))
 	}
-	address := unixAddress
+	address, proxy := unixAddress, ""
 	if l.Address.IsValid() {
 		address = l.Address.String()
+	}
+	if l.Proxy.IsValid() {
+		proxy = l.Proxy.String()
 	}
 	return Object{
 		{"Identity", l.ID},
@@ -133,6 +137,7 @@ func (l *LiveSession) object(now time.Time) Object {
 		{"User", protolog.Printable(l.User, shownName)},
 		{"ActedBy", protolog.Printable(l.ActedBy, shownName)},
 		{"Address", address},
+		{"Proxy", proxy},
 		{"Connected", l.Connected.UTC().Format(time.RFC3339)},
 		{"Duration", settings.FormatSpan(max(now.Sub(l.Connected), 0))},
 		{"Idle", idle},

@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -249,9 +248,9 @@ func (c *Call) editLoginPolicy(ctx context.Context, r auth.LoginRule) (auth.Logi
 		return e
 	})
 	list("Groups", func() (e error) { r.Groups, e = edited(c.List("Groups"), r.Groups, c.knownGroup(ctx)); return e })
-	list("From", func() (e error) { r.From, e = edited(c.List("From"), r.From, parseNetwork); return e })
+	list("From", func() (e error) { r.From, e = edited(c.List("From"), r.From, settings.ParseNetwork); return e })
 	list("ExceptFrom", func() (e error) {
-		r.ExceptFrom, e = edited(c.List("ExceptFrom"), r.ExceptFrom, parseNetwork)
+		r.ExceptFrom, e = edited(c.List("ExceptFrom"), r.ExceptFrom, settings.ParseNetwork)
 		return e
 	})
 	list("Services", func() (e error) { r.Services, e = edited(c.List("Services"), r.Services, mailService); return e })
@@ -315,21 +314,6 @@ func (c *Call) member(ctx context.Context, now []string) func(string) (string, e
 		}
 		return "", err
 	}
-}
-
-// parseNetwork reads a network, or an address, which is one of its own.
-func parseNetwork(text string) (netip.Prefix, error) {
-	n, err := netip.ParsePrefix(text)
-	if a, addrErr := netip.ParseAddr(text); err != nil && addrErr == nil && a.Zone() == "" {
-		n, err = netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	if err != nil {
-		return n, mail.Errorf(mail.KindBadArgument, "contains %q, which is neither an address nor a network such as 192.0.2.0/24", text)
-	}
-	if n.Addr().Is4In6() && n.Bits() >= 96 {
-		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
-	}
-	return n.Masked(), nil
 }
 
 // mailService reads a service that login policies are for.

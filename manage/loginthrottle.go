@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 )
 
 // network reads -Network, the zero Prefix when it was not given. An address means its
@@ -16,7 +17,7 @@ func (c *Call) network() (netip.Prefix, error) {
 	if c.Text("Network") == "" {
 		return netip.Prefix{}, nil
 	}
-	n, err := parseNetwork(c.Text("Network"))
+	n, err := settings.ParseNetwork(c.Text("Network"))
 	if err != nil {
 		return n, wrong("Network", "Network %s", mail.TextOf(err))
 	}

@@ -35,6 +35,7 @@ var commands = [...]command{
 	{"AUTH", authorization, maybe, (*session).auth, true, false},
 	{"STLS", authorization, none, (*session).stls, false, false},
 	{"UTF8", authorization, none, (*session).utf8Mode, false, false},
+	{"XCLIENT", authorization, some, (*session).xclient, true, false},
 	{"LANG", authorization | transaction, maybe, (*session).lang, false, false},
 	{"STAT", transaction, none, (*session).stat, false, false},
 	{"LIST", transaction, maybe, (*session).list, false, false},

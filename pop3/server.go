@@ -77,7 +77,7 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	x := &session{Server: s, conn: c, lines: listener.NewLines(c), state: authorization}
 	c.SetState("Authorization", "")
 	defer x.closeDrop(ctx)
-	x.ok(settings.Banner.Of(s.Settings()))
+	x.greet()
 	for !x.over {
 		before, _ := x.traffic()
 		line, err := x.read()

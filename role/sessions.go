@@ -1,7 +1,6 @@
 package role
 
 import (
-	"crypto/tls"
 	"strings"
 
 	"github.com/postern-mail/postern/listener"
@@ -30,9 +29,8 @@ func liveSession(name settings.Service, c *listener.Conn) manage.LiveSession {
 	}
 	l.Account, l.User = c.User()
 	l.In, l.Out = c.Bytes()
-	if state := c.TLS(); state != nil {
-		l.TLS, l.Cipher = tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)
-	}
+	l.TLS, l.Cipher = c.TLSNames()
+	l.Proxy = c.Proxy()
 	return l
 }
 

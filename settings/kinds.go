@@ -356,6 +356,66 @@ func parseBinding(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }
 
+// maxNetworks bounds a list of networks.
+const maxNetworks = 100
+
+// networks completes a row whose values are lists of networks, empty until they are set.
+func networks(r Row) Setting[[]netip.Prefix] {
+	row := &r
+	row.Type = "network list"
+	row.standard = func(Service, string) any { return []netip.Prefix(nil) }
+	row.show = func(v any) any {
+		out := []string{}
+		for _, n := range v.([]netip.Prefix) {
+			out = append(out, n.String())
+		}
+		return out
+	}
+	row.limits = func(Service) string { return fmt.Sprintf("at most %d entries", maxNetworks) }
+	row.schema = func(Service) map[string]any {
+		return listSchema(map[string]any{"type": "string"}, maxNetworks)
+	}
+	row.read = func(_ Service, current any, raw json.RawMessage) (any, error) {
+		now, _ := current.([]netip.Prefix)
+		edit, err := ReadListEdit(raw)
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		list, err := ApplyListEdit(edit, now, ParseNetwork)
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		if len(list) > maxNetworks {
+			return nil, row.refuse("has at most %d entries", maxNetworks)
+		}
+		return list, nil
+	}
+	return Setting[[]netip.Prefix]{row}
+}
+
+// ParseNetwork reads a network such as 192.0.2.0/24, or an address, which is one of its
+// own. An IPv4 network is never in its IPv6 form. KindBadArgument.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	n, err := netip.ParsePrefix(text)
+	if a, addrErr := netip.ParseAddr(text); err != nil && addrErr == nil && a.Zone() == "" {
+		n, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil {
+		return n, mail.Errorf(mail.KindBadArgument, "contains %q, which is neither an address nor a network such as 192.0.2.0/24", text)
+	}
+	if n.Addr().Is4In6() && n.Bits() >= 96 {
+		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
+	}
+	return n.Masked(), nil
+}
+
+// Within tells whether an address is in one of the networks. One that is not valid is in
+// none.
+func Within(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
 // ListEdit is a new list, or entries to add and to remove.
 type ListEdit struct {
 	Whole       bool // Set is the whole new list

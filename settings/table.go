@@ -15,6 +15,7 @@ var Table = []*Row{
 	AuthMechanisms.Row,
 	ExtendedProtectionPolicy.Row,
 	ClientCertificateAuthorities.Row,
+	ThrottleExemptNetworks.Row,
 	WeakPasswordPolicy.Row,
 	RequireSecondFactor.Row,
 	X509CertificateName.Row,
@@ -33,6 +34,9 @@ var Table = []*Row{
 	SessionTimeout.Row,
 	MaxCommandSize.Row,
 	ProxyTargetPort.Row,
+	ProxyProtocolNetworks.Row,
+	ProxyProtocolTls.Row,
+	XClientNetworks.Row,
 
 	MessageRetrievalMimeFormat.Row,
 	MessageRetrievalSortOrder.Row,
