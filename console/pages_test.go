@@ -460,6 +460,10 @@ func TestEverySetting(t *testing.T) {
 					other = []string{r.Choices[0].Name}
 					break
 				}
+				if r.Type == settings.ProxyProtocolNetworks.Type {
+					other = []string{"192.0.2.0/24"}
+					break
+				}
 				other = []string{"127.0.0.1:" + fmt.Sprint(20000+len(r.Name)+100*len(service))}
 			case string:
 				other = []string{otherText(r, v)}

@@ -13,11 +13,11 @@ import (
 // greet sends the greeting (RFC 1939, 4). A proxy that is trusted sees from it that it may
 // say for whom it speaks, as Dovecot's looks for it.
 func (x *session) greet() {
-	banner := settings.Banner.Of(x.Settings())
+	line := "+OK "
 	if x.conn.MayForward() {
-		banner = "[XCLIENT] " + banner
+		line += "[XCLIENT] "
 	}
-	x.ok(banner)
+	x.respond(appendText([]byte(line), settings.Banner.Of(x.Settings())))
 }
 
 // xclient = "XCLIENT" 1*(SP name "=" value)
