@@ -98,6 +98,8 @@ func (p *people) CheckToken(context.Context, string, string) (*directory.Entry, 
 func (p *people) Provide(_ context.Context, e *directory.Entry) (*directory.Entry, error) {
 	return e, nil
 }
+func (p *people) Issuer(string) (string, string) { return "", "" }
+
 func (p *people) Proved(context.Context, string, *directory.Person) (*directory.Entry, error) {
 	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
@@ -110,6 +112,8 @@ func (p *people) HasTickets(string) bool                           { return p.ti
 func (p *people) HasKeys() bool                                    { return true }
 func (p *people) HasTokens() bool                                  { return true }
 func (p *people) Asked(context.Context, string) []directory.Answer { return nil }
+
+var _ directory.Chained = (*people)(nil)
 
 // testServer is a whole IMAP service for alice and bob.
 type testServer struct {
