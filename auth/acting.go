@@ -97,7 +97,7 @@ func (s *signIn) actFor(ctx context.Context, authzid string) (*directory.Entry, 
 // permittedFor asks the policy whether s may act for e: what holds for either holds.
 func (a *Authenticator) permittedFor(s *signIn, e *directory.Entry) error {
 	w := a.wanted(s.conn, s.mechanism, s.class)
-	w.User, w.For, w.Secret = s.entry.Name, e.Name, s.secret
+	w.User, w.Legacy, w.For, w.Secret = s.entry.Name, s.entry.LegacyMechanisms, e.Name, s.secret
 	d := a.policy.Load().Decide(w)
 	if d.OK {
 		return nil
@@ -161,9 +161,9 @@ func (a *Authenticator) explainActing(ctx context.Context, e *explanation, c Con
 	e.check("Account of "+mailbox.Name, mailbox.Enabled && !mailbox.Gone, "The account is enabled.", "The account is switched off.")
 	e.check(string(c.Service)+" of "+mailbox.Name, rowOf(c.Service).enabled(*mailbox),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
-	allowed := slices.ContainsFunc(a.Matrix(c, entry.Name, mailbox.Name), func(cell Cell) bool {
-		_, named := sasl.Find(cell.Method) // a command has no authorization identity
-		return named && cell.Method != "LOGIN" && (c.TLS != nil && cell.TLS.OK || c.TLS == nil && cell.Clear.OK)
+	allowed := slices.ContainsFunc(a.Matrix(c, entry, mailbox.Name), func(cell Cell) bool {
+		m, named := sasl.Find(cell.Method) // a command has no authorization identity
+		return named && m.Name != "LOGIN" && !m.Legacy() && (c.TLS != nil && cell.TLS.OK || c.TLS == nil && cell.Clear.OK)
 	})
 	e.check("Login policy of both", allowed, "There is a way to sign in for both.", "No way to sign in is left that is permitted to both; Get-EffectiveLoginPolicy with -ActFor shows why.")
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,11 @@ type Options struct {
 	AccountURL func() string
 	// Delegation says who may act for others; nil: nobody.
 	Delegation Delegation
+	// NTLM checks NTLM; nil: it is not there.
+	NTLM NTLM
+	// Host is the server's name in the challenges of CRAM-MD5 and APOP; what is no host
+	// name there is "localhost".
+	Host string
 	// Records keep from where accounts signed in; nil: it is forgotten with the process.
 	Records Records
 	// Log is told of every login, of refused ones and why (Limits.RefusalsLogged),
@@ -110,6 +116,8 @@ type Authenticator struct {
 	appPasswords AppPasswords
 	accountURL   func() string
 	delegation   Delegation
+	ntlm         NTLM
+	host         string
 
 	log     *slog.Logger
 	observe func(Attempt)
@@ -128,12 +136,15 @@ type Authenticator struct {
 // New makes an Authenticator.
 func New(o Options) *Authenticator {
 	l := o.Limits.withDefaults()
-	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, accountURL: o.AccountURL, delegation: o.Delegation, log: o.Log, observe: o.Observe, now: o.Now}
+	a := &Authenticator{directory: o.Directory, appPasswords: o.AppPasswords, accountURL: o.AccountURL, delegation: o.Delegation, ntlm: o.NTLM, host: o.Host, log: o.Log, observe: o.Observe, now: o.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.host == "" || len(a.host) > 255 || strings.Trim(a.host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") != "" {
+		a.host = "localhost"
 	}
 	key := make([]byte, 32)
 	a.key, a.refusals.most = make([]byte, 32), l.RefusalsLogged
@@ -206,7 +217,7 @@ func (a *Authenticator) Offered(c Conn) []string {
 	server := a.server(c)
 	var names []string
 	for _, m := range sasl.Mechanisms {
-		if a.offers(c, m, server) {
+		if !m.Command() && a.offers(c, m, server) {
 			names = append(names, m.Name)
 		}
 	}

@@ -1,8 +1,10 @@
 package auth
 
 import (
+	"crypto/md5"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +24,7 @@ func TestPolicyIsKept(t *testing.T) {
 		policyCells(t, func(method string, encrypted bool, login mail.LoginType, want bool) {
 			a, p, attempts := setup(noDelay)
 			p.tickets = true
-			c := Conn{Service: service, LoginType: login, Protection: settings.AllowProtection, Remote: from("127.0.0.1:1")}
+			c := Conn{Service: service, LoginType: login, Protection: settings.AllowProtection, Mechanisms: everyMechanism(), Remote: from("127.0.0.1:1")}
 			if encrypted {
 				c.Client, c.TLS, c.Certificate = clientCertificate, &state, certificate
 			}
@@ -38,6 +40,15 @@ func TestPolicyIsKept(t *testing.T) {
 				if got := a.RefusePassword(t.Context(), c) == nil; got != want {
 					t.Errorf("%s, tls %v, %v: RefusePassword is %v", method, encrypted, login, !got)
 				}
+			} else if method == "APOP" {
+				if service != settings.POP3 {
+					return
+				}
+				if c.Timestamp = a.Timestamp(c); (c.Timestamp != "") != want {
+					t.Errorf("APOP, tls %v, %v: the timestamp is %q", encrypted, login, c.Timestamp)
+				}
+				a.APOP(t.Context(), c, "")
+				_, err = a.APOP(t.Context(), c, fmt.Sprintf("anna@example.org %x", md5.Sum([]byte(c.Timestamp+"secret"))))
 			} else {
 				if got := slices.Contains(a.Offered(c), method); got != want {
 					t.Errorf("%s, tls %v, %v: offered is %v", method, encrypted, login, got)
@@ -102,7 +113,7 @@ func TestOffered(t *testing.T) {
 
 func TestBeginUnknown(t *testing.T) {
 	a, p, attempts := setup(noDelay)
-	for _, name := range []string{"", "NTLM", "PLAIN\x00", strings.Repeat("A", 1000), "LOGIN command"} {
+	for _, name := range []string{"", "APOP", "PLAIN\x00", strings.Repeat("A", 1000), "LOGIN command"} {
 		_, err := a.Begin(t.Context(), clear("192.0.2.1:1"), name)
 		wantKind(t, name, err, mail.KindCannot)
 	}

@@ -46,8 +46,8 @@ type Conn struct {
 	// their own, and there alone a password that must be changed is accepted.
 	Account   bool
 	LoginType mail.LoginType // as it is now
-	// Mechanisms are the SASL mechanisms that the service may offer; nil is every one
-	// of the table. The commands that carry a password are PLAIN here.
+	// Mechanisms are the mechanisms that the service may offer; nil is every one of the
+	// table that is no legacy one. The commands that carry a password are PLAIN here.
 	Mechanisms []string
 	// Protection says what is done about channel binding.
 	Protection settings.ExtendedProtection
@@ -60,6 +60,10 @@ type Conn struct {
 	// Client is the client's certificate, when an authority that the service trusts
 	// issued it, else nil.
 	Client *x509.Certificate
+
+	// Timestamp is the one of POP3's greeting (Authenticator.Timestamp) until it is
+	// answered, else "".
+	Timestamp string
 
 	Remote netip.AddrPort
 	// Exempt are networks whose sign-ins are not slowed down, whatever fails there; what
@@ -140,7 +144,7 @@ func (c Conn) advise(d Decision) Decision {
 // sign in hears what a wrong password would: that it was right is not said.
 func (a *Authenticator) permitted(s *signIn, e *directory.Entry) error {
 	w := a.wanted(s.conn, s.mechanism, s.class)
-	w.User, w.Secret = e.Name, s.secret
+	w.User, w.Legacy, w.Secret = e.Name, e.LegacyMechanisms, s.secret
 	d := a.policy.Load().Decide(w)
 	if d.OK {
 		return nil
@@ -160,7 +164,7 @@ func (a *Authenticator) SetPolicy(p *Policy) { a.policy.Store(p) }
 
 // server is the connection's part of what a mechanism may use.
 func (a *Authenticator) server(c Conn) sasl.Server {
-	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate, Protection: c.protection()}
+	s := sasl.Server{TLS: c.TLS, Certificate: c.Certificate, Protection: c.protection(), Host: a.host, Timestamp: c.Timestamp, Now: a.now}
 	if d, ok := a.directory.(directory.Chained); ok {
 		s.Issuer = func(authzid string) (string, string) {
 			name, err := directory.PrepareName(authzid)
@@ -189,16 +193,25 @@ func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
 	if c.TLS != nil && c.Client != nil {
 		has |= sasl.NeedsCertificate
 	}
+	if c.Service == settings.POP3 && c.Timestamp != "" {
+		has |= sasl.NeedsTimestamp
+	}
 	return m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK
 }
 
 // means is what the server has for mechanisms on every connection of a service.
 func (a *Authenticator) means(service settings.Service) sasl.Means {
+	var has sasl.Means
+	if a.ntlm != nil {
+		has |= sasl.NeedsNTLM
+	}
+	if r, ok := a.directory.(directory.Readable); ok && r.HasReadable() {
+		has |= sasl.NeedsReadable
+	}
 	d, ok := a.directory.(directory.Chained)
 	if !ok {
-		return sasl.NeedsKeys
+		return has | sasl.NeedsKeys
 	}
-	var has sasl.Means
 	if d.HasKeys() {
 		has |= sasl.NeedsKeys
 	}

@@ -79,24 +79,25 @@ func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
 	e.add("Connection", Note, fmt.Sprintf("%s, LoginType %s, %s", c.Service, c.LoginType, state))
 
 	for _, class := range sasl.Classes {
-		e.add("Policy for "+class.String(), Note, a.verdicts(c, class, ""))
+		e.add("Policy for "+class.String(), Note, a.verdicts(c, class, nil))
 	}
-	e.check("Policy", a.open(c, ""), "There is a way to sign in on this connection.", a.decide(c, passwordCommand(c), sasl.Password).Text)
+	e.check("Policy", a.open(c, nil), "There is a way to sign in on this connection.", a.decide(c, passwordCommand(c), sasl.Password).Text)
 }
 
 // verdicts says of the methods of a class which are accepted and which are not, and
-// why; of user when that is not "".
-func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
+// why; of somebody when of is not nil.
+func (a *Authenticator) verdicts(c Conn, class sasl.Class, of *directory.Entry) string {
 	var order []string
 	methods := map[string][]string{}
 	why := map[string]string{}
 	for _, m := range Methods(c.Service, class) {
-		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means(c.Service)|sasl.NeedsBinding|sasl.NeedsCertificate) != 0 {
+		if row, ok := sasl.Find(m); ok && row.Needs&^(a.means(c.Service)|sasl.NeedsBinding|sasl.NeedsCertificate|sasl.NeedsTimestamp) != 0 {
 			continue // no directory could serve it
 		}
-		w := a.wanted(c, m, class)
-		w.User = user
-		d := a.policy.Load().Decide(w)
+		d := a.policy.Load().Decide(a.wantedBy(c, m, class, of))
+		if row, _ := sasl.Find(m); row.Legacy() && d.Rule == RuleNotNamed {
+			continue // as nearly everywhere
+		}
 		verdict := "refused: "
 		if d.OK {
 			verdict = "accepted: "
@@ -117,18 +118,29 @@ func (a *Authenticator) verdicts(c Conn, class sasl.Class, user string) string {
 	return strings.Join(texts, "; ")
 }
 
-// open tells whether there is any way to sign in on c, for user when that is not "".
-func (a *Authenticator) open(c Conn, user string) bool {
-	return a.accepts(c, user, UnknownSecret, sasl.Classes...)
+// wantedBy is wanted by somebody, who is nobody in particular when of is nil.
+func (a *Authenticator) wantedBy(c Conn, method string, class sasl.Class, of *directory.Entry) Wanted {
+	w := a.wanted(c, method, class)
+	if of != nil {
+		w.User, w.Legacy = of.Name, of.LegacyMechanisms
+	}
+	return w
 }
 
-// accepts tells whether a method of the classes is accepted with a secret.
-func (a *Authenticator) accepts(c Conn, user string, secret Secret, classes ...sasl.Class) bool {
+// open tells whether there is any way to sign in on c, for somebody when of is not nil.
+func (a *Authenticator) open(c Conn, of *directory.Entry) bool {
+	return a.accepts(c, of, UnknownSecret, sasl.Classes...)
+}
+
+// accepts tells whether a method of the classes is accepted with a secret. Legacy
+// mechanisms, which have secrets of their own, are looked at for no particular one only.
+func (a *Authenticator) accepts(c Conn, of *directory.Entry, secret Secret, classes ...sasl.Class) bool {
 	return slices.ContainsFunc(classes, func(class sasl.Class) bool {
 		return slices.ContainsFunc(Methods(c.Service, class), func(method string) bool {
-			w := a.wanted(c, method, class)
-			w.User, w.Secret = user, secret
-			if secret != UnknownSecret && !slices.Contains(secretOf(method), secret) {
+			w := a.wantedBy(c, method, class, of)
+			w.Secret = secret
+			m, _ := sasl.Find(method)
+			if secret != UnknownSecret && (m.Legacy() || !slices.Contains(secretOf(method), secret)) {
 				return false
 			}
 			return a.policy.Load().Decide(w).OK
@@ -143,16 +155,16 @@ type Cell struct {
 	Clear, TLS Decision // without encryption, and with it
 }
 
-// Matrix gives every way to sign in to c's service, with what would decide for user
-// at c's address and moment, encrypted or not. user is a sign-in name, "" nobody in
-// particular; actFor is the one of the mailbox for which user acts, "" its own.
-func (a *Authenticator) Matrix(c Conn, user, actFor string) []Cell {
+// Matrix gives every way to sign in to c's service, with what would decide for somebody
+// at c's address and moment, encrypted or not. of is nil for nobody in particular; actFor is
+// the sign-in name of the mailbox for which they act, "" their own.
+func (a *Authenticator) Matrix(c Conn, of *directory.Entry, actFor string) []Cell {
 	var cells []Cell
 	for _, class := range sasl.Classes {
 		for _, method := range Methods(c.Service, class) {
 			for _, secret := range secretOf(method) {
-				w := a.wanted(c, method, class)
-				w.User, w.For, w.Secret, w.TLS = user, actFor, secret, false
+				w := a.wantedBy(c, method, class, of)
+				w.For, w.Secret, w.TLS = actFor, secret, false
 				cell := Cell{Method: method, Secret: secret, Clear: a.policy.Load().Decide(w)}
 				w.TLS = true
 				cell.TLS = a.policy.Load().Decide(w)
@@ -164,11 +176,11 @@ func (a *Authenticator) Matrix(c Conn, user, actFor string) []Cell {
 }
 
 // explainRules says what the rules for the user add to those for everyone.
-func (a *Authenticator) explainRules(e *explanation, c Conn, user string) {
+func (a *Authenticator) explainRules(e *explanation, c Conn, of *directory.Entry) {
 	own := false
 	for _, r := range a.policy.Load().Rules {
 		w := a.wanted(c, "", 0)
-		w.User, w.Groups = user, a.policy.Load().GroupsOf(user)
+		w.User, w.Groups = of.Name, a.policy.Load().GroupsOf(of.Name)
 		if r.holds(w) {
 			own = own || !r.Everyone()
 			e.add("Login policy", Note, fmt.Sprintf("%q holds for this sign-in.", r.Name))
@@ -178,9 +190,9 @@ func (a *Authenticator) explainRules(e *explanation, c Conn, user string) {
 		return
 	}
 	for _, class := range sasl.Classes {
-		e.add("Policy for "+user+", "+class.String(), Note, a.verdicts(c, class, user))
+		e.add("Policy for "+of.Name+", "+class.String(), Note, a.verdicts(c, class, of))
 	}
-	e.check("Login policy", a.open(c, user) || !a.open(c, ""), "There is a way to sign in for this user.",
+	e.check("Login policy", a.open(c, of) || !a.open(c, nil), "There is a way to sign in for this user.",
 		"No way to sign in is left for this user; the client hears what a wrong password would.")
 }
 
@@ -192,7 +204,7 @@ func Methods(s settings.Service, class sasl.Class) []string {
 		names = append(names, rowOf(s).password)
 	}
 	for _, m := range sasl.Mechanisms {
-		if m.Class == class {
+		if m.Class == class && (!m.Command() || s == settings.POP3) {
 			names = append(names, m.Name)
 		}
 	}
@@ -233,7 +245,7 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	e.check("Account", entry.Enabled, "The account is enabled.", "The account is switched off.")
 	e.check(string(c.Service), rowOf(c.Service).enabled(*entry),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
-	a.explainRules(e, c, entry.Name)
+	a.explainRules(e, c, entry)
 	a.explainSecrets(ctx, e, c, name, entry)
 	a.explainThrottle(ctx, e, c, name)
 	return entry
@@ -265,19 +277,34 @@ func (a *Authenticator) explainSecrets(ctx context.Context, e *explanation, c Co
 	} else {
 		e.add("SCRAM keys", Note, "The account has none.")
 	}
+	if entry.ReadablePassword {
+		e.add("Readable password", Note, "The server can read the password, for "+strings.Join(entry.LegacyMechanisms, ", ")+".")
+	}
 	app, err := a.explainAppPasswords(ctx, e, c, entry)
 	if err != nil {
 		e.add("App passwords", Note, "They cannot be read now: "+mail.TextOf(err))
 	}
-	if !a.open(c, entry.Name) {
+	if !a.open(c, entry) {
 		e.add("Credentials", Note, "No method is accepted on this connection that could check them.")
 		return
 	}
-	usable := app || hasPassword && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Password) ||
-		len(keys) > 0 && !expired && a.accepts(c, entry.Name, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
-		a.means(c.Service)&sasl.NeedsTokens != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.TLSOnly) ||
-		a.means(c.Service)&sasl.NeedsTickets != 0 && a.accepts(c, entry.Name, OtherSecret, sasl.Challenge, sasl.TLSOnly)
+	usable := app || !expired && a.acceptsLegacy(c, entry) || hasPassword && !expired && a.accepts(c, entry, AccountPassword, sasl.Password) ||
+		len(keys) > 0 && !expired && a.accepts(c, entry, AccountPassword, sasl.Challenge, sasl.TLSOnly) ||
+		a.means(c.Service)&sasl.NeedsTokens != 0 && a.accepts(c, entry, OtherSecret, sasl.TLSOnly) ||
+		a.means(c.Service)&sasl.NeedsTickets != 0 && a.accepts(c, entry, OtherSecret, sasl.Challenge, sasl.TLSOnly)
 	e.check("Credentials", usable, "The account has what an accepted method needs.", "The account has nothing that an accepted method could check.")
+}
+
+// acceptsLegacy tells whether a legacy mechanism is accepted whose secret there is.
+func (a *Authenticator) acceptsLegacy(c Conn, of *directory.Entry) bool {
+	has := a.means(c.Service) | sasl.NeedsTimestamp
+	if !of.ReadablePassword {
+		has &^= sasl.NeedsReadable
+	}
+	return slices.ContainsFunc(Methods(c.Service, sasl.Challenge), func(method string) bool {
+		m, _ := sasl.Find(method)
+		return m.Legacy() && m.Needs&^has == 0 && a.policy.Load().Decide(a.wantedBy(c, method, m.Class, of)).OK
+	})
 }
 
 // explainAppPasswords lists those that may be used on c, and tells whether there are any.
@@ -304,7 +331,7 @@ func (a *Authenticator) explainAppPasswords(ctx context.Context, e *explanation,
 	for _, other := range others {
 		e.add("App passwords", Note, other+".")
 	}
-	return len(usable) > 0 && a.accepts(c, entry.Name, AppSecret, sasl.Password), nil
+	return len(usable) > 0 && a.accepts(c, entry, AppSecret, sasl.Password), nil
 }
 
 func (a *Authenticator) explainThrottle(ctx context.Context, e *explanation, c Conn, name string) {

@@ -67,6 +67,9 @@ func secretOf(method string) []Secret {
 		return []Secret{AccountPassword, AppSecret}
 	case "OAUTHBEARER", "XOAUTH2", "EXTERNAL", "GSSAPI", "GS2-KRB5", "GS2-KRB5-PLUS", "GSS-SPNEGO":
 		return []Secret{OtherSecret}
+	case "CRAM-MD5", "APOP", "NTLM":
+		// Proofs of the password, as SCRAM's: NTLM's of the one that the domain keeps.
+		return []Secret{AccountPassword}
 	}
 	return []Secret{AccountPassword}
 }
@@ -92,8 +95,8 @@ func asMechanism(method string) string {
 type Wanted struct {
 	Service   settings.Service
 	LoginType mail.LoginType // of the service
-	// Mechanisms are the service's AuthMechanisms, nil for every one of the table;
-	// Protection is its ExtendedProtectionPolicy.
+	// Mechanisms are the service's AuthMechanisms, nil for every one of the table that is
+	// no legacy one; Protection is its ExtendedProtectionPolicy.
 	Mechanisms []string
 	Protection settings.ExtendedProtection
 	TLS        bool
@@ -109,6 +112,8 @@ type Wanted struct {
 	User   string
 	Groups []string
 	Secret Secret
+	// Legacy are the legacy mechanisms that are switched on for User.
+	Legacy []string
 
 	// For is the sign-in name of the mailbox for which User acts, "" for its own, and
 	// ForGroups its groups: a rule that holds for either may forbid.
@@ -116,16 +121,19 @@ type Wanted struct {
 	ForGroups []string
 }
 
-// Effective is the whole login policy: what the service names and Permits permits,
-// Protects and then every rule that holds may still forbid. So a further rule never allows more. The first rule that forbids is
+// Effective is the whole login policy: what the service names, the mailbox has switched
+// on where that is needed, and Permits permits, Protects and then every rule that holds may still forbid. So a further rule never allows more. The first rule that forbids is
 // named in the Decision. It reads nothing but its arguments.
 func Effective(rules []LoginRule, w Wanted) Decision {
-	if w.Mechanisms != nil && !slices.Contains(w.Mechanisms, asMechanism(w.Method)) {
+	m, _ := sasl.Find(asMechanism(w.Method))
+	if named := slices.Contains(w.Mechanisms, asMechanism(w.Method)) || w.Mechanisms == nil && !m.Legacy(); !named {
 		return Decision{Rule: RuleNotNamed}
+	}
+	if m.Legacy() && w.User != "" && !slices.Contains(w.Legacy, m.Name) {
+		return Decision{Rule: RuleNotSwitchedOn}
 	}
 	d := Permits(w.LoginType, w.Class, w.TLS)
 	if d.OK {
-		m, _ := sasl.Find(asMechanism(w.Method))
 		if p := Protects(w.Protection, m.Bound, m.Plus(), w.TLS); !p.OK {
 			d = p
 		}

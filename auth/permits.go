@@ -47,6 +47,9 @@ const (
 	RuleSecureLogin
 	// RuleNotNamed: AuthMechanisms does not name it.
 	RuleNotNamed
+	// RuleNotSwitchedOn: the mechanism is a legacy one, and not switched on for the
+	// mailbox.
+	RuleNotSwitchedOn
 	// RuleBound: it is bound to the TLS connection, or need not be.
 	RuleBound
 	// RuleNoBinding: ExtendedProtectionPolicy is None, nothing is bound.
@@ -86,6 +89,8 @@ func (r Rule) String() string {
 		return "SecureLogin permits no authentication before TLS"
 	case RuleNotNamed:
 		return "AuthMechanisms does not name it"
+	case RuleNotSwitchedOn:
+		return "it is a legacy mechanism that is not switched on for the mailbox"
 	case RuleBound:
 		return "ExtendedProtectionPolicy accepts it"
 	case RuleNoBinding:

@@ -32,6 +32,9 @@ GS2-KRB5-PLUS        | no                   | no                            | no
 SCRAM-SHA-1-PLUS     | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-256-PLUS   | no                   | no                            | no                | yes                | yes                         | yes
 SCRAM-SHA-512-PLUS   | no                   | no                            | no                | yes                | yes                         | yes
+CRAM-MD5             | yes                  | yes                           | no                | yes                | yes                         | yes
+APOP                 | yes                  | yes                           | no                | yes                | yes                         | yes
+NTLM                 | yes                  | yes                           | no                | yes                | yes                         | yes
 `
 
 // policyCells calls each with every cell of the table.
@@ -170,8 +173,11 @@ func TestMechanismsAreSettings(t *testing.T) {
 		if settings.Binds(m.Name) != m.Bound {
 			t.Errorf("%s: settings.Binds is %v", m.Name, !m.Bound)
 		}
+		if settings.LegacyMechanism(m.Name) != m.Legacy() {
+			t.Errorf("%s: settings.LegacyMechanism is %v", m.Name, !m.Legacy())
+		}
 	}
-	if got := settings.AuthMechanisms.Completions(); !slices.Equal(got, names) {
+	if got := settings.AuthMechanisms.Completions(settings.POP3); !slices.Equal(got, names) {
 		t.Errorf("the setting has %q, the table %q", got, names)
 	}
 }

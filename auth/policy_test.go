@@ -43,6 +43,9 @@ func TestPolicyBeforeTheName(t *testing.T) {
 		_, err := a.Password(ctx, inside, "anna@example.org", "secret")
 		wantKind(t, "the command", err, c.kind)
 		for _, m := range sasl.Mechanisms {
+			if m.Legacy() {
+				continue // not named
+			}
 			_, err := a.Begin(ctx, inside, m.Name)
 			if offered := slices.Contains(strings.Fields(c.offered), m.Name); (err == nil) != offered {
 				t.Errorf("%+v: %s: %v", c.rule, m.Name, err)

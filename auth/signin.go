@@ -35,8 +35,8 @@ func (a *Authenticator) Password(ctx context.Context, c Conn, user, password str
 	return s.identity, nil
 }
 
-// Exchange is one SASL authentication of one connection. One goroutine uses it;
-// dropping it at any point cancels it.
+// Exchange is one SASL authentication of one connection. One goroutine uses it, and
+// closes it; that at any point cancels it.
 type Exchange struct {
 	signIn    *signIn
 	mechanism sasl.Mechanism
@@ -53,8 +53,8 @@ func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*E
 	server := a.server(c)
 	var err error
 	switch {
-	case !found:
-		mechanism = "unknown"
+	case !found || m.Command():
+		m, found, mechanism = sasl.Mechanism{}, false, "unknown"
 		err = mail.Errorf(mail.KindCannot, "That authentication mechanism is not known here.")
 	case !a.decide(c, m.Name, m.Class).OK:
 		err = a.decide(c, m.Name, m.Class).Err()
@@ -68,9 +68,20 @@ func (a *Authenticator) Begin(ctx context.Context, c Conn, mechanism string) (*E
 		a.decided(ctx, c, Attempt{Mechanism: mechanism, Class: m.Class, Err: err}, began)
 		return nil, err
 	}
+	return a.exchange(c, m, server), nil
+}
+
+// exchange starts an exchange that was permitted.
+func (a *Authenticator) exchange(c Conn, m sasl.Mechanism, server sasl.Server) *Exchange {
 	s := &signIn{a: a, conn: c, mechanism: m.Name, class: m.Class}
 	server.Credentials, server.PlusOffered = s, a.offersPlus(c, m, server)
-	return &Exchange{signIn: s, mechanism: m, inner: m.New(server)}, nil
+	return &Exchange{signIn: s, mechanism: m, inner: m.New(server)}
+}
+
+// Close gives back what the exchange holds, at any point, once or more often.
+func (x *Exchange) Close() {
+	x.over = true
+	x.signIn.closeNTLM()
 }
 
 // Mechanism is the row of the table that is played.
@@ -153,6 +164,7 @@ type signIn struct {
 	counted  bool             // this attempt counts as a failure already
 	actsFor  string           // for whom it wants to act, for the record; "" for itself
 	identity *Identity        // set by Authorize
+	ntlm     NTLMConversation // nil until one began
 }
 
 // attempt is what is recorded of it, once it is decided.
@@ -211,6 +223,28 @@ func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error)
 	}
 	s.entry, s.secret, s.proofDue = entry, AccountPassword, true
 	return sasl.Keys{Salt: keys.Salt, Iterations: keys.Iterations, StoredKey: keys.StoredKey, ServerKey: keys.ServerKey}, nil
+}
+
+// Answer is part of sasl.Credentials.
+func (s *signIn) Answer(ctx context.Context, name string, right func([]byte) bool) error {
+	if err := s.prepare(name); err != nil {
+		return err
+	}
+	release, err := s.wait(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer release()
+	d, ok := s.a.directory.(directory.Readable)
+	if !ok {
+		return mail.Errorf(mail.KindCannot, "")
+	}
+	e, err := d.CheckAnswer(ctx, s.name, right)
+	if err != nil {
+		return refused(err)
+	}
+	s.entry, s.secret = e, AccountPassword
+	return nil
 }
 
 // Token is part of sasl.Credentials.

@@ -293,6 +293,7 @@ func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) erro
 		Fields: []*Field{
 			field("PopEnabled", "POP3", v.T("Whether the mailbox may be used over POP3.")),
 			field("ImapEnabled", "IMAP4", v.T("Whether the mailbox may be used over IMAP4.")),
+			v.legacyField(data),
 		}})
 	return v.appPasswords(data, identity)
 }
@@ -331,6 +332,19 @@ func (v *Visit) appPasswords(data *mailboxData, identity []shell.Argument) error
 			{Name: "ReadOnly", Label: v.T("Reads only"), Help: v.T("Whoever signs in with it changes nothing: no message is removed, moved, added or marked as read."), Kind: Bool},
 		}})
 	return nil
+}
+
+// legacyField chooses the legacy mechanisms of a mailbox.
+func (v *Visit) legacyField(data *mailboxData) *Field {
+	value, _ := data.Mailbox.protocols.Value("LegacyMechanisms")
+	f := &Field{Name: "LegacyMechanisms", Label: v.T("Legacy mechanisms"), Kind: Set, Value: value,
+		Help: v.T("Weak ways to sign in, for programs that know nothing better. For CRAM-MD5 and APOP the server keeps the next password so that it can read it.")}
+	for _, c := range settings.AuthMechanisms.Choices {
+		if settings.LegacyMechanism(c.Name) {
+			f.Choices = append(f.Choices, c)
+		}
+	}
+	return f
 }
 
 func (v *Visit) mailboxActivity(data *mailboxData, identity []shell.Argument) {

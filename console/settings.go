@@ -145,7 +145,7 @@ func (v *Visit) settingsForm(data *settingsData, s settings.Service, noun, get s
 // settingField makes a field of a setting's row: nothing here knows the setting.
 func (v *Visit) settingField(r *settings.Row, s settings.Service, value any) *Field {
 	schema := r.Schema(s)
-	f := &Field{Name: r.Name, Help: v.T(r.Help), Kind: Text, Choices: r.Choices, Value: value}
+	f := &Field{Name: r.Name, Help: v.T(r.Help), Kind: Text, Choices: r.ChoicesOf(s), Value: value}
 	f.Limits = v.limits(r, s)
 	switch {
 	case len(r.Choices) > 0 && schema["oneOf"] != nil:

@@ -40,6 +40,12 @@ type Entry struct {
 	ResetPassword bool
 
 	Created time.Time
+	// LegacyMechanisms are those of sasl.Legacy that are switched on for the entry.
+	LegacyMechanisms []string
+	// ReadablePassword says that the directory keeps the password so that the server can
+	// read it, because one of LegacyMechanisms needs that.
+	ReadablePassword bool
+
 	// PasswordChanged is zero when there is no password. Every password that is set
 	// has its own time, so that what was proved of an older one can be told. An
 	// external directory that cannot promise that gives zero.
@@ -99,16 +105,34 @@ type Writable interface {
 	Create(ctx context.Context, e Entry, password string) error
 
 	// Change reads the entry, lets change alter it and writes it; Name, Account,
-	// Created and PasswordChanged stay whatever change does to them. It runs
-	// change again when somebody else was faster. An error of change is returned
-	// and nothing is written. change must not write to the directory itself.
+	// Created, PasswordChanged and ReadablePassword stay whatever change does to
+	// them. It runs change again when somebody else was faster. An error of change
+	// is returned and nothing is written. change must not write to the directory
+	// itself. A readable password is forgotten when no LegacyMechanisms needs it any
+	// more; KindCannot when one would and the directory can keep none.
 	Change(ctx context.Context, name string, change func(*Entry) error) error
 
 	// SetPassword replaces the password, or removes it when it is "". It need not
-	// be prepared. KindBadArgument when it is not acceptable.
+	// be prepared. KindBadArgument when it is not acceptable. It is kept readable,
+	// too, when LegacyMechanisms need it, and only then.
 	SetPassword(ctx context.Context, name, password string) error
 
 	// Remove deletes the entry; the mail stays until the store removes it. Its
 	// name and aliases are free then.
 	Remove(ctx context.Context, name string) error
+}
+
+// Readable is a Directory that keeps some passwords so that the server can read them,
+// for mechanisms that need it (CRAM-MD5, APOP).
+type Readable interface {
+	Directory
+
+	// CheckAnswer tells whether right says yes to name's readable password, in its
+	// prepared form. right is asked once; of a name that is unknown or has none it is
+	// asked about one that nobody knows, and whatever it says is
+	// KindAuthenticationFailed. It neither keeps nor changes its argument.
+	CheckAnswer(ctx context.Context, name string, right func(password []byte) bool) (*Entry, error)
+
+	// HasReadable tells whether any password could be readable.
+	HasReadable() bool
 }

@@ -75,6 +75,17 @@ func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash
 	return e, k, err
 }
 
+// CheckAnswer: the server can read everybody's password; who may use that is bob.
+func (p *people) CheckAnswer(ctx context.Context, name string, right func([]byte) bool) (*directory.Entry, error) {
+	e, err := p.Lookup(ctx, name)
+	if !right([]byte("secret")) || err != nil {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	return e, nil
+}
+
+func (p *people) HasReadable() bool { return true }
+
 // reader is an app password of alice for reading only.
 const reader = "abcd-efgh-jkmn-pqrs-tuvw-xyz2"
 
@@ -155,6 +166,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 		dir.entries[name] = &directory.Entry{Name: name, Account: id, Enabled: true, PopEnabled: true, ImapEnabled: true}
 	}
 	ts.alice = dir.entries["alice"].Account
+	dir.entries["bob"].LegacyMechanisms = []string{"CRAM-MD5"}
 	ts.values.Store(settings.LoginType.With(settings.Defaults(settings.IMAP4, "test"), mail.PlainTextLogin))
 	certificate, err := testCertificate()
 	if err != nil {

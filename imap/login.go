@@ -1,6 +1,8 @@
 package imap
 
 import (
+	"errors"
+
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
@@ -88,6 +90,7 @@ func (s *session) authenticate(r *request) error {
 		d.Fail(err)
 		return d.Err()
 	}
+	defer x.Close()
 	var response []byte
 	if d.TrySP() {
 		response = append([]byte{}, d.Base64()...)
@@ -100,6 +103,9 @@ func (s *session) authenticate(r *request) error {
 		ctx, done := s.conn.Attend(s.ctx)
 		challenge, id, err := x.Next(ctx, response)
 		done()
+		if errors.Is(err, sasl.ErrInitialResponse) {
+			return &wire.SyntaxError{Text: mail.TextOf(err)} // RFC 4959, 3
+		}
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -253,7 +254,7 @@ func Cmdlets() []*Cmdlet {
 		{
 			Name: "Get-CASMailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCASMailbox,
 			Columns:  []string{"Name", "DisplayName", "PopEnabled", "ImapEnabled"},
-			Synopsis: "Shows which protocols a mailbox may use.",
+			Synopsis: "Shows which protocols a mailbox may use, and which legacy mechanisms.",
 			Parameters: append([]Parameter{
 				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
 				{Name: "Anr", Type: TypeText, Help: "Only mailboxes with this in their sign-in name, display name or addresses."},
@@ -265,14 +266,19 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Set-CASMailbox", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setCASMailbox,
-			Synopsis: "Says which protocols a mailbox may use.",
+			Synopsis: "Says which protocols a mailbox may use, and which legacy mechanisms.",
+			Help:     "Legacy mechanisms are for programs that know nothing better. Each must also be named in AuthMechanisms of the service. CRAM-MD5 and APOP need a password that the server can read: it is kept encrypted, under a key beside the store, from the next change of the password on, until both are switched off; Get-Mailbox says that one is kept. NTLM needs Samba's helper, named in the settings file.",
 			Parameters: append([]Parameter{
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "PopEnabled", Type: TypeBool, Help: "Whether it may use POP3."},
 				{Name: "ImapEnabled", Type: TypeBool, Help: "Whether it may use IMAP4."},
+				{Name: "LegacyMechanisms", Type: TypeList, TypeName: "list of mechanisms", Values: sasl.Legacy(), Default: "none", Help: "The weak mechanisms with which it may sign in; $null is none, @{Add=…; Remove=…} edits the list."},
 				expectedParameter(),
 			}, here()...),
-			Examples: []Example{{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."}},
+			Examples: []Example{
+				{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."},
+				{"Set-CASMailbox scanner -LegacyMechanisms APOP; Set-Mailbox scanner -Password", "An old device that knows APOP alone; the password that is set then can be read by the server."},
+			},
 		},
 		{
 			Name: "Get-MailboxPermission", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailboxPermission,
@@ -1046,7 +1052,7 @@ func mailboxParameters() []Parameter {
 func settingParameters(s settings.Service, noun string) []Parameter {
 	var list []Parameter
 	for _, r := range settings.Of(s, noun) {
-		p := Parameter{Name: r.Name, Type: TypeValue, TypeName: r.Type, Values: r.Completions(), Help: r.Help, Default: defaultText(r, s), schema: r.Schema(s)}
+		p := Parameter{Name: r.Name, Type: TypeValue, TypeName: r.Type, Values: r.Completions(s), Help: r.Help, Default: defaultText(r, s), schema: r.Schema(s)}
 		if limits := r.Limits(s); limits != "" {
 			p.Help += " Accepted: " + limits + "."
 		}

@@ -256,7 +256,7 @@ func TestConfigurationRoundTrip(t *testing.T) {
 					value = rapid.IntRange(1, 100000).Draw(t, "number")
 				case []string:
 					if len(r.Choices) > 0 {
-						value = rapid.SliceOfN(rapid.SampledFrom(r.Completions()), 0, 4).Draw(t, "names")
+						value = rapid.SliceOfN(rapid.SampledFrom(r.Completions(s)), 0, 4).Draw(t, "names")
 						break
 					}
 					value = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {

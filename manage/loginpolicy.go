@@ -364,7 +364,7 @@ func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context
 		if e, err = c.entry(ctx); err != nil {
 			return nil, err
 		}
-		l.Identity = e.Name
+		l.Identity, l.Entry = e.Name, e
 		if !e.Enabled {
 			c.Warn("The mailbox is switched off: nobody signs in.")
 		}

@@ -62,7 +62,7 @@ func (c *Call) refused(f statistics.Filter, before, after func(auth.Wanted) bool
 // wantedOf is a past sign-in as the policy would be asked about it, at the time of the
 // latest of its kind.
 func wantedOf(s statistics.SignIn) auth.Wanted {
-	w := auth.Wanted{Service: s.Service, TLS: s.TLS, At: s.Last.Local(), Method: s.Mechanism, Class: s.Class, User: s.User, Secret: auth.ProvedBy(s.Mechanism, s.AppPassword)}
+	w := auth.Wanted{Service: s.Service, TLS: s.TLS, At: s.Last.Local(), Method: s.Mechanism, Class: s.Class, User: s.User, Secret: auth.ProvedBy(s.Mechanism, s.AppPassword), Legacy: []string{s.Mechanism}}
 	if s.Network.IsValid() {
 		w.From = s.Network.Addr()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -144,6 +145,7 @@ func mailboxObject(e directory.Entry, usage Usage) Object {
 		{"MaxMessages", limit(usage.QuotaMessages)},
 		{"WhenCreated", moment(e.Created)},
 		{"PasswordLastSet", moment(e.PasswordChanged)},
+		{"ReadablePassword", e.ReadablePassword},
 		{"Account", e.Account.String()},
 		{"Directory", directoryOf(e)},
 	}
@@ -428,6 +430,9 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	}
 	if c.Given("Password") {
 		c.Change(e.Name, "Password", Secret(""), Secret(""))
+		if sasl.NeedReadable(e.LegacyMechanisms) {
+			c.Warn("The password is kept so that the server can read it, for legacy mechanisms of the mailbox. Set-CASMailbox -LegacyMechanisms $null ends that.")
+		}
 	}
 	var link func(context.Context) error
 	if c.Given("LinkedAccounts") {

@@ -101,6 +101,8 @@ type Login struct {
 	Connection Connection
 	From       netip.Addr // the client's; the zero Addr when it is not said
 	At         time.Time  // zero is now
+	// Entry is Identity's, for Matrix; nil is nobody in particular.
+	Entry *directory.Entry
 }
 
 // Access is the way that mail programs take to this server.

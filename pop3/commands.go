@@ -32,6 +32,7 @@ var commands = [...]command{
 	{"CAPA", authorization | transaction, none, (*session).capa, false, false},
 	{"USER", authorization, some, (*session).userName, true, false},
 	{"PASS", authorization, maybe, (*session).pass, true, false},
+	{"APOP", authorization, some, (*session).apop, true, false},
 	{"AUTH", authorization, maybe, (*session).auth, true, false},
 	{"STLS", authorization, none, (*session).stls, false, false},
 	{"UTF8", authorization, none, (*session).utf8Mode, false, false},

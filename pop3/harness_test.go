@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,6 +28,7 @@ import (
 	"github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/memory"
@@ -55,6 +58,7 @@ type fixture struct {
 	broken  *broken
 	account map[string]mail.AccountID
 	auth    *auth.Authenticator
+	people  directory.Writable
 	service *listener.Service
 	values  atomic.Pointer[settings.Values]
 	client  *tls.Config
@@ -115,7 +119,7 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 	if f.store, err = store.Open(f.broken, store.Options{Clock: func() time.Time { return time.Unix(1_800_000_000, 0) }}); err != nil {
 		t.Fatal(err)
 	}
-	people, err := embedded.Open(ctx, f.store, embedded.Options{Argon2: embedded.Argon2{Memory: 64, Time: 1, Threads: 1}, ScramIterations: 4096})
+	people, err := embedded.Open(ctx, f.store, embedded.Options{Argon2: embedded.Argon2{Memory: 64, Time: 1, Threads: 1}, ScramIterations: 4096, Key: seal.At(filepath.Join(t.TempDir(), "key"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +141,8 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 		t.Fatal(err)
 	}
 	f.client = &tls.Config{RootCAs: pairRoot, ServerName: "localhost", NextProtos: []string{"pop3"}}
-	f.auth = auth.New(auth.Options{Directory: people, AppPasswords: readers{}, Limits: auth.Limits{FirstDelay: -1}})
+	f.people = people
+	f.auth = auth.New(auth.Options{Directory: people, Host: "mail.example.org", AppPasswords: readers{}, Limits: auth.Limits{FirstDelay: -1}})
 	server := &Server{Store: f.store, Settings: f.values.Load, Auth: f.auth}
 	f.service = &listener.Service{
 		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: ALPN,
@@ -302,6 +307,19 @@ func TestTranscripts(t *testing.T) {
 					lt, err := mail.ParseLoginType(args)
 					f.set(settings.LoginType.With(f.values.Load(), lt))
 					return err
+				},
+				"mechanisms": func(args string) error {
+					f.set(settings.AuthMechanisms.With(f.values.Load(), strings.Fields(args)))
+					return nil
+				},
+				// [legacy alice APOP]: what is switched on for alice, whose password is set anew.
+				"legacy": func(args string) error {
+					words := strings.Fields(args)
+					err := f.people.Change(context.Background(), words[0], func(e *directory.Entry) error {
+						e.LegacyMechanisms = words[1:]
+						return nil
+					})
+					return errors.Join(err, f.people.SetPassword(context.Background(), words[0], password))
 				},
 				"sort": func(args string) error {
 					order := settings.Ascending

@@ -33,6 +33,7 @@ func (x *session) auth(ctx context.Context, args string) {
 		x.failedLogin(err)
 		return
 	}
+	defer exchange.Close()
 	var response []byte
 	if given {
 		if initial == "=" {

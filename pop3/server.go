@@ -68,8 +68,10 @@ type session struct {
 	logged string // instead of the arguments
 
 	user string // from USER; "" before
-	utf8 bool   // RFC 6856, 2.1
-	drop *maildrop
+	// timestamp is the one that the greeting had, until APOP answers it.
+	timestamp string
+	utf8      bool // RFC 6856, 2.1
+	drop      *maildrop
 }
 
 // Serve speaks POP3 on c until the session is over.
@@ -168,7 +170,19 @@ func (x *session) command(ctx context.Context, line string) {
 
 func control(r rune) bool { return r < ' ' || r == 0x7f }
 
+// greet says who is here, with a timestamp when APOP would be accepted (RFC 1939, 7). A
+// banner never looks as if it had one.
+func (x *session) greet() {
+	banner := settings.Banner.Of(x.Settings())
+	if x.timestamp = x.Auth.Timestamp(x.who()); x.timestamp != "" {
+		banner = banner[:min(len(banner), maxResponse-len("+OK  ")-len(x.timestamp))] + " " + x.timestamp
+	}
+	x.ok(banner)
+}
+
 // who is the connection as auth sees it, with the LoginType of this moment.
 func (x *session) who() auth.Conn {
-	return auth.Over(x.conn, x.Settings())
+	c := auth.Over(x.conn, x.Settings())
+	c.Timestamp = x.timestamp
+	return c
 }

@@ -276,7 +276,9 @@ func cutDirectories(path string, text []byte) ([]directoryTable, error) {
 
 // openDirectory opens who exists: our own directory alone, or a chain of several.
 func (s *Server) openDirectory(ctx context.Context) error {
-	own, err := dirembedded.Open(ctx, s.store, s.options.Directory)
+	options := s.options.Directory
+	options.Key = s.sealed
+	own, err := dirembedded.Open(ctx, s.store, options)
 	if err != nil {
 		return err
 	}

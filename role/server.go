@@ -57,6 +57,7 @@ type Server struct {
 	consoleService
 	observation
 
+	sealed       *seal.Key // of secrets that the server must be able to read
 	certificates *certificate.Store
 	acme         *acme.Client
 	auth         *auth.Authenticator
@@ -90,7 +91,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		return nil, err
 	}
 	log = slog.New(events.Handler(log.Handler()))
-	s = &Server{config: config, options: options, log: log, events: events, started: time.Now()}
+	s = &Server{config: config, options: options, log: log, events: events, sealed: seal.At(filepath.Join(config.Data, "seal.key")), started: time.Now()}
 	defer func(opened *Server) {
 		if err != nil {
 			opened.Close()
@@ -112,7 +113,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Host: config.Name, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
 	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {

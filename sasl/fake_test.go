@@ -107,3 +107,29 @@ func wantFailed(t *testing.T, what string, done bool, err error) {
 		t.Errorf("%s: done %v, %v; want AuthenticationFailed", what, done, err)
 	}
 }
+
+func (u *users) Answer(_ context.Context, name string, right func([]byte) bool) error {
+	u.calls++
+	u.name = name
+	password, ok := u.passwords[name]
+	if !right([]byte(password)) || !ok {
+		return failed("wrong answer")
+	}
+	return nil
+}
+
+// NTLMChallenge answers with a message of the second type.
+func (u *users) NTLMChallenge(context.Context, []byte) ([]byte, error) {
+	u.calls++
+	return []byte("NTLMSSP\x00\x02\x00\x00\x00"), nil
+}
+
+// NTLMProof takes who DOMAIN\anna says she is.
+func (u *users) NTLMProof(_ context.Context, account string, _ []byte) (string, error) {
+	u.calls++
+	u.name = account
+	if account != `DOMAIN\anna` {
+		return "", failed("wrong proof")
+	}
+	return "anna", nil
+}

@@ -1,6 +1,9 @@
 package sasl
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Mechanism is a row of the table.
 type Mechanism struct {
@@ -38,6 +41,9 @@ var Mechanisms = []Mechanism{
 	{"XOAUTH2", TLSOnly, false, NeedsTokens, newXOAuth2},
 	{"PLAIN", Password, false, 0, newPlain},
 	{"LOGIN", Password, false, 0, newLogin},
+	{"CRAM-MD5", Challenge, false, NeedsReadable, newCramMD5},
+	{"APOP", Challenge, false, NeedsReadable | NeedsTimestamp, newAPOP},
+	{"NTLM", Challenge, false, NeedsNTLM, newNTLM},
 }
 
 // Means are what a mechanism needs beside passwords.
@@ -50,7 +56,39 @@ const (
 	NeedsCertificate                   // a client that showed a certificate of an authority that the service trusts
 	NeedsBinding                       // a TLS connection with a channel binding, see Binds
 	NeedsTickets                       // a directory that accepts Kerberos tickets for the service
+	NeedsReadable                      // a directory that keeps passwords that it can read
+	NeedsTimestamp                     // a greeting with a timestamp that nobody has answered
+	NeedsNTLM                          // a helper that checks NTLM
 )
+
+// Legacy tells whether it needs secrets that are stored weak or readable. Such a
+// mechanism is off unless an administrator names it for the service and switches it on
+// for the mailbox.
+func (m Mechanism) Legacy() bool { return m.Needs&(NeedsReadable|NeedsNTLM) != 0 }
+
+// Command tells whether it is a command of POP3's own, which AUTH and AUTHENTICATE do
+// not know.
+func (m Mechanism) Command() bool { return m.Needs&NeedsTimestamp != 0 }
+
+// Legacy lists the mechanisms that are off unless they are switched on, see
+// Mechanism.Legacy.
+func Legacy() []string {
+	var names []string
+	for _, m := range Mechanisms {
+		if m.Legacy() {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// NeedReadable tells whether any of the mechanisms needs the password itself.
+func NeedReadable(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		m, _ := Find(name)
+		return m.Needs&NeedsReadable != 0
+	})
+}
 
 // Plus tells whether the name is that of a -PLUS mechanism, whose messages carry a
 // channel binding (RFC 5801, 3).

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/krb5"
 	"github.com/postern-mail/postern/mail"
@@ -102,6 +103,19 @@ type Credentials interface {
 	// channel binding is the mechanism's to compare.
 	Ticket(ctx context.Context, token []byte) (name string, shared *krb5.Context, err error)
 
+	// Answer proves name by an answer to a challenge. right is asked once, with the
+	// password, which it may neither keep nor change; for a name that has no readable
+	// one with a password that nobody knows.
+	Answer(ctx context.Context, name string, right func(password []byte) bool) error
+
+	// NTLMChallenge gives what answers the client's first message of NTLM. It is asked
+	// once.
+	NTLMChallenge(ctx context.Context, negotiate []byte) (challenge []byte, err error)
+
+	// NTLMProof proves somebody by the client's second message, and gives whom. account is
+	// who it says it is, as DOMAIN\user.
+	NTLMProof(ctx context.Context, account string, answer []byte) (name string, err error)
+
 	// Authorize is the last step after a proof: may name act as authzid ("" is
 	// name itself), and is it allowed in at all? A mechanism that is done without
 	// having asked is refused by auth.
@@ -129,9 +143,15 @@ type Server struct {
 	// the provider's description, and the scope to ask for, "" for what is not known;
 	// authzid is the name that the client said. nil knows nobody.
 	Issuer func(authzid string) (configuration, scope string)
+	// Host is the server's name in timestamps.
+	Host string
+	// Timestamp is the one of POP3's greeting, as long as nobody has answered it.
+	Timestamp string
 
 	// Rand is read for nonces; nil means crypto/rand.
 	Rand io.Reader
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
 }
 
 // failed is the one refusal that a client hears, whatever the cause; the cause is

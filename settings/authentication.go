@@ -51,8 +51,29 @@ var AuthMechanisms = some(Row{
 		{Name: "XOAUTH2", Help: "A token that an OpenID provider gave, for clients that do not know OAUTHBEARER."},
 		{Name: "PLAIN", Help: "The password itself."},
 		{Name: "LOGIN", Help: "The password itself, for old clients."},
+		{Name: "CRAM-MD5", Help: "A weak proof, for old clients; it needs a password that the server can read, and Set-CASMailbox -LegacyMechanisms."},
+		{Name: "APOP", Service: POP3, Help: "POP3's old command with a weak proof; it needs a password that the server can read, and Set-CASMailbox -LegacyMechanisms."},
+		{Name: "NTLM", Help: "The proof of Windows domains, which is weak; it needs Samba's helper, named in the settings file, and Set-CASMailbox -LegacyMechanisms."},
 	},
-})
+	warn: func(v any) string {
+		var weak []string
+		for _, name := range v.([]string) {
+			if LegacyMechanism(name) {
+				weak = append(weak, name)
+			}
+		}
+		if weak == nil {
+			return ""
+		}
+		return "AuthMechanisms has " + strings.Join(weak, ", ") + ": such proofs are weak, whoever reads one along can guess the password at leisure, and they need secrets that are stored weak or readable."
+	},
+}, LegacyMechanism)
+
+// LegacyMechanism tells whether a mechanism of AuthMechanisms is there only when an
+// administrator names it.
+func LegacyMechanism(name string) bool {
+	return slices.Contains([]string{"CRAM-MD5", "APOP", "NTLM"}, name)
+}
 
 // ExtendedProtection says what channel binding is asked for.
 type ExtendedProtection int

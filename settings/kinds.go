@@ -81,41 +81,53 @@ func choice[T interface {
 }
 
 // some completes a row whose values are several of the row's choices, at least one,
-// in the order of the choices; all of them unless an administrator says otherwise.
-func some(r Row) Setting[[]string] {
+// in the order of the choices; all but those that are off unless an administrator says
+// otherwise.
+func some(r Row, off func(name string) bool) Setting[[]string] {
 	row := &r
-	var names []string
+	var all []string
 	for _, c := range r.Choices {
-		names = append(names, c.Name)
+		all = append(all, c.Name)
 	}
-	find := func(text string) (string, error) {
-		for _, n := range names {
-			if strings.EqualFold(strings.TrimSpace(text), n) {
-				return n, nil
+	find := func(s Service) func(string) (string, error) {
+		return func(text string) (string, error) {
+			for _, c := range row.ChoicesOf(s) {
+				if strings.EqualFold(strings.TrimSpace(text), c.Name) {
+					return c.Name, nil
+				}
+			}
+			return "", mail.Errorf(mail.KindBadArgument, "is a list such as %s, and %q is none of its values", strings.Join(all[:2], ", "), text)
+		}
+	}
+	row.standard = func(s Service, _ string) any {
+		var names []string
+		for _, c := range row.ChoicesOf(s) {
+			if !off(c.Name) {
+				names = append(names, c.Name)
 			}
 		}
-		return "", mail.Errorf(mail.KindBadArgument, "is a list such as %s, and %q is none of its values", strings.Join(names[len(names)-2:], ", "), text)
+		return names
 	}
-	row.standard = func(Service, string) any { return names }
 	row.show = func(v any) any { return slices.Clone(v.([]string)) }
-	row.limits = func(Service) string { return strings.Join(names, ", ") }
-	row.schema = func(Service) map[string]any {
+	row.limits = func(s Service) string { return strings.Join(row.Completions(s), ", ") }
+	row.schema = func(s Service) map[string]any {
+		names := row.Completions(s)
 		return listSchema(map[string]any{"type": "string", "enum": names}, len(names))
 	}
-	row.read = func(_ Service, current any, raw json.RawMessage) (any, error) {
+	row.read = func(s Service, current any, raw json.RawMessage) (any, error) {
 		now, _ := current.([]string)
 		edit, err := ReadListEdit(raw)
 		if err != nil {
 			return nil, row.refuse("%s", mail.TextOf(err))
 		}
-		list, err := ApplyListEdit(edit, now, find)
+		list, err := ApplyListEdit(edit, now, find(s))
 		if err != nil {
 			return nil, row.refuse("%s", mail.TextOf(err))
 		}
 		if len(list) == 0 {
 			return nil, row.refuse("has at least one entry")
 		}
-		slices.SortFunc(list, func(a, b string) int { return slices.Index(names, a) - slices.Index(names, b) })
+		slices.SortFunc(list, func(a, b string) int { return slices.Index(all, a) - slices.Index(all, b) })
 		return list, nil
 	}
 	return Setting[[]string]{row}

@@ -76,6 +76,22 @@ type Choice struct {
 	Number int    // accepted instead of the name
 	Label  string // the console's words; "" is Name
 	Help   string // one sentence: what it means
+	// Service is the only one that has it, "" for every one of the setting.
+	Service Service
+}
+
+// of tells whether the service has the choice.
+func (c Choice) of(s Service) bool { return c.Service == "" || c.Service == s }
+
+// ChoicesOf gives the choices that a service has.
+func (r *Row) ChoicesOf(s Service) []Choice {
+	var list []Choice
+	for _, c := range r.Choices {
+		if c.of(s) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // Row describes one setting. Rows are made in this package and never change.
@@ -147,14 +163,15 @@ func comment(f func(any) string, value any) string {
 	return f(value)
 }
 
-// Completions lists the values that a shell offers, nil when there are too many.
-func (r *Row) Completions() []string {
+// Completions lists the values that a shell offers for a service, nil when there are too
+// many.
+func (r *Row) Completions(s Service) []string {
 	if r.Type == "bool" {
 		return []string{"$true", "$false"}
 	}
-	names := make([]string, len(r.Choices))
-	for i, c := range r.Choices {
-		names[i] = c.Name
+	var names []string
+	for _, c := range r.ChoicesOf(s) {
+		names = append(names, c.Name)
 	}
 	return names
 }

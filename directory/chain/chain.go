@@ -106,6 +106,7 @@ const (
 var (
 	_ directory.Writable = (*Directory)(nil)
 	_ directory.Linker   = (*Directory)(nil)
+	_ directory.Readable = (*Directory)(nil)
 )
 
 // Open reads who has an account. It asks no external directory. KindUnavailable,
@@ -227,12 +228,16 @@ func (d *Directory) CheckPassword(ctx context.Context, name, password string) (*
 	began, outside := d.now(), false
 	e, err := d.checkPassword(ctx, name, password, &outside)
 	if outside && err != nil && mail.KindOf(err) == mail.KindAuthenticationFailed {
-		// Other servers answer unknown names faster than wrong passwords: what fails
-		// takes a whole number of steps.
-		took := d.now().Sub(began)
-		d.wait(ctx, failureStep-took%failureStep)
+		d.evenly(ctx, began)
 	}
 	return e, err
+}
+
+// evenly waits: other servers answer unknown names faster than wrong passwords, and
+// what fails takes a whole number of steps.
+func (d *Directory) evenly(ctx context.Context, began time.Time) {
+	took := d.now().Sub(began)
+	d.wait(ctx, failureStep-took%failureStep)
 }
 
 // failureStep is what every refused password takes at least once an external
@@ -349,6 +354,56 @@ func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.H
 		}
 	}
 	return d.nobodysKeys(name, hash)
+}
+
+// HasReadable is part of directory.Readable: our own directory alone keeps readable
+// passwords.
+func (d *Directory) HasReadable() bool {
+	own, ok := d.own.(directory.Readable)
+	return ok && own.HasReadable()
+}
+
+// CheckAnswer is part of directory.Readable.
+func (d *Directory) CheckAnswer(ctx context.Context, name string, right func([]byte) bool) (*directory.Entry, error) {
+	own, ok := d.own.(directory.Readable)
+	if !ok {
+		return nil, mail.Errorf(mail.KindCannot, "This server keeps no passwords that it can read.")
+	}
+	began, outside := d.now(), false
+	for _, l := range d.links {
+		if !l.covers(name) {
+			continue
+		}
+		if l.Own != nil {
+			known, err := l.ownKnows(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			if known {
+				e, err := own.CheckAnswer(ctx, name, right)
+				if outside && err != nil {
+					d.evenly(ctx, began)
+				}
+				return e, err
+			}
+			continue
+		}
+		// Who is known here has no readable password of a later directory.
+		outside = true
+		_, err := d.lookup(ctx, l, name)
+		if err == nil {
+			break
+		}
+		if mail.KindOf(err) != mail.KindNotFound {
+			return nil, err
+		}
+	}
+	// Whatever right says, nobody gets in here.
+	own.CheckAnswer(ctx, "", right)
+	if outside {
+		d.evenly(ctx, began)
+	}
+	return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
 }
 
 // nobodysKeys are keys that no password matches.

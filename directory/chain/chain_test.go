@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/postern-mail/postern/directory/directorytest"
 	"github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/store/memory"
 )
 
@@ -69,7 +71,7 @@ func make3(t *testing.T, change func(links []Link) []Link) *fixture {
 		records: memory.New(), clock: &clock{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 	}
 	var err error
-	f.own, err = embedded.Open(t.Context(), f.records, embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096})
+	f.own, err = embedded.Open(t.Context(), f.records, embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096, Key: seal.At(filepath.Join(t.TempDir(), "key"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,6 +534,91 @@ func TestScramKeysOfAnother(t *testing.T) {
 	}
 	if e, _, err := f.ScramKeys(t.Context(), "bert@example.org", directory.SHA256); e == nil || err != nil {
 		t.Errorf("bert has the keys of %v, %v", e, err)
+	}
+}
+
+// Readable passwords are our own directory's; who is known to one before it has none.
+func TestCheckAnswer(t *testing.T) {
+	f := make3(t, func(links []Link) []Link {
+		links[0].Domains = nil
+		return []Link{links[1], links[0], links[2]}
+	})
+	f.first.set(func(o *outside) {
+		o.people = append(o.people, someone("1", "anna@example.org", "theirs"))
+	})
+	var waits int
+	f.wait = func(context.Context, time.Duration) { waits++ }
+	for i, name := range []string{"anna@example.org", "bert@example.org"} {
+		e := directory.Entry{Name: name, Account: mail.AccountID(50 + i), LegacyMechanisms: []string{"CRAM-MD5"}}
+		if err := f.own.Create(t.Context(), e, "ours"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(name, want string) error {
+		t.Helper()
+		asked := 0
+		_, err := f.CheckAnswer(t.Context(), name, func(p []byte) bool {
+			asked++
+			return want == "" || string(p) == want
+		})
+		if asked != 1 && mail.KindOf(err) != mail.KindUnavailable && mail.KindOf(err) != mail.KindCannot {
+			t.Errorf("%s: asked %d times", name, asked)
+		}
+		return err
+	}
+	if err := check("bert@example.org", "ours"); err != nil || waits != 0 {
+		t.Errorf("bert: %v, %d waits", err, waits)
+	}
+	for i, name := range []string{"bert@example.org", "anna@example.org", "nobody@example.org"} {
+		want := ""
+		if name == "bert@example.org" {
+			want = "theirs"
+		}
+		wantKind(t, name, check(name, want), mail.KindAuthenticationFailed)
+		if waits != i+1 {
+			t.Errorf("%s: %d waits", name, waits)
+		}
+	}
+	f.first.set(func(o *outside) { o.err = mail.Errorf(mail.KindUnavailable, "down") })
+	for _, name := range []string{"bert@example.org", "nobody@example.org"} {
+		wantKind(t, name+" while the first is down", check(name, "ours"), mail.KindUnavailable)
+	}
+	if !f.HasReadable() {
+		t.Error("the chain has no readable passwords")
+	}
+	f = make3(t, func(links []Link) []Link { return links[1:] })
+	if f.HasReadable() {
+		t.Error("external directories have readable passwords")
+	}
+	wantKind(t, "without a directory of our own", check("anna@example.org", ""), mail.KindCannot)
+}
+
+// Of somebody outside only mechanisms that need no readable password are switched on.
+func TestLegacyOutside(t *testing.T) {
+	f := make3(t, nil)
+	f.first.set(func(o *outside) { o.people = append(o.people, someone("1", "anna@example.org", "theirs")) })
+	e, err := f.Provide(t.Context(), f.must(t, "anna@example.org", "theirs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(list ...string) error {
+		return f.Change(t.Context(), e.Name, func(e *directory.Entry) error {
+			e.LegacyMechanisms = list
+			return nil
+		})
+	}
+	wantKind(t, "CRAM-MD5", set("CRAM-MD5", "NTLM"), mail.KindCannot)
+	if err := set("NTLM"); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.must(t, "anna@example.org", "theirs"); len(e.LegacyMechanisms) != 1 || e.LegacyMechanisms[0] != "NTLM" {
+		t.Errorf("got %+v", e)
+	}
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.must(t, "anna@example.org", "theirs"); len(e.LegacyMechanisms) != 0 {
+		t.Errorf("got %+v", e)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 )
 
 // entry makes the entry of what a directory said and what Postern keeps. When the
@@ -275,8 +276,8 @@ func owned(e *directory.Entry, what string) error {
 }
 
 // Change is part of directory.Writable. Of people of an external directory Postern
-// keeps Enabled, which can only take away, PopEnabled and ImapEnabled; KindCannot for
-// all else.
+// keeps Enabled, which can only take away, PopEnabled, ImapEnabled and LegacyMechanisms
+// that need no readable password; KindCannot for all else.
 func (d *Directory) Change(ctx context.Context, name string, change func(*directory.Entry) error) error {
 	e, err := d.Lookup(ctx, name)
 	if err != nil {
@@ -313,6 +314,10 @@ func (d *Directory) Change(ctx context.Context, name string, change func(*direct
 		if next.ImapEnabled != e.ImapEnabled {
 			is.Imap = &next.ImapEnabled
 		}
+		if sasl.NeedReadable(next.LegacyMechanisms) {
+			return nil, mail.Errorf(mail.KindCannot, "The password of %s is kept by the directory %s, and this server cannot read it.", e.Name, e.Directory)
+		}
+		is.Legacy = slices.Clone(next.LegacyMechanisms)
 		return &is, nil
 	})
 	return err

@@ -38,6 +38,8 @@ type record struct {
 	Off  bool  `json:"off,omitempty"` // no sign-in and no mail, whatever the directory says
 	Pop  *bool `json:"pop,omitempty"`
 	Imap *bool `json:"imap,omitempty"`
+	// Legacy are the legacy mechanisms that are switched on.
+	Legacy []string `json:"legacyMechanisms,omitempty"`
 }
 
 func keyOf(dir, id string) string { return dir + "/" + id }
@@ -95,6 +97,7 @@ func (r *record) override(e *directory.Entry) {
 	if r.Imap != nil {
 		e.ImapEnabled = *r.Imap
 	}
+	e.LegacyMechanisms = slices.Clone(r.Legacy)
 }
 
 // people are the records in memory, written through. A record is never changed, only

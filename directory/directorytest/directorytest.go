@@ -39,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T) directory.Writable) {
 		{"ScramKeysOfNobody", scramKeysOfNobody},
 		{"Change", change},
 		{"ChangeFails", changeFails},
+		{"LegacyMechanisms", legacyMechanisms},
+		{"ReadablePassword", readablePassword},
 		{"List", list},
 		{"Remove", remove},
 		{"Cancelled", cancelled},
@@ -389,6 +391,114 @@ func change(t *testing.T, d directory.Writable) {
 	}
 	// What is free may be used again.
 	create(t, d, directory.Entry{Name: "postmaster@example.org", Account: 8}, "")
+}
+
+func legacyMechanisms(t *testing.T, d directory.Writable) {
+	e := anna()
+	e.LegacyMechanisms = []string{"NTLM"}
+	create(t, d, e, password)
+	set := func(list ...string) error {
+		return d.Change(t.Context(), e.Name, func(e *directory.Entry) error {
+			e.LegacyMechanisms = list
+			return nil
+		})
+	}
+	if e := find(t, d, e.Name); !slices.Equal(e.LegacyMechanisms, []string{"NTLM"}) || e.ReadablePassword {
+		t.Errorf("got %+v", e)
+	}
+	for _, list := range [][]string{{"PLAIN"}, {"ntlm"}, {""}, {"NTLM", "NTLM"}} {
+		wantKind(t, fmt.Sprintf("Change to %q", list), set(list...), mail.KindBadArgument)
+	}
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	if e := find(t, d, e.Name); len(e.LegacyMechanisms) != 0 {
+		t.Errorf("got %+v", e)
+	}
+	if r, ok := d.(directory.Readable); !ok || !r.HasReadable() {
+		wantKind(t, "Change to CRAM-MD5", set("CRAM-MD5"), mail.KindCannot)
+	}
+}
+
+func readablePassword(t *testing.T, d directory.Writable) {
+	r, ok := d.(directory.Readable)
+	if !ok || !r.HasReadable() {
+		t.Skip("it keeps none")
+	}
+	ctx := t.Context()
+	create(t, d, anna(), password)
+	create(t, d, directory.Entry{Name: "bert", Account: 8}, password)
+	// check wants exactly this password to be readable, "" for none.
+	check := func(want string) {
+		t.Helper()
+		for _, name := range []string{"anna@example.org", "a.nna@example.org", "bert", "unknown", ""} {
+			hers := strings.Contains(name, "nna@")
+			var asked []string
+			e, err := r.CheckAnswer(ctx, name, func(p []byte) bool {
+				asked = append(asked, string(p))
+				return true
+			})
+			switch {
+			case len(asked) != 1 || asked[0] == "" || slices.Contains([]string{password, "one", "two", "a b"}, asked[0]) != (hers && want != ""):
+				t.Errorf("%s: right was asked about %q", name, asked)
+			case hers && want != "":
+				if err != nil || e.Name != "anna@example.org" || !e.ReadablePassword || asked[0] != want {
+					t.Errorf("%s: %v, %v; asked about %q", name, e, err, asked)
+				}
+				_, err = r.CheckAnswer(ctx, name, func([]byte) bool { return false })
+				wantKind(t, name+" with a wrong answer", err, mail.KindAuthenticationFailed)
+			default:
+				wantKind(t, name, err, mail.KindAuthenticationFailed)
+			}
+		}
+		if e := find(t, d, "anna@example.org"); e.ReadablePassword != (want != "") {
+			t.Errorf("%+v", e)
+		}
+	}
+	set := func(list ...string) {
+		t.Helper()
+		if err := d.Change(ctx, "anna@example.org", func(e *directory.Entry) error {
+			e.LegacyMechanisms = list
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setPassword := func(p string) {
+		t.Helper()
+		if err := d.SetPassword(ctx, "anna@example.org", p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("")
+	set("CRAM-MD5")
+	check("") // the password was set before
+	setPassword("one")
+	check("one")
+	set("CRAM-MD5", "APOP", "NTLM")
+	check("one")
+	setPassword("a\u00a0b")
+	check("a b")
+	set("NTLM") // which needs none
+	check("")
+	set("APOP")
+	check("")
+	setPassword("two")
+	check("two")
+	setPassword("")
+	check("")
+	setPassword("two")
+	set()
+	check("")
+	e := directory.Entry{Name: "new", Account: 9, LegacyMechanisms: []string{"APOP"}}
+	create(t, d, e, "one")
+	if e := find(t, d, "new"); !e.ReadablePassword {
+		t.Errorf("made as %+v", e)
+	}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err := r.CheckAnswer(cancelled, "new", func([]byte) bool { return true })
+	wantKind(t, "CheckAnswer, cancelled", err, mail.KindUnavailable)
 }
 
 func changeFails(t *testing.T, d directory.Writable) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -32,9 +33,17 @@ func (d *Directory) Create(ctx context.Context, e directory.Entry, password stri
 	a := account{
 		ID: e.Account, Aliases: slices.Clone(e.Aliases), DisplayName: e.DisplayName,
 		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Reset: e.ResetPassword, Created: created.UTC().Round(0),
+		Legacy: slices.Clone(e.LegacyMechanisms),
+	}
+	if err := d.keepsReadable(e.LegacyMechanisms); err != nil {
+		return err
 	}
 	if password != "" {
-		if err := d.setSecrets(&a, password); err != nil {
+		prepared, err := d.setSecrets(&a, password)
+		if err != nil {
+			return err
+		}
+		if a.Sealed, err = d.seal(&a, prepared); err != nil {
 			return err
 		}
 	}
@@ -61,6 +70,9 @@ func (d *Directory) Change(ctx context.Context, name string, change func(*direct
 		if err := acceptable(e); err != nil {
 			return nil, nil, err
 		}
+		if err := d.keepsReadable(e.LegacyMechanisms); err != nil && !slices.Equal(e.LegacyMechanisms, h.Legacy) {
+			return nil, nil, err
+		}
 		a := h.with(e)
 		return h, &a, nil
 	})
@@ -69,8 +81,10 @@ func (d *Directory) Change(ctx context.Context, name string, change func(*direct
 // SetPassword is part of directory.Writable.
 func (d *Directory) SetPassword(ctx context.Context, name, password string) error {
 	var fresh account
+	prepared := ""
 	if password != "" {
-		if err := d.setSecrets(&fresh, password); err != nil {
+		var err error
+		if prepared, err = d.setSecrets(&fresh, password); err != nil {
 			return err
 		}
 	}
@@ -84,7 +98,9 @@ func (d *Directory) SetPassword(ctx context.Context, name, password string) erro
 		if password != "" && !a.Changed.After(h.Changed) {
 			a.Changed = h.Changed.Add(time.Microsecond) // each password has its own time
 		}
-		return h, &a, nil
+		var err error
+		a.Sealed, err = d.seal(&a, prepared)
+		return h, &a, err
 	})
 }
 
@@ -99,19 +115,42 @@ func (d *Directory) Remove(ctx context.Context, name string) error {
 	})
 }
 
-// setSecrets pays for a new password, outside of every lock.
-func (d *Directory) setSecrets(a *account, password string) error {
+// setSecrets pays for a new password, outside of every lock, and gives its prepared
+// form.
+func (d *Directory) setSecrets(a *account, password string) (string, error) {
 	prepared, err := directory.PreparePassword(password)
 	if err != nil {
-		return err
+		return "", err
 	}
 	hash, keys, err := d.secrets(prepared)
 	if err != nil {
-		return err
+		return "", err
 	}
 	a.Password, a.Changed = hash, d.now().UTC().Truncate(time.Microsecond)
 	for _, k := range keys {
 		a.Scram = append(a.Scram, scramKeys(k))
+	}
+	return prepared, nil
+}
+
+// seal gives what is kept of a prepared password so that it can be read: nil when
+// nobody needs that, or there is no password.
+func (d *Directory) seal(a *account, prepared string) ([]byte, error) {
+	if prepared == "" || d.key == nil || !sasl.NeedReadable(a.Legacy) {
+		return nil, nil
+	}
+	return d.key.Seal([]byte(prepared), sealedAbout(a.ID))
+}
+
+// sealedAbout is what a readable password is bound to.
+func sealedAbout(account mail.AccountID) string {
+	return "readable password of account " + account.String()
+}
+
+// keepsReadable refuses mechanisms that need what the directory cannot keep.
+func (d *Directory) keepsReadable(mechanisms []string) error {
+	if d.key == nil && sasl.NeedReadable(mechanisms) {
+		return mail.Errorf(mail.KindCannot, "This server keeps no passwords that it can read.")
 	}
 	return nil
 }
@@ -212,6 +251,11 @@ func acceptable(e directory.Entry) error {
 		}
 		if i > 0 && (name == e.Name || slices.Index(e.Aliases, name) != i-1) {
 			return mail.Errorf(mail.KindBadArgument, "The alias %q is there twice.", name)
+		}
+	}
+	for i, m := range e.LegacyMechanisms {
+		if !slices.Contains(sasl.Legacy(), m) || slices.Index(e.LegacyMechanisms, m) != i {
+			return mail.Errorf(mail.KindBadArgument, "%q is no legacy mechanism, or is there twice.", m)
 		}
 	}
 	if len(e.Aliases) > MaxAliases || len(e.DisplayName) > MaxDisplayName {

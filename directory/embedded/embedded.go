@@ -16,6 +16,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	ScramIterations int
 	// Gate bounds the verifications; a Memory of 0 is TotalMemory.
 	Gate directory.GateLimits
+	// Key seals the passwords that the server must be able to read; nil keeps none.
+	Key *seal.Key
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Rand gives salts; nil is crypto/rand.
@@ -57,6 +60,7 @@ type Directory struct {
 	secret []byte // for fake SCRAM keys, the same for good
 	dummy  phc    // what an unknown name's password is verified against
 	gate   *directory.Gate
+	key    *seal.Key // of readable passwords, nil when none are kept
 
 	verifications atomic.Int64 // for tests: how often the price was paid
 
@@ -73,7 +77,10 @@ type alias struct {
 	revision uint64
 }
 
-var _ directory.Writable = (*Directory)(nil)
+var (
+	_ directory.Writable = (*Directory)(nil)
+	_ directory.Readable = (*Directory)(nil)
+)
 
 // Open reads all entries. KindUnavailable, KindCorrupt.
 func Open(ctx context.Context, records Records, o Options) (*Directory, error) {
@@ -105,6 +112,7 @@ func Open(ctx context.Context, records Records, o Options) (*Directory, error) {
 		return nil, err
 	}
 	d.dummy = phc{d.cost, salt, make([]byte, argon2Size)}
+	d.key = o.Key
 	return d, d.Refresh(ctx)
 }
 
@@ -243,6 +251,33 @@ func (d *Directory) ScramKeys(ctx context.Context, name string, hash directory.H
 		}
 	}
 	return nil, fake, nil
+}
+
+// HasReadable is part of directory.Readable.
+func (d *Directory) HasReadable() bool { return d.key != nil }
+
+// CheckAnswer is part of directory.Readable.
+func (d *Directory) CheckAnswer(ctx context.Context, name string, right func([]byte) bool) (*directory.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, mail.Wrap(mail.KindUnavailable, err)
+	}
+	h := d.find(name)
+	password, known := d.secret, h != nil && len(h.Sealed) > 0
+	switch {
+	case known && d.key == nil:
+		return nil, mail.Errorf(mail.KindUnavailable, "The key of readable passwords is not there.")
+	case known:
+		var err error
+		if password, err = d.key.Open(h.Sealed, sealedAbout(h.ID)); err != nil {
+			return nil, err
+		}
+	case d.key != nil:
+		d.key.Open(d.secret, "") // which fails, and takes as long
+	}
+	if !right(password) || !known {
+		return nil, mail.Errorf(mail.KindAuthenticationFailed, "")
+	}
+	return h.entry(), nil
 }
 
 // List is part of directory.Writable.

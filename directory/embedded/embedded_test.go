@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,6 +27,11 @@ func open(t *testing.T, r Records) *Directory {
 
 func TestDirectory(t *testing.T) {
 	directorytest.Run(t, func(t *testing.T) directory.Writable { return open(t, memory.New()) })
+	t.Run("WithKey", func(t *testing.T) {
+		directorytest.Run(t, func(t *testing.T) directory.Writable {
+			return openKey(t, memory.New(), filepath.Join(t.TempDir(), "key"))
+		})
+	})
 }
 
 // The price of a password is paid once whatever is wrong with name or password.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -38,6 +39,8 @@ type account struct {
 	Reset       bool           `json:"resetPassword,omitempty"`
 	Password    string         `json:"password,omitempty"` // PHC
 	Scram       []scramKeys    `json:"scram,omitempty"`
+	Legacy      []string       `json:"legacyMechanisms,omitempty"`
+	Sealed      []byte         `json:"sealedPassword,omitempty"` // sealed with Options.Key
 }
 
 type scramKeys struct {
@@ -59,6 +62,7 @@ func (h *held) entry() *directory.Entry {
 	return &directory.Entry{
 		Name: h.name, Aliases: append([]string(nil), h.Aliases...), Account: h.ID,
 		DisplayName: h.DisplayName, Enabled: h.Enabled, PopEnabled: h.Pop, ImapEnabled: h.Imap,
+		LegacyMechanisms: append([]string(nil), h.Legacy...), ReadablePassword: len(h.Sealed) > 0,
 		ResetPassword: h.Reset, Created: h.Created, PasswordChanged: h.Changed,
 	}
 }
@@ -68,6 +72,10 @@ func (h *held) with(e directory.Entry) account {
 	a := h.account
 	a.Aliases = append([]string(nil), e.Aliases...)
 	a.DisplayName, a.Enabled, a.Pop, a.Imap, a.Reset = e.DisplayName, e.Enabled, e.PopEnabled, e.ImapEnabled, e.ResetPassword
+	a.Legacy = append([]string(nil), e.LegacyMechanisms...)
+	if !sasl.NeedReadable(a.Legacy) {
+		a.Sealed = nil
+	}
 	return a
 }
 

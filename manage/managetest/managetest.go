@@ -168,7 +168,7 @@ func (f *Fake) matrix(l manage.Login) []auth.Cell {
 	if l.From.IsValid() {
 		c.Remote = netip.AddrPortFrom(l.From, 0)
 	}
-	return f.Auth.Matrix(c, l.Identity, l.For)
+	return f.Auth.Matrix(c, l.Entry, l.For)
 }
 
 func (f *Fake) usable(s settings.Service) []string {

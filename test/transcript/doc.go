@@ -18,7 +18,9 @@
 // In a line, {{name}} stands for a value: an unknown one takes what is there
 // (without blanks, brackets and parentheses), from then on it must be the same
 // and is sent in C lines; {{name:regexp}} says what it may be, {{*}} is anything,
-// and {{base64 "a\x00b"}} is the base64 of a Go string literal. Bytes that are
+// and {{base64 "a\x00b"}} is the base64 of a Go string literal. {{apop t "secret"}} and
+// {{cram-md5 c "user" "secret"}} are what APOP and CRAM-MD5 answer to the values t and c.
+// Bytes that are
 // not printable are written \x00, blanks at the end of a line \x20; a line that
 // ends in a bare LF ends in \x0A.
 //

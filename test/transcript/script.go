@@ -1,7 +1,10 @@
 package transcript
 
 import (
+	"crypto/hmac"
+	"crypto/md5"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -72,7 +75,7 @@ func expand(l line, vars map[string]string) (string, error) {
 	var err error
 	text := variable.ReplaceAllStringFunc(l.body, func(m string) string {
 		name := strings.TrimSpace(m[2 : len(m)-2])
-		if v, ok, e := computed(name); ok {
+		if v, ok, e := computed(name, vars); ok {
 			err = e
 			return v
 		}
@@ -85,8 +88,22 @@ func expand(l line, vars map[string]string) (string, error) {
 	return text + "\r\n", err
 }
 
-// computed gives the value of {{base64 "…"}}.
-func computed(name string) (string, bool, error) {
+// answering is {{apop t "secret"}} and {{cram-md5 c "user" "secret"}}.
+var answering = regexp.MustCompile(`^(?:apop (\w+)|cram-md5 (\w+) ("[^"]*")) ("[^"]*")$`)
+
+// computed gives the value of {{base64 "…"}}, and of answers to a value.
+func computed(name string, vars map[string]string) (string, bool, error) {
+	if m := answering.FindStringSubmatch(name); m != nil {
+		secret, err := strconv.Unquote(m[4])
+		if m[1] != "" {
+			return fmt.Sprintf("%x", md5.Sum([]byte(vars[m[1]]+secret))), true, err
+		}
+		user, err1 := strconv.Unquote(m[3])
+		challenge, err2 := base64.StdEncoding.DecodeString(vars[m[2]])
+		h := hmac.New(md5.New, []byte(secret))
+		h.Write(challenge)
+		return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%s %x", user, h.Sum(nil))), true, errors.Join(err, err1, err2)
+	}
 	quoted, ok := strings.CutPrefix(name, "base64 ")
 	if !ok {
 		return "", false, nil
@@ -109,7 +126,7 @@ func matches(pattern, got string, vars map[string]string) (bool, error) {
 		b.WriteString(regexp.QuoteMeta(pattern[at:m[0]]))
 		at = m[1]
 		inside := pattern[m[2]:m[3]]
-		if v, ok, err := computed(strings.TrimSpace(inside)); err != nil {
+		if v, ok, err := computed(strings.TrimSpace(inside), vars); err != nil {
 			return false, err
 		} else if ok {
 			b.WriteString(regexp.QuoteMeta(v))
