@@ -170,14 +170,18 @@ func (x *session) command(ctx context.Context, line string) {
 
 func control(r rune) bool { return r < ' ' || r == 0x7f }
 
-// greet says who is here, with a timestamp when APOP would be accepted (RFC 1939, 7). A
-// banner never looks as if it had one.
+// greet sends the greeting (RFC 1939, 4), with a timestamp when APOP would be accepted (7);
+// a banner never looks as if it had one. A proxy that is trusted sees from it that it may say
+// for whom it speaks, as Dovecot's looks for it.
 func (x *session) greet() {
-	banner := settings.Banner.Of(x.Settings())
-	if x.timestamp = x.Auth.Timestamp(x.who()); x.timestamp != "" {
-		banner = banner[:min(len(banner), maxResponse-len("+OK  ")-len(x.timestamp))] + " " + x.timestamp
+	line, banner := "+OK ", settings.Banner.Of(x.Settings())
+	if x.conn.MayForward() {
+		line += "[XCLIENT] "
 	}
-	x.ok(banner)
+	if x.timestamp = x.Auth.Timestamp(x.who()); x.timestamp != "" {
+		banner = banner[:min(len(banner), maxResponse-len(line)-1-len(x.timestamp))] + " " + x.timestamp
+	}
+	x.respond(appendText([]byte(line), banner))
 }
 
 // who is the connection as auth sees it, with the LoginType of this moment.

@@ -7,18 +7,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/mail"
-	"github.com/postern-mail/postern/settings"
 )
-
-// greet sends the greeting (RFC 1939, 4). A proxy that is trusted sees from it that it may
-// say for whom it speaks, as Dovecot's looks for it.
-func (x *session) greet() {
-	line := "+OK "
-	if x.conn.MayForward() {
-		line += "[XCLIENT] "
-	}
-	x.respond(appendText([]byte(line), settings.Banner.Of(x.Settings())))
-}
 
 // xclient = "XCLIENT" 1*(SP name "=" value)
 //
