@@ -30,10 +30,12 @@ const (
 	// MaxKnownNetworks of one name; the one that was not used for longest goes.
 	MaxKnownNetworks = 16
 
+	// KnownNetworkKind is the kind of the records.
+	KnownNetworkKind = "known-network"
+
 	knownStep  = 24 * time.Hour // the precision of Last: how rarely it is written
 	maxKnown   = 1 << 14        // names in memory
 	knownTries = 5              // to write, when another server writes too
-	knownKind  = "known-network"
 )
 
 // Records is what KnownNetworks needs of a store.Engine.
@@ -116,7 +118,7 @@ func (k *KnownNetworks) get(ctx context.Context, name string) (*knownName, error
 
 func (k *KnownNetworks) read(ctx context.Context, name string) (*knownName, error) {
 	row := &knownName{key: knownKey(name), Name: name}
-	records, err := k.records.Records(ctx, knownKind, row.key)
+	records, err := k.records.Records(ctx, KnownNetworkKind, row.key)
 	if err != nil {
 		return nil, mail.Wrap(mail.KindUnavailable, err)
 	}
@@ -130,6 +132,14 @@ func (k *KnownNetworks) read(ctx context.Context, name string) (*knownName, erro
 	defer k.mu.Unlock()
 	k.names.put(name, row)
 	return row, nil
+}
+
+// Forget drops what is in memory, so that it is read again: other servers have changed
+// records.
+func (k *KnownNetworks) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.names = newTable[string, *knownName](maxKnown)
 }
 
 // Add notes that account signed in as name from a network. It writes when the network
@@ -209,7 +219,7 @@ func (k *KnownNetworks) change(ctx context.Context, name string, alter func(*kno
 }
 
 func (k *KnownNetworks) write(ctx context.Context, row *knownName) error {
-	record := store.Record{Kind: knownKind, Key: row.key, Revision: row.revision}
+	record := store.Record{Kind: KnownNetworkKind, Key: row.key, Revision: row.revision}
 	if len(row.Networks) > 0 {
 		var err error
 		if record.Value, err = json.Marshal(row); err != nil {

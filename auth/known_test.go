@@ -130,7 +130,7 @@ func TestKnownNetworks(t *testing.T) {
 			t.Errorf("removed %v, %v", had, err)
 		}
 		known("anna", network("192.0.2.1/32"), false)
-		if records, _ := kept.Records(ctx, knownKind, ""); len(records) != 0 {
+		if records, _ := kept.Records(ctx, KnownNetworkKind, ""); len(records) != 0 {
 			t.Errorf("left behind: %v", records)
 		}
 		add(2, "anna", home, false)

@@ -17,7 +17,7 @@ type loginGroup struct {
 }
 
 func (s *Server) loginGroups() keptList[loginGroup] {
-	return keptList[loginGroup]{records: s.Records, kind: "logingroup", key: "groups"}
+	return keptList[loginGroup]{records: s.Records, kind: LoginGroupKind, key: "groups"}
 }
 
 func groupIndex(groups []loginGroup, name string) int {

@@ -24,10 +24,17 @@ const (
 	maxPolicyName    = 64
 )
 
+// LoginPolicyKind and LoginGroupKind are the kinds of the records that LoadLoginPolicy
+// reads.
+const (
+	LoginPolicyKind = "loginpolicy"
+	LoginGroupKind  = "logingroup"
+)
+
 // loginPolicies are all policies, by name. They are the organization's: servers that
 // share a store share them.
 func (s *Server) loginPolicies() keptList[auth.LoginRule] {
-	return keptList[auth.LoginRule]{records: s.Records, kind: "loginpolicy", key: "policies"}
+	return keptList[auth.LoginRule]{records: s.Records, kind: LoginPolicyKind, key: "policies"}
 }
 
 // LoadLoginPolicy makes the policies hold that are kept. Nobody may sign in before.

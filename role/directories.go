@@ -282,6 +282,7 @@ func (s *Server) openDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.own = own
 	if len(s.config.Directories) == 0 {
 		s.directory = own
 		return nil

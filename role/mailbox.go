@@ -8,6 +8,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/chain"
+	dirembedded "github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/lmtp"
 	"github.com/postern-mail/postern/mail"
@@ -20,17 +21,23 @@ import (
 type mailboxRole struct {
 	store     *store.Store
 	directory directory.Writable
+	own       *dirembedded.Directory
 	chain     *chain.Directory // directory when there are several, else nil
+	others    *others
 	lmtp      *service
 }
 
 // openMailbox opens what the role is made of; nothing is served yet.
 func (s *Server) openMailbox(ctx context.Context) error {
-	engine, err := engines[s.config.Engine](s.config, s.log)
+	engine, err := s.options.Engine, error(nil)
+	if engine == nil {
+		engine, err = engines[s.config.Engine](s.config, s.log)
+	}
 	if err != nil {
 		return err
 	}
-	s.store, err = store.Open(observedEngine{engine, s.metrics}, store.Options{MaxMessage: s.config.MaxMessageSize, Log: s.log})
+	s.others = newOthers()
+	s.store, err = store.Open(observedEngine{engine, s.metrics}, store.Options{MaxMessage: s.config.MaxMessageSize, Log: s.log, Changed: s.others.tell})
 	if err != nil {
 		engine.Close()
 		return err

@@ -32,6 +32,9 @@ type Options struct {
 	Limits auth.Limits
 	// Directory sets the price of passwords.
 	Directory dirembedded.Options
+	// Engine keeps the mail instead of the engine that the settings file names; the
+	// Server closes it.
+	Engine store.Engine
 	// Inherited are listening sockets that the services take instead of opening
 	// their own; the Server closes them.
 	Inherited *listener.Inherited
@@ -179,6 +182,7 @@ func (s *Server) Start(ctx context.Context) error {
 	})
 	s.work.Go(func() { s.certificates.Watch(run) })
 	s.work.Go(func() { s.watchNames(run) })
+	s.work.Go(func() { s.followOthers(run) })
 	s.work.Go(func() { s.acme.Run(run) })
 	s.work.Go(func() { s.statistics.Run(run) })
 	s.work.Go(func() { s.auth.Run(run) })

@@ -26,6 +26,10 @@ type Options struct {
 	Cache int64
 	Clock func() time.Time
 	Log   *slog.Logger
+	// Changed is told of the kinds of records that other servers changed, "" when
+	// something may have been missed; nil: nobody is. It must not wait: the mail of
+	// other servers comes after it.
+	Changed func(kind string)
 }
 
 // reserveWait is how long an arriving message waits for memory.
@@ -197,6 +201,9 @@ func (s *Store) follow(ctx context.Context) {
 		case n, ok := <-heard:
 			if !ok {
 				return
+			}
+			if s.opt.Changed != nil && (n.All || n.Kind != "") {
+				s.opt.Changed(n.Kind)
 			}
 			s.mu.Lock()
 			var stale []*Account

@@ -13,10 +13,10 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
-// personKind is the kind of the records: the key is directory and identifier, so
+// RecordKind is the kind of the records that Refresh reads: the key is directory and identifier, so
 // that the store itself gives each person one account, also when several servers
 // write at once.
-const personKind = "directory-person"
+const RecordKind = "directory-person"
 
 // record is what Postern keeps of a person of an external directory.
 type record struct {
@@ -48,7 +48,7 @@ func (r *record) key() string { return keyOf(r.directory, r.id) }
 
 func (r *record) encode() (store.Record, error) {
 	b, err := json.Marshal(r)
-	return store.Record{Kind: personKind, Key: r.key(), Value: b, Revision: r.revision}, mail.Wrap(mail.KindServerBug, err)
+	return store.Record{Kind: RecordKind, Key: r.key(), Value: b, Revision: r.revision}, mail.Wrap(mail.KindServerBug, err)
 }
 
 func decode(s store.Record) (*record, error) {
@@ -118,7 +118,7 @@ func (p *people) refresh(ctx context.Context) error {
 }
 
 func (p *people) reread(ctx context.Context) error {
-	stored, err := p.records.Records(ctx, personKind, "")
+	stored, err := p.records.Records(ctx, RecordKind, "")
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
@@ -213,7 +213,7 @@ func (p *people) change(ctx context.Context, dir, id string, compute func(r *rec
 		}
 		var s store.Record
 		if is == nil {
-			s = store.Record{Kind: personKind, Key: was.key(), Revision: was.revision}
+			s = store.Record{Kind: RecordKind, Key: was.key(), Revision: was.revision}
 		} else if s, err = is.encode(); err != nil {
 			return nil, err
 		}

@@ -188,13 +188,13 @@ func (d *Directory) write(ctx context.Context, compute func() (*held, *account, 
 // recordsOf gives the records that turn was into is.
 func (d *Directory) recordsOf(was *held, is *account) ([]store.Record, error) {
 	if is == nil {
-		records := []store.Record{{Kind: accountKind, Key: was.name, Revision: was.revision}}
+		records := []store.Record{{Kind: RecordKind, Key: was.name, Revision: was.revision}}
 		for _, a := range was.Aliases {
-			records = append(records, store.Record{Kind: accountKind, Key: a, Revision: d.aliases[a].revision})
+			records = append(records, store.Record{Kind: RecordKind, Key: a, Revision: d.aliases[a].revision})
 		}
 		return records, nil
 	}
-	r, err := encode(accountKind, was.name, was.revision, value{Account: is})
+	r, err := encode(RecordKind, was.name, was.revision, value{Account: is})
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (d *Directory) recordsOf(was *held, is *account) ([]store.Record, error) {
 		if d.find(a) != nil {
 			return nil, taken(a)
 		}
-		r, err := encode(accountKind, a, 0, value{Alias: was.name})
+		r, err := encode(RecordKind, a, 0, value{Alias: was.name})
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +214,7 @@ func (d *Directory) recordsOf(was *held, is *account) ([]store.Record, error) {
 	}
 	for _, a := range was.Aliases {
 		if !slices.Contains(is.Aliases, a) {
-			records = append(records, store.Record{Kind: accountKind, Key: a, Revision: d.aliases[a].revision})
+			records = append(records, store.Record{Kind: RecordKind, Key: a, Revision: d.aliases[a].revision})
 		}
 	}
 	return records, nil

@@ -161,7 +161,7 @@ func (d *Directory) Refresh(ctx context.Context) error {
 }
 
 func (d *Directory) refresh(ctx context.Context) error {
-	records, err := d.records.Records(ctx, accountKind, "")
+	records, err := d.records.Records(ctx, RecordKind, "")
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}

@@ -180,7 +180,7 @@ func TestFailingStoreChangesNothing(t *testing.T) {
 func TestCorruptRecords(t *testing.T) {
 	for _, v := range []string{"", "{", "{}", `{"alias":"x","account":{}}`, "null"} {
 		e := memory.New()
-		if err := e.PutRecords(t.Context(), []store.Record{{Kind: accountKind, Key: "x", Value: []byte(v)}}); err != nil {
+		if err := e.PutRecords(t.Context(), []store.Record{{Kind: RecordKind, Key: "x", Value: []byte(v)}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Open(t.Context(), e, cheap); mail.KindOf(orBug(err)) != mail.KindCorrupt {

@@ -14,7 +14,8 @@ import (
 // them unique, also when several servers write at once: a name's record has the
 // account, an alias's record has the name.
 const (
-	accountKind = "account"
+	// RecordKind is the kind of the records that Refresh reads.
+	RecordKind = "account"
 
 	secretKind = "directory-secret"
 	secretKey  = "scram"

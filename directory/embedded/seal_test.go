@@ -53,7 +53,7 @@ func TestSealed(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(left) != 1 {
 		t.Errorf("there are %q", left)
 	}
-	records, err := engine.Records(ctx, accountKind, "")
+	records, err := engine.Records(ctx, RecordKind, "")
 	if err != nil {
 		t.Fatal(err)
 	}
