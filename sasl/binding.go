@@ -71,8 +71,9 @@ func (s Server) checkBinding(given krb5.Binding) error {
 	}
 	for _, b := range slices.Concat(bindingTypes, []bindingType{unique}) {
 		for _, value := range b.values(s) {
-			// Type and value, as in RFC 5056, 2.1; RFC 5929, 2 has the names.
-			if given == krb5.Bind(append([]byte(b.name+":"), value...)) {
+			// Type and value (RFC 5056, 2.1), or the value alone, as clients with libsasl2
+			// give it, which is this connection's as well.
+			if given == krb5.Bind(slices.Concat([]byte(b.name+":"), value)) || given == krb5.Bind(value) {
 				return nil
 			}
 		}

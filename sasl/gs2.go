@@ -44,7 +44,6 @@ func (g *gs2) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	g.authzid = h.authzid
 	name, shared, err := g.server.Credentials.Ticket(ctx, token)
 	if err != nil {
 		return nil, false, err
@@ -56,7 +55,7 @@ func (g *gs2) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
 	if shared.Reply == nil {
 		return nil, false, failed("GS2: the client does not want this server's proof (RFC 5801, 4)")
 	}
-	g.name, g.proved = name, true
+	g.name, g.authzid, g.proved = name, wanted(h.authzid, shared), true
 	return shared.Reply, false, nil
 }
 

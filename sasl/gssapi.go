@@ -87,7 +87,7 @@ func (g *gssapi) chosen(ctx context.Context, response []byte) ([]byte, bool, err
 	if !utf8.Valid(authzid) {
 		return nil, false, failed("GSSAPI: the authzid is not UTF-8")
 	}
-	if err := g.server.Credentials.Authorize(ctx, g.name, string(authzid)); err != nil {
+	if err := g.server.Credentials.Authorize(ctx, g.name, wanted(string(authzid), g.shared)); err != nil {
 		return nil, false, err
 	}
 	return nil, true, nil
@@ -99,4 +99,13 @@ func (s Server) ticket(ctx context.Context, token []byte) (name string, shared *
 		err = s.checkBinding(shared.Binding)
 	}
 	return name, shared, err
+}
+
+// wanted is as whom the owner of a ticket wants to act. Many clients say whose ticket it
+// is, with or without the realm: then it is themselves, whatever they are called here.
+func wanted(authzid string, shared *krb5.Context) string {
+	if c := shared.Client; len(c.Components) == 1 && (authzid == c.Components[0] || authzid == c.String()) {
+		return ""
+	}
+	return authzid
 }

@@ -1,10 +1,11 @@
-"""Signs in with a Kerberos ticket, by MIT's GSS-API, and prints the last answer.
+"""Signs in with a Kerberos ticket, by MIT's GSS-API, once for each line that it reads,
+and writes a line with the server's last answer.
 
-ticket.py PROTOCOL PORT TLS MECHANISM BINDING [AUTHZID]
+PROTOCOL PORT TLS MECHANISM BINDING [AUTHZID]
 
 PROTOCOL is imap or pop, TLS is clear, 1.2 or 1.3, BINDING is none, wrong,
 tls-server-end-point or tls-unique. BINDING replay sends the first message of a first
-connection again on a second one.
+connection again on a second one; stay waits for the server's last line.
 """
 import base64
 import hashlib
@@ -16,8 +17,6 @@ import sys
 import gssapi
 from gssapi.raw import ChannelBindings
 
-protocol, port, version, mechanism, binding = sys.argv[1:6]
-authzid = sys.argv[6] if len(sys.argv) > 6 else ""
 KRB5 = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2")
 SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
 
@@ -67,7 +66,7 @@ def bindings(line, header=b""):
         if mechanism.endswith("PLUS"):
             data += line.value(binding) if binding != "wrong" else b"wrong"
         return ChannelBindings(application_data=data)
-    if binding in ("none", "replay"):
+    if binding in ("none", "replay", "stay"):
         return None
     kind = "tls-server-end-point" if binding == "wrong" else binding
     value = b"wrong" if binding == "wrong" else line.value(kind)
@@ -94,18 +93,26 @@ def attempt(line):
     return first, context
 
 
-line = Line()
-first, context = attempt(line)
-challenge, status = line.begin(first)
-if binding == "replay":
+def sign_in():
     line = Line()
+    first, context = attempt(line)
     challenge, status = line.begin(first)
-elif challenge is not None:
-    token = context.step(challenge)
-    assert not token and context.complete, (token, context.complete)
-    challenge, status = line.say(b"")
-    if mechanism == "GSSAPI" and challenge is not None:
-        offer = context.unwrap(challenge).message
-        assert offer == b"\x01\x00\x00\x00", offer
-        challenge, status = line.say(context.wrap(b"\x01\x00\x00\x00" + authzid.encode(), False).message)
-print(status)
+    if binding == "replay":
+        line = Line()
+        challenge, status = line.begin(first)
+    elif challenge is not None:
+        token = context.step(challenge)
+        assert not token and context.complete, (token, context.complete)
+        challenge, status = line.say(b"")
+        if mechanism == "GSSAPI" and challenge is not None:
+            offer = context.unwrap(challenge).message
+            assert offer == b"\x01\x00\x00\x00", offer
+            challenge, status = line.say(context.wrap(b"\x01\x00\x00\x00" + authzid.encode(), False).message)
+    if binding == "stay":
+        status = line.f.readlines()[-1].decode().rstrip()
+    return status
+
+
+for case in sys.stdin:
+    protocol, port, version, mechanism, binding, authzid = (case.split() + [""])[:6]
+    print(sign_in(), flush=True)
