@@ -222,23 +222,40 @@ func (c *Call) auditQuery() (audit.Query, error) {
 	who, cmdlet, target, outcome := c.Text("Identity"), c.Text("Cmdlet"), c.Text("Target"), c.Text("Outcome")
 	q.Matches = func(e *audit.Entry) bool {
 		return matches(who, e.Who) && matches(cmdlet, e.Cmdlet) && matches(outcome, e.Outcome) &&
-			(target == "" || slices.ContainsFunc(e.Changes, func(change Change) bool { return matches(target, change.Target) }))
+			(target == "" || slices.ContainsFunc(targetsOf(e), func(name string) bool { return matches(target, name) }))
 	}
 	return q, nil
 }
 
-func auditObject(e *audit.Entry) Object {
-	changes, targets, words := []Object{}, []string{}, []string{}
+// targetsOf gives what a record is about, each once.
+func targetsOf(e *audit.Entry) []string {
+	targets := []string{}
 	for _, change := range e.Changes {
-		changes = append(changes, Object{{"Target", change.Target}, {"Name", change.Name}, {"Old", change.Old}, {"New", change.New}})
 		if !slices.Contains(targets, change.Target) {
 			targets = append(targets, change.Target)
 		}
+	}
+	if e.Cmdlet == audit.ActFor {
+		targets = append(targets, e.Parameters["Mailbox"])
+	}
+	return targets
+}
+
+func auditObject(e *audit.Entry) Object {
+	changes, words := []Object{}, []string{}
+	for _, change := range e.Changes {
+		changes = append(changes, Object{{"Target", change.Target}, {"Name", change.Name}, {"Old", change.Old}, {"New", change.New}})
 		words = append(words, fmt.Sprintf("%s: %s → %s", change.Name, valueText(change.Old), valueText(change.New)))
 	}
 	parameters := Object{}
 	for _, name := range slices.Sorted(maps.Keys(e.Parameters)) {
 		parameters = append(parameters, Property{name, e.Parameters[name]})
+	}
+	if e.Cmdlet == audit.ActFor {
+		words = []string{e.Parameters["Service"] + " " + e.Parameters["Mechanism"]}
+		if e.Error != "" {
+			words = append(words, e.Error)
+		}
 	}
 	summary := strings.Join(words, "; ")
 	if summary == "" {
@@ -246,7 +263,7 @@ func auditObject(e *audit.Entry) Object {
 	}
 	return Object{
 		{"Sequence", int64(e.Sequence)}, {"Time", moment(e.Time)}, {"Who", e.Who}, {"From", e.From}, {"Way", e.Way}, {"Token", e.Token},
-		{"Roles", addresses(e.Roles)}, {"Local", e.Local}, {"Server", e.Server}, {"Cmdlet", e.Cmdlet}, {"Target", targets},
+		{"Roles", addresses(e.Roles)}, {"Local", e.Local}, {"Server", e.Server}, {"Cmdlet", e.Cmdlet}, {"Target", targetsOf(e)},
 		{"Summary", summary}, {"Parameters", parameters}, {"Changes", changes},
 		{"Outcome", e.Outcome}, {"Error", e.Error}, {"Omitted", int64(e.Omitted)}, {"Note", e.Note}, {"Hash", e.Hash},
 	}
