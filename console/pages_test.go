@@ -460,6 +460,10 @@ func TestEverySetting(t *testing.T) {
 					other = []string{r.Choices[0].Name}
 					break
 				}
+				if r.Type == settings.ClientCertificateRevocationList.Type {
+					other = []string{"/etc/postern/revoked.crl"}
+					break
+				}
 				if r.Type == settings.ProxyProtocolNetworks.Type {
 					other = []string{"192.0.2.0/24"}
 					break

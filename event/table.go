@@ -41,6 +41,7 @@ var (
 	CertificateRenewed = &Event{2010, slog.LevelInfo, "a certificate was renewed", ""}
 	NotRenewed         = &Event{2011, slog.LevelError, "a certificate could not be renewed; the old one stays", "It is tried again. Get-ServerCertificate shows the reason, Get-AcmeSettings how it is asked for."}
 	CertificateFault   = &Event{2012, slog.LevelError, "a certificate cannot be used", "NAME.crt and NAME.key in the folder of certificates do not belong together, or cannot be read."}
+	ClientRevoked      = &Event{2013, slog.LevelWarn, "a client's certificate is revoked, or no list says that it is not", "The reason says which. The files of ClientCertificateRevocationList must be replaced before their time is up."}
 	ServiceStarted     = &Event{3001, slog.LevelInfo, "service serves", ""}
 	ServiceStopped     = &Event{3002, slog.LevelInfo, "service stopped", "Start-Service starts it."}
 	CannotStart        = &Event{3003, slog.LevelError, "a service cannot start", "Get-Service shows why; Set-…Settings changes its bindings."}
@@ -61,7 +62,7 @@ var (
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
 	NewNetwork, RefusalsNotLogged, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, SignedIn, SignInRefused, NoCertificate,
-	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault,
+	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault, ClientRevoked,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,
 }

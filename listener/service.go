@@ -47,6 +47,10 @@ type Service struct {
 	// now: TLS asks for one while there are any. nil, or giving nil, is nobody. A
 	// service that has a Challenge does not ask.
 	ClientAuthorities func() *x509.CertPool
+	// Revoked tells why a client's certificate does not count although a trusted
+	// authority issued it, from the chain that begins with it and ends with the
+	// authority's; nil, or giving nil, is that it does.
+	Revoked func(chain []*x509.Certificate) error
 	// Challenge answers TLS-ALPN-01 (RFC 8737): the certificate of a challenge for the
 	// name that a client asks for, else nil. A client that offers "acme-tls/1" alone
 	// is shown it, and nothing is spoken behind the handshake. nil, as it is for the

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -69,25 +70,40 @@ func (s *Service) asking(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
-// trusted gives a client's certificate when an authority that is trusted issued it for
-// clients and it is valid now, else nil.
-func (s *Service) trusted(shown []*x509.Certificate) *x509.Certificate {
+// Trusted gives a client's certificate, the first of those that it has shown, when an
+// authority that is trusted issued it for clients, it is valid now and not revoked.
+// Else it gives nil, and the reason unless nothing was shown or asked for.
+func (s *Service) Trusted(shown []*x509.Certificate) (*x509.Certificate, error) {
 	if len(shown) == 0 || s.ClientAuthorities == nil {
-		return nil
+		return nil, nil
 	}
 	pool := s.ClientAuthorities()
 	if pool == nil {
-		return nil
+		return nil, nil
 	}
 	between := x509.NewCertPool()
 	for _, c := range shown[1:] {
 		between.AddCert(c)
 	}
-	if _, err := shown[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
-		return nil
+	chains, err := shown[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return nil, err
 	}
-	return shown[0]
+	if s.Revoked == nil {
+		return shown[0], nil
+	}
+	for _, chain := range chains {
+		if err = s.Revoked(chain); err == nil {
+			return shown[0], nil
+		}
+	}
+	return nil, &revokedError{err}
 }
+
+// revokedError says why a certificate of a trusted authority does not count.
+type revokedError struct{ error }
+
+func (e *revokedError) Unwrap() error { return e.error }
 
 // ClientCertificate is the client's, when the handshake found that an authority that is
 // trusted issued it; else nil.
@@ -174,7 +190,11 @@ func (c *Conn) handshake(ctx context.Context) error {
 		return c.reason(mail.Wrap(mail.KindBadArgument, err))
 	}
 	state := session.ConnectionState()
-	c.proved.Store(c.service.trusted(state.PeerCertificates))
+	proved, err := c.service.Trusted(state.PeerCertificates)
+	if errors.As(err, new(*revokedError)) { // any stranger can show others
+		event.ClientRevoked.Log(ctx, c.Log(), "service", c.service.Name, "subject", state.PeerCertificates[0].Subject.String(), "reason", err)
+	}
+	c.proved.Store(proved)
 	c.tls.Store(&state)
 	c.stream = session
 	return nil

@@ -145,6 +145,9 @@ type Parts struct {
 	Matrix func(l Login) []auth.Cell
 	// Usable lists the SASL mechanisms that somebody can use under TLS at a service now.
 	Usable func(s settings.Service) []string
+	// RevocationProblem says what is wrong with a service's lists of revoked client
+	// certificates, "" when nothing is; nil is nothing.
+	RevocationProblem func(s settings.Service) string
 	// Auth tells what is slowed down, and from where accounts signed in.
 	Auth *auth.Authenticator
 	// SetLoginPolicy makes login policies hold.

@@ -189,6 +189,11 @@ func checkSignIn(_ context.Context, c *Call, f *scene) (found []finding) {
 		}
 		v := c.Settings.Current(s)
 		usable := c.Usable(s)
+		if c.RevocationProblem != nil {
+			if text := c.RevocationProblem(s); text != "" {
+				found = append(found, finding{string(s), Warn, fmt.Sprintf("Client certificates are refused: %s", text), ""})
+			}
+		}
 		if len(usable) == 0 {
 			found = append(found, finding{string(s), Fail, "Nobody can sign in now: this server has what is needed, such as SCRAM keys, tokens or certificate authorities, for none of the mechanisms that AuthMechanisms, ExtendedProtectionPolicy and login policies accept.",
 				"Get-EffectiveLoginPolicy -Protocol " + string(s)})

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -17,9 +16,6 @@ import (
 // maxAuthorities bounds the file of ClientCertificateAuthorities in bytes.
 const maxAuthorities = 1 << 20
 
-// fresh is how long a file may be changed again without its time telling.
-const fresh = time.Second
-
 // authorities are the certificates of a service's ClientCertificateAuthorities, read
 // again when the file has changed.
 type authorities struct {
@@ -27,9 +23,7 @@ type authorities struct {
 
 	mu     sync.Mutex
 	failed string // path that could not be read, so that it is said once
-	path   string
-	is     os.FileInfo // of path when pool was read; nil to read it again
-	pool   *x509.CertPool
+	file   followed[*x509.CertPool]
 }
 
 // of gives the pool of the setting as it is now; nil when none is named. A file that
@@ -41,18 +35,7 @@ func (a *authorities) of(v *settings.Values) *x509.CertPool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	info, err := os.Stat(path)
-	if err == nil && a.path == path && a.is != nil && os.SameFile(a.is, info) && a.is.ModTime().Equal(info.ModTime()) && a.is.Size() == info.Size() {
-		return a.pool
-	}
-	a.pool, a.path, a.is = nil, "", nil
-	if err == nil {
-		a.path = path
-		if time.Since(info.ModTime()) > fresh {
-			a.is = info
-		}
-		a.pool, err = readAuthorities(path)
-	}
+	pool, err := a.file.of(path, readAuthorities)
 	switch {
 	case err == nil:
 		a.failed = ""
@@ -60,7 +43,7 @@ func (a *authorities) of(v *settings.Values) *x509.CertPool {
 		a.failed = path
 		a.log.Warn("no client certificate is trusted now", "service", v.Service(), "error", err)
 	}
-	return a.pool
+	return pool
 }
 
 // readAuthorities reads certificates of authorities from PEM.

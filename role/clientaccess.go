@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"net/netip"
+	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap"
@@ -16,10 +17,12 @@ import (
 // clientAccessRole is the role that serves mail clients: POP3 and IMAP4.
 type clientAccessRole struct {
 	pop3, imap4 *service
+	revocations map[settings.Service]*revocations
 }
 
 // openClientAccess makes what the role is made of; nothing is served yet.
 func (s *Server) openClientAccess(context.Context) error {
+	s.revocations = map[settings.Service]*revocations{}
 	pop := &pop3.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.POP3)}
 	s.pop3 = s.protocol(settings.POP3, pop3.ALPN, pop.Serve, pop3.Refuse)
 	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4)}
@@ -34,12 +37,16 @@ func (s *Server) current(name settings.Service) func() *settings.Values {
 
 func (s *Server) protocol(name settings.Service, alpn string, handle func(context.Context, *listener.Conn), refuse func(error) string) *service {
 	trusted := &authorities{log: s.log}
+	s.revocations[name] = &revocations{now: time.Now}
 	return &service{
 		Service: &listener.Service{
 			Name: string(name), Handle: handle, Refuse: refuse, Settings: s.current(name),
 			Certificates: s.certificates.Shown(), ALPN: alpn, Log: s.log,
 			ClientAuthorities: func() *x509.CertPool { return trusted.of(s.settings.Current(name)) },
-			ProtocolLog:       s.protocolLogs[name], Observer: s.observer(name),
+			Revoked: func(chain []*x509.Certificate) error {
+				return s.revocations[name].check(s.settings.Current(name), chain)
+			},
+			ProtocolLog: s.protocolLogs[name], Observer: s.observer(name),
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(name)) },
 	}
@@ -80,10 +87,18 @@ func (s *Server) matrix(l manage.Login) []auth.Cell {
 // usable lists the mechanisms that somebody can use under TLS.
 func (s *Server) usable(name settings.Service) []string {
 	c := auth.Imagined(s.settings.Current(name), true)
-	if settings.ClientCertificateAuthorities.Of(s.settings.Current(name)) != "" {
+	if settings.ClientCertificateAuthorities.Of(s.settings.Current(name)) != "" && s.revocationProblem(name) == "" {
 		c.Client = new(x509.Certificate)
 	}
 	return s.auth.Usable(c)
+}
+
+// revocationProblem tells what is wrong with a service's lists of revoked certificates.
+func (s *Server) revocationProblem(name settings.Service) string {
+	if r := s.revocations[name]; r != nil {
+		return r.problem(s.settings.Current(name))
+	}
+	return ""
 }
 
 // explain answers Test-Login.

@@ -123,8 +123,18 @@ func requiredNeedsBinding(v *Values) error {
 // trusted; "" is nobody.
 var ClientCertificateAuthorities = text(Row{
 	Name: "ClientCertificateAuthorities", Noun: "Settings", Page: Authentication, Type: "file", Services: both,
-	Help: "A file on the server with the certificates (PEM) of the authorities whose client certificates prove who a user is (EXTERNAL). TLS then asks each client for a certificate, which it need not have. The mailbox is the one of the e-mail address in the certificate, or of its common name when it has none. Revoked certificates are not known. Empty is off.",
+	Help: "A file on the server with the certificates (PEM) of the authorities whose client certificates prove who a user is (EXTERNAL). TLS then asks each client for a certificate, which it need not have. The mailbox is the one of the e-mail address in the certificate, or of its common name when it has none. ClientCertificateRevocationList says which are revoked. Empty is off.",
 }, "an absolute path, or empty", func(Service, string) string { return "" }, absolutePath)
+
+// ClientCertificateRevocationList are the files that say which client certificates are
+// revoked; none is that nobody asks.
+var ClientCertificateRevocationList = paths(Row{
+	Name: "ClientCertificateRevocationList", Noun: "Settings", Page: Authentication, Type: "list of files", Services: both,
+	Help: "Files on the server with the revocation lists (CRL, PEM or DER) of those who issue client certificates; a file that has changed is read again. With any, a client certificate counts only while a list of its issuer, whose time is not up, does not name it, and so for those between it and the authority. What cannot be read revokes all. OCSP is not asked. Empty is off.",
+}, maxRevocationLists)
+
+// maxRevocationLists bounds the files of one service.
+const maxRevocationLists = 16
 
 // X509CertificateName is the host name whose certificate the service shows.
 var X509CertificateName = text(Row{

@@ -316,6 +316,37 @@ func text(r Row, limits string, standard func(Service, string) string, check fun
 	return Setting[string]{row}
 }
 
+// paths completes a row whose values are lists of absolute paths, at most so many; none
+// unless an administrator says otherwise.
+func paths(r Row, most int) Setting[[]string] {
+	row := &r
+	row.standard = func(Service, string) any { return []string{} }
+	row.show = func(v any) any { return slices.Clone(v.([]string)) }
+	row.limits = func(Service) string { return fmt.Sprintf("absolute paths, at most %d", most) }
+	row.schema = func(Service) map[string]any { return listSchema(map[string]any{"type": "string"}, most) }
+	row.read = func(s Service, current any, raw json.RawMessage) (any, error) {
+		now, _ := current.([]string)
+		edit, err := ReadListEdit(raw)
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		list, err := ApplyListEdit(edit, now, func(text string) (string, error) {
+			if text == "" {
+				return "", mail.Errorf(mail.KindBadArgument, "has an empty path")
+			}
+			return absolutePath(s, text)
+		})
+		if err != nil {
+			return nil, row.refuse("%s", mail.TextOf(err))
+		}
+		if len(list) > most {
+			return nil, row.refuse("has at most %d entries", most)
+		}
+		return append([]string{}, list...), nil
+	}
+	return Setting[[]string]{row}
+}
+
 // bindings completes a row whose values are lists of IP:port.
 func bindings(r Row, ports map[Service]uint16) Setting[[]netip.AddrPort] {
 	row := &r

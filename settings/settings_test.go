@@ -67,6 +67,7 @@ var outOfRange = map[string][]string{
 	"LogPerFileSizeQuota":               {`0`, `-1`, `"1KB"`, `"2GB"`, `"unlimited"`, `"many"`, `[]`},
 	"AuthMechanisms":                    {`"ROT13"`, `""`, `[]`, `["PLAIN","ROT13"]`, `[7]`, `{"Add":"PLAIN"}`, `{"Remove":"ROT13"}`, `true`},
 	"ClientCertificateAuthorities":      {`"ca.pem"`, `"./ca.pem"`, `"/a\u0000b"`, `[]`},
+	"ClientCertificateRevocationList":   {`"ca.crl"`, `["/a.crl","./ca.crl"]`, `""`, `7`, `{"Add":["x"]}`},
 	"ExtendedProtectionPolicy":          {`3`, `"Maybe"`, `[]`},
 	"RequireSecondFactor":               {`"perhaps"`, `2`, `[]`},
 	"WeakPasswordPolicy":                {`3`, `"Laugh"`, `[]`},

@@ -15,6 +15,7 @@ var Table = []*Row{
 	AuthMechanisms.Row,
 	ExtendedProtectionPolicy.Row,
 	ClientCertificateAuthorities.Row,
+	ClientCertificateRevocationList.Row,
 	ThrottleExemptNetworks.Row,
 	WeakPasswordPolicy.Row,
 	RequireSecondFactor.Row,

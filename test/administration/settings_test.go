@@ -40,6 +40,7 @@ func samples(t *testing.T) map[string]sample {
 		"AuthMechanisms":                    {good: []string{"SCRAM-SHA-256-PLUS", "PLAIN"}, bad: []string{"ROT13"}},
 		"ExtendedProtectionPolicy":          {good: "Require", bad: "Perhaps"},
 		"ClientCertificateAuthorities":      {good: authorities(t), bad: "authorities.pem"},
+		"ClientCertificateRevocationList":   {good: []string{revocationList(t)}, bad: []string{"revoked.crl"}},
 		"RequireSecondFactor":               {good: true, bad: "perhaps"},
 		"WeakPasswordPolicy":                {good: "Refuse", bad: "Laugh"},
 		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
@@ -153,17 +154,41 @@ func refusal(t *testing.T, err error) string {
 // authorities writes a file with the certificate of an authority.
 func authorities(t *testing.T) string {
 	t.Helper()
+	_, der, _ := authority(t)
+	return writePEM(t, "CERTIFICATE", der)
+}
+
+// revocationList makes a file with a list of revoked certificates.
+func revocationList(t *testing.T) string {
+	t.Helper()
+	c, _, key := authority(t)
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}, c, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writePEM(t, "X509 CRL", der)
+}
+
+func authority(t *testing.T) (c *x509.Certificate, der []byte, key *ecdsa.PrivateKey) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte{1}}
+	if der, err = x509.CreateCertificate(rand.Reader, template, template, key.Public(), key); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "clients.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if c, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return c, der, key
+}
+
+func writePEM(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -30,7 +30,7 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "clients"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	a := &authority{}
 	a.certificate, a.key = a.issue(t, template)
@@ -197,4 +197,94 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("curl %s: %v: %s", scheme, err, out)
 		}
 	}
+}
+
+// TestRevokedCertificates: what openssl's lists say, of the certificates of every
+// connection from then on.
+func TestRevokedCertificates(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not here")
+	}
+	r := start(t, 1)
+	r.login(t, mail.SecureLogin)
+	ours := newAuthority(t)
+	key, err := x509.MarshalPKCS8PrivateKey(ours.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	list := filepath.Join(dir, "revoked.crl")
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("openssl.cnf", "[ca]\ndefault_ca = ours\n[ours]\ndatabase = "+dir+"/index.txt\ndefault_md = sha256\ncrl_extensions = more\n[more]\nauthorityKeyIdentifier = keyid\n")
+	// revoke has openssl make the list anew, in a form, for so many seconds.
+	revoke := func(form, seconds string, serials ...string) {
+		t.Helper()
+		index := ""
+		for _, n := range serials {
+			index += "R\t401231000000Z\t260101000000Z,keyCompromise\t" + n + "\tunknown\t/CN=somebody\n"
+		}
+		write("index.txt", index)
+		command := func(args ...string) {
+			t.Helper()
+			if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+				t.Fatalf("openssl %q: %v: %s", args, err, out)
+			}
+		}
+		command("ca", "-gencrl", "-config", filepath.Join(dir, "openssl.cnf"), "-keyfile", writePEM(t, "PRIVATE KEY", key), "-cert", writePEM(t, "CERTIFICATE", ours.certificate.Raw), "-crlsec", seconds, "-out", list+".pem")
+		command("crl", "-in", list+".pem", "-outform", form, "-out", list+".new")
+		if err := os.Rename(list+".new", list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := func(serial int64) *tls.Certificate {
+		c := ours.client(t, func(c *x509.Certificate) {
+			c.SerialNumber, c.EmailAddresses = big.NewInt(serial), []string{address(anna, 0)}
+		})
+		return &c
+	}
+	first, second := client(0x1001), client(0x1002)
+	offered := func(what string, c *tls.Certificate, want bool) {
+		t.Helper()
+		for _, protocol := range protocols {
+			conn, err := r.dialTLS(protocol, ways[4], &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
+				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c, nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, names, err := conn.capabilities()
+			if err != nil || slices.Contains(names, "EXTERNAL") != want {
+				t.Errorf("%s, %s: offered %q, %v; want EXTERNAL %v", protocol, what, names, err, want)
+			}
+			conn.close()
+		}
+	}
+	set := func(lists ...string) {
+		for _, cmdlet := range []string{"Set-PopSettings", "Set-ImapSettings"} {
+			r.run(t, cmdlet, map[string]any{"ClientCertificateAuthorities": writePEM(t, "CERTIFICATE", ours.certificate.Raw), "ClientCertificateRevocationList": lists})
+		}
+	}
+	revoke("PEM", "3600", "1001")
+	set()
+	offered("no lists", first, true)
+	set(list)
+	offered("revoked", first, false)
+	offered("not revoked", second, true)
+	revoke("DER", "3600", "1001", "1002")
+	offered("revoked in a file that was replaced", second, false)
+	revoke("DER", "3600")
+	offered("taken back", first, true)
+	revoke("PEM", "1")
+	time.Sleep(1100 * time.Millisecond)
+	offered("the list's time is up", first, false)
+	if err := os.Remove(list); err != nil {
+		t.Fatal(err)
+	}
+	offered("the list is gone", first, false)
+	set()
+	offered("no lists again", first, true)
 }
