@@ -120,7 +120,7 @@ type matrixPlace struct {
 
 // loadMatrix reads matrix.csv whole, and holds it against policy.csv, which says the
 // same of classes.
-func loadMatrix(t *testing.T) map[matrixPlace]string {
+func loadMatrix(t testing.TB) map[matrixPlace]string {
 	t.Helper()
 	m, policy := map[matrixPlace]string{}, loadPolicy(t)
 	for _, row := range rows(t, "testdata/matrix.csv") {

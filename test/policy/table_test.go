@@ -15,7 +15,7 @@ import (
 )
 
 // rows reads a table of testdata, each row by the names of its columns.
-func rows(t *testing.T, path string) []map[string]string {
+func rows(t testing.TB, path string) []map[string]string {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -58,7 +58,7 @@ type place struct {
 }
 
 // loadPolicy reads policy.csv whole: yes, no or none of every place.
-func loadPolicy(t *testing.T) map[place]string {
+func loadPolicy(t testing.TB) map[place]string {
 	t.Helper()
 	p := map[place]string{}
 	for _, row := range rows(t, "testdata/policy.csv") {
