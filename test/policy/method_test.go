@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"crypto/hmac"
 	"crypto/md5"
 	"encoding/base64"
 	"fmt"
@@ -20,6 +21,7 @@ type method struct {
 	class     string // as in policy.csv
 	hash      string // of SCRAM
 	ticket    bool   // of Kerberos
+	digest    bool   // of the password with MD5, where the server speaks first
 }
 
 func (m method) String() string { return strings.TrimSpace(m.mechanism + " " + m.form) }
@@ -36,6 +38,8 @@ func (m method) family() string {
 		return "certificate"
 	case m.ticket:
 		return "ticket"
+	case m.digest:
+		return "digest"
 	}
 	return "password"
 }
@@ -54,6 +58,9 @@ var mechanisms = func() []method {
 	}
 	return list
 }()
+
+// byDigest are the mechanisms that need a password that the server can read.
+var byDigest = []method{{mechanism: "CRAM-MD5", class: challenge, digest: true}, {mechanism: "APOP", class: challenge, digest: true}}
 
 func methods(protocol string) []method {
 	if protocol == "POP3" {
@@ -233,6 +240,17 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 			first = tokenMessage(c.method.mechanism, name, "", authzid)
 		}
 		d.replies = []func(string) string{fixed("AQ==")} // to the challenge of a refused token
+	case c.method.mechanism == "CRAM-MD5":
+		d.replies = []func(string) string{func(challenge string) string {
+			text, err := base64.StdEncoding.DecodeString(challenge)
+			if err != nil {
+				return "*"
+			}
+			digest := hmac.New(md5.New, []byte(pass))
+			digest.Write(text)
+			return encode(fmt.Sprintf("%s %x", name, digest.Sum(nil)))
+		}}
+		return d, nil
 	case c.method.ticket:
 		d.ahead = 1
 		switch c.credentials {

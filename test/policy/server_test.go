@@ -120,7 +120,8 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 			if err == nil {
 				err = r.Directory().Create(ctx, directory.Entry{
 					Name: address(name, w), Account: account,
-					Enabled: name != off, PopEnabled: name != noPOP, ImapEnabled: name != noIMAP,
+					LegacyMechanisms: []string{"CRAM-MD5", "APOP"},
+					Enabled:          name != off, PopEnabled: name != noPOP, ImapEnabled: name != noIMAP,
 				}, password)
 			}
 			if err != nil {
@@ -197,7 +198,10 @@ type asked struct {
 	total   int
 }
 
-var _ directory.Chained = (*asked)(nil)
+var (
+	_ directory.Chained  = (*asked)(nil)
+	_ directory.Readable = (*asked)(nil)
+)
 
 func (a *asked) count(name string) {
 	worker := -1
@@ -243,6 +247,15 @@ func (a *asked) ScramKeys(ctx context.Context, name string, hash directory.Hash)
 	a.count(name)
 	return a.Directory.ScramKeys(ctx, name, hash)
 }
+
+// CheckAnswer is part of directory.Readable.
+func (a *asked) CheckAnswer(ctx context.Context, name string, right func([]byte) bool) (*directory.Entry, error) {
+	a.count(name)
+	return a.Directory.(directory.Readable).CheckAnswer(ctx, name, right)
+}
+
+// HasReadable is part of directory.Readable.
+func (a *asked) HasReadable() bool { return true }
 
 // CheckToken takes what tokenOf makes. It stands for an OpenID provider.
 func (a *asked) CheckToken(ctx context.Context, _, token string) (*directory.Entry, time.Time, error) {
