@@ -595,3 +595,15 @@ func TestShellInGerman(t *testing.T) {
 	s.header.Set("Accept-Language", "de")
 	s.get("/mailboxes/new").want(t, 200, "braucht die Rolle Empfängeradministrator", "-Role &#39;Recipient Administrator&#39;")
 }
+
+// TestSessionsOfOthers: who opened a mailbox for another, and through which proxy, stands in
+// the list.
+func TestSessionsOfOthers(t *testing.T) {
+	s := open(t).as("root")
+	s.Fake.Sessions.Open = []manage.LiveSession{
+		{ID: "IMAP4-1", Service: settings.IMAP4, User: "alice@example.org", ActedBy: "bob@example.org", Mechanism: "PLAIN", State: "Selected", Connected: managetest.Now,
+			Address: netip.MustParseAddrPort("198.51.100.7:4711"), Proxy: netip.MustParseAddrPort("192.0.2.10:50000"), TLS: "TLS 1.3"},
+		{ID: "IMAP4-2", Service: settings.IMAP4, User: "bob@example.org", Mechanism: "PLAIN", Connected: managetest.Now, Address: netip.MustParseAddrPort("198.51.100.8:4711"), TLS: "TLS 1.3"},
+	}
+	s.get("/sessions").want(t, 200, "opened by bob@example.org", "through 192.0.2.10:50000")
+}

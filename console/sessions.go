@@ -20,15 +20,15 @@ type sessionsData struct {
 
 // session is a connection that is open.
 type session struct {
-	ID, Service, User, UserPath string
-	Address, Client             string
-	State, Mailbox, Command     string
-	Mechanism, TLS, Cipher      string
-	In, Out                     int64
-	Connected                   time.Time
-	For, Idle                   string
-	LogPath                     string
-	End                         *Form
+	ID, Service, User, UserPath, ActedBy string
+	Address, Proxy, Client               string
+	State, Mailbox, Command              string
+	Mechanism, TLS, Cipher               string
+	In, Out                              int64
+	Connected                            time.Time
+	For, Idle                            string
+	LogPath                              string
+	End                                  *Form
 }
 
 // services are the services to choose from.
@@ -68,7 +68,7 @@ func (v *Visit) sessionRows(result *manage.Result) []*session {
 	var rows []*session
 	for _, o := range result.Objects {
 		s := &session{
-			ID: textOf(o, "Identity"), Service: textOf(o, "Service"), User: textOf(o, "User"), Address: textOf(o, "Address"), Client: textOf(o, "Client"),
+			ID: textOf(o, "Identity"), Service: textOf(o, "Service"), User: textOf(o, "User"), ActedBy: textOf(o, "ActedBy"), Address: textOf(o, "Address"), Proxy: textOf(o, "Proxy"), Client: textOf(o, "Client"),
 			State: textOf(o, "State"), Mailbox: textOf(o, "Mailbox"), Command: textOf(o, "Command"),
 			Mechanism: textOf(o, "Mechanism"), TLS: textOf(o, "Tls"), Cipher: textOf(o, "Cipher"),
 			In: intOf(o, "BytesReceived"), Out: intOf(o, "BytesSent"), Connected: timeOf(o, "Connected"),

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/protolog"
+	"github.com/postern-mail/postern/settings"
 )
 
 // admit lets a connection in, or tells the client why not and gives nil. When
@@ -20,7 +21,7 @@ import (
 func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	c := s.newConn(nc, implicit)
 	l := s.limits()
-	address := network(c.Remote())
+	address := s.counts(c.Remote(), l)
 
 	s.mu.Lock()
 	var evicted *Conn
@@ -86,7 +87,7 @@ func (s *Service) evictOldest() {
 
 // countIn counts c. The caller holds mu.
 func (s *Service) countIn(c *Conn, address netip.Addr) {
-	c.counted = true
+	c.counted, c.address = true, address
 	s.count++
 	if address.IsValid() {
 		s.perAddress[address]++
@@ -103,8 +104,8 @@ func (s *Service) uncount(c *Conn) {
 	}
 	c.counted = false
 	s.count--
-	if address := network(c.Remote()); address.IsValid() {
-		drop(s.perAddress, address)
+	if c.address.IsValid() {
+		drop(s.perAddress, c.address)
 	}
 	s.unplace(c)
 	s.unuser(c)
@@ -144,6 +145,15 @@ func (s *Service) leave(c *Conn) {
 	in, out := c.Bytes()
 	s.in, s.out = s.in+in, s.out+out
 	s.mu.Unlock()
+}
+
+// counts gives as which address a connection is counted; none for a proxy that will say
+// for whom it speaks, whose clients are counted then.
+func (s *Service) counts(a netip.AddrPort, l *limits) netip.Addr {
+	if settings.Within(l.xclients, a.Addr()) {
+		return netip.Addr{}
+	}
+	return network(a)
 }
 
 // network is what counts as one address: an IPv4 address or an IPv6 /64, which

@@ -179,15 +179,18 @@ func (c *Conn) forget() {
 // move counts the connection where it comes from now.
 func (c *Conn) move(to origin) error {
 	s := c.service
-	most := s.limits().perAddress
-	from, address := network(c.Remote()), network(to.remote)
+	l := s.limits()
+	address := network(to.remote)
+	if to == c.peer {
+		address = s.counts(to.remote, l)
+	}
 	s.mu.Lock()
-	full := c.counted && from != address && address.IsValid() && s.perAddress[address] >= most
+	full := c.counted && c.address != address && address.IsValid() && s.perAddress[address] >= l.perAddress
 	if c.counted && !full {
-		if from.IsValid() {
-			drop(s.perAddress, from)
+		if c.address.IsValid() {
+			drop(s.perAddress, c.address)
 		}
-		if address.IsValid() {
+		if c.address = address; address.IsValid() {
 			s.perAddress[address]++
 		}
 	}
