@@ -185,7 +185,7 @@ func (c *Conn) move(to origin) error {
 		address = s.counts(to.remote, l)
 	}
 	s.mu.Lock()
-	full := c.counted && c.address != address && address.IsValid() && s.perAddress[address] >= l.perAddress
+	full := to != c.peer && c.counted && c.address != address && address.IsValid() && s.perAddress[address] >= l.perAddress
 	if c.counted && !full {
 		if c.address.IsValid() {
 			drop(s.perAddress, c.address)

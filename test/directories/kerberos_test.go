@@ -296,3 +296,31 @@ func TestKerberosProves(t *testing.T) {
 	time.Sleep(1200 * time.Millisecond)              // it is looked at every second
 	attempts(t, s, kdc.Kinit("anna", "geheim"), attempt{"imap", "1.3", "GSSAPI", "none", "", loggedIn["imap"]})
 }
+
+// A ticket's owner acts for another mailbox by right, and hears the same of one that exists
+// and of one that does not without it.
+func TestKerberosActing(t *testing.T) {
+	kdc, s := newKerberos(t, "")
+	s.SetLoginType("PlainTextLogin")
+	anna, local := kdc.Kinit("anna", "geheim"), "root@local.example"
+	refused := map[string]string{"imap": "a NO [AUTHORIZATIONFAILED]", "pop": "-ERR [AUTH] You may not act"}
+	each := func(authzid string, want map[string]string) {
+		t.Helper()
+		var list []attempt
+		for _, protocol := range []string{"imap", "pop"} {
+			for _, mechanism := range []string{"GSSAPI", "GS2-KRB5"} {
+				list = append(list, attempt{protocol, "1.3", mechanism, "none", authzid, want[protocol]})
+			}
+		}
+		attempts(t, s, anna, list...)
+	}
+	each("anna@example.org", loggedIn) // and so her mailbox is made
+	each(local, refused)
+	each("nobody@local.example", refused)
+	s.MustShell("Add-MailboxPermission", local, "-User", "anna@example.org")
+	each(strings.ToUpper(local), loggedIn)
+	each("nobody@local.example", refused)
+	if out := s.MustShell("Get-AuditLog", "-Cmdlet", "ActFor", "-Target", local, "-Outcome", "OK", "|", "ConvertTo-Json"); strings.Count(out, "GS2-KRB5") < 2 || !strings.Contains(out, "anna@example.org") {
+		t.Error(out)
+	}
+}
