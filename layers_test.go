@@ -45,6 +45,7 @@ directory/sql
 directory/saslauthd
 directory/oidc
 directory/kerberos
+ntlm
 auth
 statistics
 listener
@@ -65,7 +66,7 @@ bench
 
 // drivers are imported by role alone (and by tests): everything else uses the
 // contract.
-var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc", "directory/kerberos"}
+var drivers = []string{"store/memory", "store/embedded", "directory/embedded", "directory/chain", "directory/ldap", "directory/passwd", "directory/sql", "directory/saslauthd", "directory/oidc", "ntlm", "directory/kerberos"}
 
 // apart are packages that never import each other.
 var apart = [][]string{

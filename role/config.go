@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/ntlm"
 	"github.com/postern-mail/postern/tracing"
 )
 
@@ -62,6 +63,9 @@ type Config struct {
 	// left out the variable OTEL_EXPORTER_OTLP_ENDPOINT says it, and without both there
 	// are no traces.
 	Traces string `toml:"traces"`
+	// NTLM is the helper that checks NTLM, the table [ntlm]; there is none when it is
+	// left out.
+	NTLM *ntlm.Options `toml:"ntlm"`
 	// TracesSample is the part of sessions that is traced, above 0 to 1; 0.1 when it
 	// is left out.
 	TracesSample float64 `toml:"traces_sample"`
@@ -144,7 +148,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, traces and traces_sample. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, ntlm, traces and traces_sample. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -211,6 +215,11 @@ func (c *Config) check() error {
 	}
 	if _, err := netip.ParseAddrPort(c.Metrics); c.Metrics != "" && err != nil {
 		return bad("metrics: %q is not IP:port.", c.Metrics)
+	}
+	if c.NTLM != nil {
+		if _, err := ntlm.Open(*c.NTLM); err != nil { // which starts nothing
+			return err
+		}
 	}
 	if c.Traces != "" {
 		if _, err := tracing.Endpoint(c.Traces); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/ntlm"
 	"github.com/postern-mail/postern/protolog"
 	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
@@ -64,6 +65,7 @@ type Server struct {
 	certificates *certificate.Store
 	acme         *acme.Client
 	auth         *auth.Authenticator
+	ntlm         *ntlm.Helper // nil when there is none
 
 	protocolLogs protocolLogs
 
@@ -116,7 +118,11 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Host: config.Name, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	ntlm, err := s.openNTLM()
+	if err != nil {
+		return nil, err
+	}
+	s.auth = auth.New(auth.Options{NTLM: ntlm, Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Host: config.Name, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
 	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
@@ -257,6 +263,9 @@ func (s *Server) Drain(ctx context.Context) error {
 		if err := s.audit.Close(); err != nil {
 			s.log.Error("the audit log was not closed cleanly", "error", err)
 		}
+	}
+	if s.ntlm != nil {
+		s.ntlm.Close()
 	}
 	if s.chain != nil {
 		if err := s.chain.Close(); err != nil {

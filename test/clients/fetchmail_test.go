@@ -36,7 +36,7 @@ func (f fetchmail) run(protocol, connection, options string) (string, int) {
 poll localhost protocol %s port %s timeout 40 uidl
 	user %q password %q %s %s
 	mda "cat > %s/$(mktemp -u XXXXXXXXXX).eml"
-`, protocol, server.Port(addressOf(f.s, strings.ToLower(protocol), connection)), alice.Name, alice.Password, security, options, f.box))
+`, protocol, server.Port(addressOf(f.s, strings.ToLower(strings.Replace(protocol, "APOP", "POP3", 1)), connection)), alice.Name, alice.Password, security, options, f.box))
 	if protocol == "IMAP" {
 		text, err := os.ReadFile(rc)
 		if err != nil {
