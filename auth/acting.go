@@ -95,9 +95,16 @@ func (s *signIn) actFor(ctx context.Context, authzid string) (*directory.Entry, 
 }
 
 // permittedFor asks the policy whether s may act for e: what holds for either holds.
-func (a *Authenticator) permittedFor(s *signIn, e *directory.Entry) error {
+func (a *Authenticator) permittedFor(ctx context.Context, s *signIn, e *directory.Entry) error {
 	w := a.wanted(s.conn, s.mechanism, s.class)
 	w.User, w.Legacy, w.For, w.Secret = s.entry.Name, s.entry.LegacyMechanisms, e.Name, s.secret
+	var err error
+	if w.Groups, err = a.groupsOf(ctx, s.entry); err == nil {
+		w.ForGroups, err = a.groupsOf(ctx, e)
+	}
+	if err != nil {
+		return err
+	}
 	d := a.policy.Load().Decide(w)
 	if d.OK {
 		return nil
@@ -161,7 +168,11 @@ func (a *Authenticator) explainActing(ctx context.Context, e *explanation, c Con
 	e.check("Account of "+mailbox.Name, mailbox.Enabled && !mailbox.Gone, "The account is enabled.", "The account is switched off.")
 	e.check(string(c.Service)+" of "+mailbox.Name, rowOf(c.Service).enabled(*mailbox),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
-	allowed := slices.ContainsFunc(a.Matrix(c, entry, mailbox.Name), func(cell Cell) bool {
+	if mailbox, err = a.inGroups(ctx, mailbox); err != nil {
+		e.add("Groups of "+mailbox.Name, Fail, "A login policy is for groups of a directory, which cannot say now who is in them: "+err.Error())
+		return
+	}
+	allowed := slices.ContainsFunc(a.Matrix(c, entry, mailbox), func(cell Cell) bool {
 		m, named := sasl.Find(cell.Method) // a command has no authorization identity
 		return named && m.Name != "LOGIN" && !m.Legacy() && (c.TLS != nil && cell.TLS.OK || c.TLS == nil && cell.Clear.OK)
 	})

@@ -142,15 +142,40 @@ func (c Conn) advise(d Decision) Decision {
 
 // permitted asks the policy again once it is known whose proof was seen. Who may not
 // sign in hears what a wrong password would: that it was right is not said.
-func (a *Authenticator) permitted(s *signIn, e *directory.Entry) error {
+func (a *Authenticator) permitted(ctx context.Context, s *signIn, e *directory.Entry) error {
 	w := a.wanted(s.conn, s.mechanism, s.class)
 	w.User, w.Legacy, w.Secret = e.Name, e.LegacyMechanisms, s.secret
+	var err error
+	if w.Groups, err = a.groupsOf(ctx, e); err != nil {
+		return err
+	}
 	d := a.policy.Load().Decide(w)
 	if d.OK {
 		return nil
 	}
 	a.policyRefused(s, e.Name, d)
 	return &mail.Error{Kind: mail.KindAuthenticationFailed, Cause: d.cause()}
+}
+
+// groupsOf gives e's groups in external directories when a rule is for one. A directory
+// that cannot say them now keeps everybody out: a rule may be for them.
+func (a *Authenticator) groupsOf(ctx context.Context, e *directory.Entry) ([]string, error) {
+	if !a.policy.Load().NamesDirectories() {
+		return nil, nil
+	}
+	groups, err := directory.Groups(ctx, a.directory, e)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return groups, nil
+}
+
+// inGroups gives e with the groups that groupsOf gives.
+func (a *Authenticator) inGroups(ctx context.Context, e *directory.Entry) (*directory.Entry, error) {
+	in := *e
+	var err error
+	in.Groups, err = a.groupsOf(ctx, e)
+	return &in, err
 }
 
 func (a *Authenticator) policyRefused(s *signIn, user string, d Decision) {

@@ -122,7 +122,7 @@ func (a *Authenticator) verdicts(c Conn, class sasl.Class, of *directory.Entry) 
 func (a *Authenticator) wantedBy(c Conn, method string, class sasl.Class, of *directory.Entry) Wanted {
 	w := a.wanted(c, method, class)
 	if of != nil {
-		w.User, w.Legacy = of.Name, of.LegacyMechanisms
+		w.User, w.Groups, w.Legacy = of.Name, of.Groups, of.LegacyMechanisms
 	}
 	return w
 }
@@ -157,14 +157,18 @@ type Cell struct {
 
 // Matrix gives every way to sign in to c's service, with what would decide for somebody
 // at c's address and moment, encrypted or not. of is nil for nobody in particular; actFor is
-// the sign-in name of the mailbox for which they act, "" their own.
-func (a *Authenticator) Matrix(c Conn, of *directory.Entry, actFor string) []Cell {
+// the mailbox for which they act, nil their own. Their Groups are those that count
+// (directory.Groups).
+func (a *Authenticator) Matrix(c Conn, of, actFor *directory.Entry) []Cell {
 	var cells []Cell
 	for _, class := range sasl.Classes {
 		for _, method := range Methods(c.Service, class) {
 			for _, secret := range secretOf(method) {
 				w := a.wantedBy(c, method, class, of)
-				w.For, w.Secret, w.TLS = actFor, secret, false
+				if actFor != nil {
+					w.For, w.ForGroups = actFor.Name, actFor.Groups
+				}
+				w.Secret, w.TLS = secret, false
 				cell := Cell{Method: method, Secret: secret, Clear: a.policy.Load().Decide(w)}
 				w.TLS = true
 				cell.TLS = a.policy.Load().Decide(w)
@@ -180,7 +184,7 @@ func (a *Authenticator) explainRules(e *explanation, c Conn, of *directory.Entry
 	own := false
 	for _, r := range a.policy.Load().Rules {
 		w := a.wanted(c, "", 0)
-		w.User, w.Groups = of.Name, a.policy.Load().GroupsOf(of.Name)
+		w.User, w.Groups = of.Name, append(a.policy.Load().GroupsOf(of.Name), of.Groups...)
 		if r.holds(w) {
 			own = own || !r.Everyone()
 			e.add("Login policy", Note, fmt.Sprintf("%q holds for this sign-in.", r.Name))
@@ -245,6 +249,14 @@ func (a *Authenticator) explainUser(ctx context.Context, e *explanation, c Conn,
 	e.check("Account", entry.Enabled, "The account is enabled.", "The account is switched off.")
 	e.check(string(c.Service), rowOf(c.Service).enabled(*entry),
 		fmt.Sprintf("%s is enabled for this account.", c.Service), fmt.Sprintf("%s is switched off for this account.", c.Service))
+	in, err := a.inGroups(ctx, entry)
+	if err != nil {
+		e.add("Groups", Fail, "A login policy is for groups of a directory, and the directory "+entry.Directory+" cannot say now who is in them: "+err.Error())
+		return entry
+	}
+	if entry = in; len(entry.Groups) > 0 {
+		e.add("Groups", Note, strings.Join(entry.Groups, ", "))
+	}
 	a.explainRules(e, c, entry)
 	a.explainSecrets(ctx, e, c, name, entry)
 	a.explainThrottle(ctx, e, c, name)

@@ -244,7 +244,7 @@ func TestLegacyMeans(t *testing.T) {
 		t.Errorf("explained: %s", text)
 	}
 	cells := 0
-	for _, cell := range a.Matrix(c, &directory.Entry{Name: "bert", LegacyMechanisms: []string{"CRAM-MD5"}}, "") {
+	for _, cell := range a.Matrix(c, &directory.Entry{Name: "bert", LegacyMechanisms: []string{"CRAM-MD5"}}, nil) {
 		if cell.TLS.OK {
 			cells++
 		}

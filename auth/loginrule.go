@@ -225,13 +225,22 @@ func (p *Policy) GroupsOf(user string) []string {
 	return groups
 }
 
-// Decide is Effective under this policy; it sees to the groups.
+// NamesDirectories tells whether a rule is for a group of an external directory,
+// directory\group.
+func (p *Policy) NamesDirectories() bool {
+	return slices.ContainsFunc(p.Rules, func(r LoginRule) bool {
+		return slices.ContainsFunc(r.Groups, func(g string) bool { return strings.Contains(g, `\`) })
+	})
+}
+
+// Decide is Effective under this policy; it adds its groups to those of external
+// directories that w has.
 func (p *Policy) Decide(w Wanted) Decision {
 	if w.User != "" {
-		w.Groups = p.GroupsOf(w.User)
+		w.Groups = append(p.GroupsOf(w.User), w.Groups...)
 	}
 	if w.For != "" {
-		w.ForGroups = p.GroupsOf(w.For)
+		w.ForGroups = append(p.GroupsOf(w.For), w.ForGroups...)
 	}
 	return Effective(p.Rules, w)
 }

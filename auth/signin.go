@@ -330,7 +330,7 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 	if e == nil {
 		return mail.Errorf(mail.KindAuthenticationFailed, "")
 	}
-	if err := s.a.permitted(s, e); err != nil {
+	if err := s.a.permitted(ctx, s, e); err != nil {
 		s.count(err)
 		return err
 	}
@@ -346,7 +346,7 @@ func (s *signIn) Authorize(ctx context.Context, _, authzid string) error {
 		return err
 	}
 	if other != nil {
-		if err := s.a.permittedFor(s, other); err != nil {
+		if err := s.a.permittedFor(ctx, s, other); err != nil {
 			return err
 		}
 		if err := s.enabled(other); err != nil {

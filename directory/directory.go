@@ -26,6 +26,9 @@ type Entry struct {
 	// at all, a quota of 0 none.
 	HomeServer                string
 	QuotaBytes, QuotaMessages *int64
+	// Groups are those that an external directory said with the entry, each as
+	// directory\group; Groups gives all.
+	Groups []string
 	// Gone says that the external directory does not know the person any more: the
 	// mail is still here, and nobody gets in.
 	Gone bool

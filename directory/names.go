@@ -1,11 +1,14 @@
 package directory
 
 import (
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/postern-mail/postern/mail"
 )
@@ -19,6 +22,39 @@ const (
 // domainForm compares domains as RFC 5891, 5 does: lower case, NFC, Unicode labels
 // shown as such, so that xn--… and its Unicode form are one name.
 var domainForm = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))
+
+// Bounds of groups: octets of a name, and groups of one person.
+const (
+	MaxGroup  = 256
+	MaxGroups = 1000
+)
+
+// PrepareGroup brings a group's name into the form in which groups are compared: small
+// letters, without blanks around it. KindBadArgument when it is empty, longer than
+// MaxGroup, not UTF-8 or has control characters.
+func PrepareGroup(s string) (string, error) {
+	group := strings.ToLower(norm.NFC.String(strings.TrimSpace(s)))
+	if group == "" || len(group) > MaxGroup || !utf8.ValidString(s) || strings.ContainsFunc(group, unicode.IsControl) {
+		return "", mail.Errorf(mail.KindBadArgument, "A group's name has 1 to %d octets without control characters.", MaxGroup)
+	}
+	return group, nil
+}
+
+// PrepareGroups prepares names, sorts them and drops doubles. One that cannot be
+// prepared goes: no login policy could name it. An error says that there are too many.
+func PrepareGroups(names []string) ([]string, error) {
+	var groups []string
+	for _, name := range names {
+		if group, err := PrepareGroup(name); err == nil {
+			groups = append(groups, group)
+		}
+	}
+	slices.Sort(groups)
+	if groups = slices.Compact(groups); len(groups) > MaxGroups {
+		return nil, mail.Errorf(mail.KindUnavailable, "Somebody is in more than %d groups.", MaxGroups)
+	}
+	return groups, nil
+}
 
 // PrepareName brings a sign-in name or address into the one form in which
 // directories keep and compare names, as octets: the local part by the PRECIS

@@ -31,6 +31,9 @@ type Person struct {
 	Pop, Imap                 *bool
 	QuotaBytes, QuotaMessages *int64
 	HomeServer                string // which server has the mail, "" when it is not said
+	// Groups are those that the source says with everybody, prepared by PrepareGroups;
+	// a Grouper says them when it is asked.
+	Groups []string
 
 	// PasswordChanged is another with every password, or zero when the source
 	// cannot promise that: then nothing is remembered of a right password while the
@@ -111,6 +114,15 @@ type TicketSource interface {
 	HasTickets(service string) bool
 }
 
+// Grouper is a Source that says which groups people are in when it is asked.
+type Grouper interface {
+	Source
+	// Groups gives p's, through other groups too, prepared by PrepareGroups. p has its
+	// ID and Name. KindUnavailable when that cannot be said as a whole, or p is not
+	// there any more.
+	Groups(ctx context.Context, p *Person) ([]string, error)
+}
+
 // Lister is a Source that can say whom it knows.
 type Lister interface {
 	Source
@@ -160,6 +172,26 @@ type Chained interface {
 	// Asked tells what each directory says to a name, in the order in which they are
 	// asked, for administrators. It changes nothing.
 	Asked(ctx context.Context, name string) []Answer
+}
+
+// Grouped is a Chained whose directories may know groups.
+type Grouped interface {
+	Chained
+
+	// Groups gives e's groups in the external directories, each as directory\group.
+	// KindUnavailable when a directory cannot say them now and said nothing lately.
+	Groups(ctx context.Context, e *Entry) ([]string, error)
+
+	// IsExternal tells whether there is an external directory of that name.
+	IsExternal(name string) bool
+}
+
+// Groups gives the groups of e in external directories, where d has any.
+func Groups(ctx context.Context, d Directory, e *Entry) ([]string, error) {
+	if g, ok := d.(Grouped); ok {
+		return g.Groups(ctx, e)
+	}
+	return e.Groups, nil
 }
 
 // Linker is a Chained that remembers who people are in directories that prove the people

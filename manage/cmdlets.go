@@ -945,7 +945,7 @@ func loginPolicyParameters() []Parameter {
 	}
 	return []Parameter{
 		{Name: "Mailboxes", Type: TypeList, TypeName: "list of mailboxes", Suggest: SuggestMailboxes, Default: "everybody", Help: "Whom it is for."},
-		{Name: "Groups", Type: TypeList, TypeName: "list of groups", Default: "everybody", Help: "Whom it is for, as groups of New-LoginGroup."},
+		{Name: "Groups", Type: TypeList, TypeName: "list of groups", Default: "everybody", Help: "Whom it is for, as groups of New-LoginGroup, or as groups of an external directory, DIRECTORY\\GROUP (docs/directories.md)."},
 		{Name: "From", Type: TypeList, TypeName: "list of networks", Default: "everywhere", Help: "The clients' networks, such as 192.0.2.0/24."},
 		{Name: "ExceptFrom", Type: TypeList, TypeName: "list of networks", Help: "Networks that it does not hold for."},
 		{Name: "Services", Aliases: []string{"Service"}, Type: TypeList, TypeName: "list of services", Values: []string{"POP3", "IMAP4"}, Default: "POP3 and IMAP4", Help: "The services."},

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
@@ -27,6 +28,9 @@ func groupIndex(groups []loginGroup, name string) int {
 // knownGroup gives the function that reads a group's name.
 func (c *Call) knownGroup(ctx context.Context) func(string) (string, error) {
 	return func(text string) (string, error) {
+		if dir, group, outside := strings.Cut(text, `\`); outside {
+			return c.directoryGroup(dir, group)
+		}
 		groups, _, err := c.loginGroups().load(ctx)
 		if err != nil {
 			return "", err
@@ -37,6 +41,21 @@ func (c *Call) knownGroup(ctx context.Context) func(string) (string, error) {
 		}
 		return groups[i].Name, nil
 	}
+}
+
+// directoryGroup reads a group of an external directory. Whether there is one is the
+// directory's to say, and changes there.
+func (c *Call) directoryGroup(dir, group string) (string, error) {
+	d, ok := c.Directory.(directory.Grouped)
+	dir = strings.ToLower(dir)
+	if !ok || !d.IsExternal(dir) {
+		return "", mail.Errorf(mail.KindNotFound, "contains a group of the directory %q, and there is no such directory in the settings file", dir)
+	}
+	name, err := directory.PrepareGroup(group)
+	if err != nil {
+		return "", mail.Errorf(mail.KindBadArgument, "contains %q, which is not DIRECTORY\\GROUP", dir+`\`+group)
+	}
+	return dir + `\` + name, nil
 }
 
 // getLoginGroup shows one object a group.
@@ -57,6 +76,9 @@ func newLoginGroup(ctx context.Context, c *Call) (func(context.Context) error, e
 	name, err := c.shortName()
 	if err != nil {
 		return nil, err
+	}
+	if strings.Contains(name, `\`) {
+		return nil, wrong("Name", `Name has no \: DIRECTORY\GROUP is a group of an external directory`)
 	}
 	return c.changeLoginGroups(ctx, name, func(groups []loginGroup) ([]loginGroup, error) {
 		if groupIndex(groups, name) >= 0 {

@@ -348,6 +348,17 @@ func mechanismNames() []string {
 	return names
 }
 
+// inGroups gives e with its groups of all kinds: those of external directories first.
+// A directory that cannot say them now is an error: it would keep e out.
+func (c *Call) inGroups(ctx context.Context, e *directory.Entry) (*directory.Entry, error) {
+	in := *e
+	var err error
+	if in.Groups, err = directory.Groups(ctx, c.Directory, e); err != nil {
+		return nil, hinted(mail.Errorf(mail.KindUnavailable, "the directory %s cannot say now which groups %s is in", e.Directory, e.Name), "Test-Login tells what each directory says.")
+	}
+	return &in, nil
+}
+
 // getEffectiveLoginPolicy shows one object a way to sign in.
 func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	l := Login{At: c.Now().Local()}
@@ -371,7 +382,10 @@ func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context
 		if e, err = c.entry(ctx); err != nil {
 			return nil, err
 		}
-		l.Identity, l.Entry = e.Name, e
+		if l.Entry, err = c.inGroups(ctx, e); err != nil {
+			return nil, err
+		}
+		l.Identity = e.Name
 		if !e.Enabled {
 			c.Warn("The mailbox is switched off: nobody signs in.")
 		}
@@ -391,6 +405,9 @@ func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context
 		if !rights.Covers(mailbox.Account) {
 			c.Warn(e.Name + " may not act for " + mailbox.Name + ": Add-MailboxPermission gives the right.")
 		}
+		if l.ForEntry, err = c.inGroups(ctx, mailbox); err != nil {
+			return nil, err
+		}
 		l.For = mailbox.Name
 	}
 	for _, s := range among {
@@ -407,6 +424,9 @@ func getEffectiveLoginPolicy(ctx context.Context, c *Call) (func(context.Context
 	}
 	if !l.From.IsValid() {
 		c.Note("Policies for some networks hold only with -From.")
+	}
+	if l.Entry != nil && len(l.Entry.Groups) > 0 {
+		c.Note("Groups: " + strings.Join(l.Entry.Groups, ", "))
 	}
 	return nil, nil
 }

@@ -101,8 +101,9 @@ type Login struct {
 	Connection Connection
 	From       netip.Addr // the client's; the zero Addr when it is not said
 	At         time.Time  // zero is now
-	// Entry is Identity's, for Matrix; nil is nobody in particular.
-	Entry *directory.Entry
+	// Entry is Identity's and ForEntry For's, for Matrix, with their Groups; nil is
+	// nobody in particular.
+	Entry, ForEntry *directory.Entry
 }
 
 // Access is the way that mail programs take to this server.

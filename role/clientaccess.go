@@ -81,7 +81,7 @@ func (s *Server) imagined(l manage.Login) auth.Conn {
 
 // matrix answers Get-EffectiveLoginPolicy.
 func (s *Server) matrix(l manage.Login) []auth.Cell {
-	return s.auth.Matrix(s.imagined(l), l.Entry, l.For)
+	return s.auth.Matrix(s.imagined(l), l.Entry, l.ForEntry)
 }
 
 // usable lists the mechanisms that somebody can use under TLS.

@@ -106,6 +106,7 @@ const (
 var (
 	_ directory.Writable = (*Directory)(nil)
 	_ directory.Linker   = (*Directory)(nil)
+	_ directory.Grouped  = (*Directory)(nil)
 	_ directory.Readable = (*Directory)(nil)
 )
 

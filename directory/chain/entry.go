@@ -18,7 +18,7 @@ func (d *Directory) entry(ctx context.Context, l *link, p *directory.Person) (*d
 	e := &directory.Entry{
 		Name: p.Name, Aliases: slices.Clone(p.Aliases), Directory: l.Name, ID: p.ID, HomeServer: p.HomeServer,
 		DisplayName: p.DisplayName, Enabled: p.Blocked == "", PopEnabled: p.Pop == nil || *p.Pop, ImapEnabled: p.Imap == nil || *p.Imap,
-		QuotaBytes: p.QuotaBytes, QuotaMessages: p.QuotaMessages, PasswordChanged: p.PasswordChanged,
+		QuotaBytes: p.QuotaBytes, QuotaMessages: p.QuotaMessages, PasswordChanged: p.PasswordChanged, Groups: groupsIn(l.Name, p.Groups),
 	}
 	r := d.people.get(l.Name, p.ID)
 	if r == nil {
@@ -41,7 +41,7 @@ func (d *Directory) entry(ctx context.Context, l *link, p *directory.Person) (*d
 // says tells whether the record has what the directory says.
 func (r *record) says(p *directory.Person) bool {
 	return r.Name == p.Name && slices.Equal(r.Aliases, p.Aliases) && r.DisplayName == p.DisplayName && r.HomeServer == p.HomeServer &&
-		sameNumber(r.QuotaBytes, p.QuotaBytes) && sameNumber(r.Messages, p.QuotaMessages)
+		slices.Equal(r.Groups, p.Groups) && sameNumber(r.QuotaBytes, p.QuotaBytes) && sameNumber(r.Messages, p.QuotaMessages)
 }
 
 func sameNumber(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
@@ -49,7 +49,7 @@ func sameNumber(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil
 // take puts what the directory says into a copy of the record.
 func (r record) take(p *directory.Person) *record {
 	r.Name, r.Aliases, r.DisplayName, r.HomeServer = p.Name, slices.Clone(p.Aliases), p.DisplayName, p.HomeServer
-	r.QuotaBytes, r.Messages = p.QuotaBytes, p.QuotaMessages
+	r.QuotaBytes, r.Messages, r.Groups = p.QuotaBytes, p.QuotaMessages, slices.Clone(p.Groups)
 	return &r
 }
 
@@ -169,8 +169,14 @@ func (d *Directory) Provide(ctx context.Context, e *directory.Entry) (*directory
 
 // said is what the directory said, as the entry has it.
 func said(e *directory.Entry) *directory.Person {
-	return &directory.Person{ID: e.ID, Name: e.Name, Aliases: e.Aliases, DisplayName: e.DisplayName, HomeServer: e.HomeServer,
+	p := &directory.Person{ID: e.ID, Name: e.Name, Aliases: e.Aliases, DisplayName: e.DisplayName, HomeServer: e.HomeServer,
 		QuotaBytes: e.QuotaBytes, QuotaMessages: e.QuotaMessages}
+	for _, g := range e.Groups {
+		if group, own := strings.CutPrefix(g, e.Directory+`\`); own {
+			p.Groups = append(p.Groups, group)
+		}
+	}
+	return p
 }
 
 // provide makes the record of a person, and the account unless there is one. Of many

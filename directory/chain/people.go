@@ -33,6 +33,7 @@ type record struct {
 	HomeServer  string   `json:"homeServer,omitempty"`
 	QuotaBytes  *int64   `json:"quotaBytes,omitempty"`
 	Messages    *int64   `json:"quotaMessages,omitempty"`
+	Groups      []string `json:"groups,omitempty"`
 
 	// What administrators set here; nil follows the directory.
 	Off  bool  `json:"off,omitempty"` // no sign-in and no mail, whatever the directory says
@@ -78,7 +79,7 @@ func (r *record) display() string {
 func (r *record) entry() directory.Entry {
 	e := directory.Entry{
 		Name: r.display(), Aliases: slices.Clone(r.Aliases), Account: r.Account, Directory: r.directory, ID: r.id, HomeServer: r.HomeServer,
-		QuotaBytes: r.QuotaBytes, QuotaMessages: r.Messages,
+		QuotaBytes: r.QuotaBytes, QuotaMessages: r.Messages, Groups: groupsIn(r.directory, r.Groups),
 		DisplayName: r.DisplayName, Enabled: !r.Off, PopEnabled: true, ImapEnabled: true, Created: r.Created,
 	}
 	r.override(&e)

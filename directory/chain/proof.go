@@ -130,6 +130,7 @@ func (d *Directory) join(ctx context.Context, l *link, e *directory.Entry, p *di
 	// The directory of e cannot say when a password of l changes.
 	joined.PasswordChanged = time.Time{}
 	joined.Enabled = e.Enabled && p.Blocked == ""
+	joined.Groups = append(slices.Clone(e.Groups), groupsIn(l.Name, p.Groups)...)
 	if !joined.Enabled {
 		return &joined, nil // no sign-in, nothing to remember
 	}

@@ -28,6 +28,7 @@ type seen struct {
 	mu    sync.Mutex
 	names map[string]*list.Element // of *sight, also by alias
 	byID  map[string][]string      // names of a person
+	in    map[string]membership    // groups by identifier, at most maxSeen
 	order list.List                // the latest in front
 }
 
@@ -44,6 +45,12 @@ type proof struct {
 	when   time.Time
 }
 
+// membership is what was said of somebody's groups.
+type membership struct {
+	groups []string
+	when   time.Time
+}
+
 // Bounds of what is remembered of one directory: names, and passwords of one name.
 const (
 	maxSeen   = 1 << 16
@@ -51,7 +58,7 @@ const (
 )
 
 func newSeen(ttl time.Duration, now func() time.Time) *seen {
-	s := &seen{ttl: ttl, now: now, key: make([]byte, 32), names: map[string]*list.Element{}, byID: map[string][]string{}}
+	s := &seen{ttl: ttl, now: now, key: make([]byte, 32), names: map[string]*list.Element{}, byID: map[string][]string{}, in: map[string]membership{}}
 	rand.Read(s.key) // never fails (crypto/rand)
 	return s
 }
@@ -139,8 +146,30 @@ func (s *seen) unknown(name string) {
 	}
 }
 
+// inGroups takes what the directory said of somebody's groups now.
+func (s *seen) inGroups(id string, groups []string) {
+	if s.ttl <= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.in) >= maxSeen {
+		clear(s.in)
+	}
+	s.in[id] = membership{slices.Clone(groups), s.now()}
+}
+
+// groupsOf gives what was said of somebody's groups within the time.
+func (s *seen) groupsOf(id string) ([]string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, ok := s.in[id]
+	return m.groups, ok && s.now().Before(m.when.Add(s.ttl))
+}
+
 // forget drops a person with all their names.
 func (s *seen) forget(id string) {
+	delete(s.in, id)
 	for _, name := range slices.Clone(s.byID[id]) {
 		if e := s.names[name]; e != nil {
 			s.drop(e)

@@ -136,6 +136,9 @@ func TestActiveDirectory(t *testing.T) {
 	}
 	ok("nested@ad.test.example", secret)
 	no("outside@ad.test.example", secret, mail.KindNotFound, "")
+	if groups, err := d.Groups(t.Context(), ok("nested@ad.test.example", secret)); err != nil || strings.Join(groups, "|") != "inner|mail users" {
+		t.Errorf("groups: %q, %v", groups, err)
+	}
 	no("nobody@ad.test.example", secret, mail.KindNotFound, "")
 	no("anna@ad.test.example", "wrong", mail.KindAuthenticationFailed, "the password is wrong")
 	no("anna@ad.test.example", "", mail.KindAuthenticationFailed, "")

@@ -31,7 +31,7 @@ func (d *Directory) read(e *ldap.Entry) (p *found, names map[string]bool, err er
 		// A bind without a name is anonymous, and succeeds.
 		return nil, nil, errors.New("an entry has no distinguished name")
 	}
-	p = &found{dn: e.DN, groups: values(e, "memberOf")}
+	p = &found{dn: e.DN, groups: values(e, "memberOf"), uids: values(e, "uid")}
 	if p.ID, err = identifier(d.IDAttribute, raw(e, d.IDAttribute)); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", e.DN, err)
 	}

@@ -25,7 +25,10 @@ type Directory struct {
 	bind   *pool // where passwords are tried
 }
 
-var _ directory.Lister = (*Directory)(nil)
+var (
+	_ directory.Lister  = (*Directory)(nil)
+	_ directory.Grouper = (*Directory)(nil)
+)
 
 // Open checks the options. It connects when it is asked first. KindBadArgument.
 func Open(o Options) (*Directory, error) {
@@ -98,6 +101,7 @@ type found struct {
 	dn     string
 	note   string   // what keeps a right password from being accepted now: locked, expired
 	groups []string // memberOf
+	uids   []string
 }
 
 // mostMatches bounds how many entries a name may have before it is taken as

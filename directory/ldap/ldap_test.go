@@ -198,6 +198,45 @@ func TestGroups(t *testing.T) {
 			if err := d.People(t.Context(), func(p directory.Person) error { names = append(names, p.Name); return nil }); err != nil || len(names) != 3 {
 				t.Errorf("People: %v, %v", names, err)
 			}
+
+			// What people are in, for login policies.
+			o = options(s)
+			o.GroupBase = slapd.GroupBase
+			d = open(t, o)
+			s.Add("cn=Unix,"+slapd.GroupBase, "objectClass", "posixGroup", "cn", "Unix", "gidNumber", "1000", "memberUid", "out", "memberUid", "nested")
+			for uid, want := range map[string]string{
+				"direct": "inner|mail users", "nested": "inner|mail users|unix", "unique": "inner|inner2|mail users", "out": "others|unix",
+			} {
+				p, err := d.Find(t.Context(), uid+"@example.org")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if groups, err := d.Groups(t.Context(), p); err != nil || strings.Join(groups, "|") != want {
+					t.Errorf("%s is in %q, %v, want %q", uid, groups, err, want)
+				}
+				p.ID = "somebody else"
+				_, err = d.Groups(t.Context(), p)
+				wantKind(t, "another identifier", err, mail.KindUnavailable)
+			}
+			_, err = d.Groups(t.Context(), &directory.Person{ID: "1", Name: "gone@example.org"})
+			wantKind(t, "gone", err, mail.KindUnavailable)
+			// More than is looked at is not said in part.
+			for i := range maxDepth + 1 {
+				below := "cn=others," + slapd.GroupBase
+				if i > 0 {
+					below = fmt.Sprintf("cn=tower%d,%s", i-1, slapd.GroupBase)
+				}
+				group(fmt.Sprint("tower", i), "member", below)
+			}
+			p, err := d.Find(t.Context(), "out@example.org")
+			if err != nil {
+				t.Fatal(err)
+			}
+			groups, err := d.Groups(t.Context(), p)
+			if groups != nil {
+				t.Errorf("a part of the groups is given: %q", groups)
+			}
+			wantKind(t, "more levels than are looked at", err, mail.KindUnavailable)
 		})
 	}
 }

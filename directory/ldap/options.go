@@ -204,8 +204,8 @@ func (s *settled) people() error {
 	if s.ad {
 		want = append(want, "userAccountControl", "accountExpires", computedControl)
 	}
-	if len(s.groups) > 0 && !s.ad {
-		want = append(want, "memberOf")
+	if !s.ad {
+		want = append(want, "memberOf", "uid")
 	}
 	for _, attribute := range want {
 		if attribute == "" || slices.ContainsFunc(s.requested, func(a string) bool { return strings.EqualFold(a, attribute) }) {

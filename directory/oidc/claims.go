@@ -270,10 +270,35 @@ func (r *rules) person(c claims) (*directory.Person, error) {
 		return nil, refused("%q is %.100q, which is not of the domain %s", r.Claim, text, r.Domain)
 	}
 	p := &directory.Person{ID: subject, Name: name}
+	if p.Groups, err = r.groups(c); err != nil {
+		return nil, err
+	}
 	if display, err := c.text("name"); err == nil && len(display) <= maxDisplayName && !strings.ContainsFunc(display, unicode.IsControl) {
 		p.DisplayName = display
 	}
 	return p, nil
+}
+
+// groups reads the groups. A provider that says that there are more than it says
+// (Entra ID) has not said them.
+func (r *rules) groups(c claims) ([]string, error) {
+	if r.GroupsClaim == "" {
+		return nil, nil
+	}
+	var elsewhere map[string]json.RawMessage
+	if c.there("_claim_names") && json.Unmarshal(c["_claim_names"], &elsewhere) != nil {
+		return nil, refused("\"_claim_names\" is not an object")
+	}
+	if _, said := elsewhere[r.GroupsClaim]; said || c.there("hasgroups") {
+		return nil, refused("there are more %q than the token says", r.GroupsClaim)
+	}
+	if list, err := c.list(r.GroupsClaim); err != nil {
+		return nil, err
+	} else if groups, err := directory.PrepareGroups(list); err != nil {
+		return nil, refused("%q: %w", r.GroupsClaim, err)
+	} else {
+		return groups, nil
+	}
 }
 
 // maxDisplayName bounds a display name in octets; a longer one is left out.

@@ -310,6 +310,30 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+func TestGroups(t *testing.T) {
+	f := newFake(t, fourKeys()...)
+	s := f.directory(t, func(o *Options) { o.GroupsClaim = "groups" })
+	for _, c := range []struct {
+		change func(object)
+		groups string // "-": the token is not taken
+	}{
+		{func(o object) {}, ""},
+		{func(o object) { o["groups"] = []string{"Staff", " night shift ", "staff"} }, "night shift|staff"},
+		{func(o object) { o["groups"] = "Staff" }, "staff"},
+		{func(o object) { o["groups"] = 7 }, "-"},
+		{func(o object) { o["groups"] = make([]string, 1000) }, "-"},
+		{func(o object) { o["hasgroups"] = true }, "-"},
+		{func(o object) { o["_claim_names"] = object{"groups": "src1"} }, "-"},
+		{func(o object) { o["_claim_names"] = 7 }, "-"},
+		{func(o object) { o["_claim_names"] = object{"address": "src1"}; o["groups"] = "staff" }, "staff"},
+	} {
+		p, _, err := s.CheckToken(t.Context(), "", f.right(t, c.change))
+		if (err != nil) != (c.groups == "-") || err == nil && strings.Join(p.Groups, "|") != c.groups {
+			t.Errorf("%+v, %v; want %q", p, err, c.groups)
+		}
+	}
+}
+
 // TestRotation: a new key is fetched when a token names it, seldom, and a key that is
 // withdrawn is gone.
 func TestRotation(t *testing.T) {

@@ -39,6 +39,9 @@ type Options struct {
 	// Claim names the mailbox; "email" when it is left out, which counts only with
 	// "email_verified".
 	Claim string `toml:"claim"`
+	// GroupsClaim names the claim with a person's groups, a text or a list; none when it
+	// is left out.
+	GroupsClaim string `toml:"groups_claim"`
 	// Domain is added to names that have none; names of another domain are refused
 	// then.
 	Domain string `toml:"domain"`

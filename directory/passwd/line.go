@@ -171,6 +171,10 @@ func (p *person) extra(text, domain string) (wrong error) {
 				}
 			}
 			slices.Sort(p.Aliases)
+		case key == "postern_groups":
+			if p.Groups, err = directory.PrepareGroups(strings.Split(value, ",")); err != nil {
+				p.locked = "the line has more groups than can be read" // a policy may be for one
+			}
 		case key == "postern_blocked":
 			if value != "no" && value != "" {
 				p.Blocked = value

@@ -304,7 +304,7 @@ func openRegular(path string) (*os.File, error) {
 // copy gives a Person that the caller may change.
 func (p *person) copy() *directory.Person {
 	c := p.Person
-	c.Aliases = slices.Clone(c.Aliases)
+	c.Aliases, c.Groups = slices.Clone(c.Aliases), slices.Clone(c.Groups)
 	number := func(n *int64) *int64 {
 		if n == nil {
 			return nil

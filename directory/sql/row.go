@@ -46,6 +46,13 @@ var columns = map[string]func(p *person, c cell) error{
 	"quota":          func(p *person, c cell) (err error) { p.QuotaBytes, err = number(c); return err },
 	"quota_messages": func(p *person, c cell) (err error) { p.QuotaMessages, err = number(c); return err },
 	"aliases":        aliases,
+	"groups": func(p *person, c cell) error {
+		list, err := list(c)
+		if err == nil {
+			p.Groups, err = directory.PrepareGroups(list)
+		}
+		return err
+	},
 	"password_changed": func(p *person, c cell) (err error) {
 		if c.text != nil {
 			p.PasswordChanged, err = moment(c)
@@ -130,21 +137,28 @@ func moment(c cell) (time.Time, error) {
 	return t, err
 }
 
-// aliases reads an array of text, or names with commas between.
-func aliases(p *person, c cell) error {
+// list reads an array of text, or names with commas between.
+func list(c cell) (list []string, err error) {
 	if c.text == nil {
-		return nil
+		return nil, nil
 	}
-	var list []string
 	switch c.of {
 	case pgtype.TextArrayOID, pgtype.VarcharArrayOID:
 		if err := pgtype.NewMap().Scan(c.of, pgtype.TextFormatCode, []byte(*c.text), &list); err != nil {
-			return fmt.Errorf("it cannot be read as an array without NULL")
+			return nil, fmt.Errorf("it cannot be read as an array without NULL")
 		}
 	default:
 		if *c.text != "" {
 			list = strings.Split(*c.text, ",")
 		}
+	}
+	return list, nil
+}
+
+func aliases(p *person, c cell) error {
+	list, err := list(c)
+	if err != nil {
+		return err
 	}
 	for _, alias := range list {
 		name, err := directory.PrepareName(strings.TrimSpace(alias))

@@ -168,7 +168,7 @@ func (f *Fake) matrix(l manage.Login) []auth.Cell {
 	if l.From.IsValid() {
 		c.Remote = netip.AddrPortFrom(l.From, 0)
 	}
-	return f.Auth.Matrix(c, l.Entry, l.For)
+	return f.Auth.Matrix(c, l.Entry, l.ForEntry)
 }
 
 func (f *Fake) usable(s settings.Service) []string {

@@ -1,6 +1,7 @@
 package directories
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestOpenIDOfLDAP(t *testing.T) {
 	provider = provider[:strings.LastIndex(provider, "[[directories]]")]
 	s := server.Serve(t, server.Options{
 		Accounts:    []server.Account{{Name: "root@local.example", Password: "local"}},
-		Directories: settings(ldap, "") + provider,
+		Directories: settings(ldap, fmt.Sprintf("group_base = %q\n", slapd.GroupBase)) + provider,
 	})
 	const anna, bert = "anna@example.org", "bert@example.org"
 	in := func(what, protocol, user, token string) {
@@ -58,6 +59,27 @@ func TestOpenIDOfLDAP(t *testing.T) {
 	if out := shell(s, "Get-EventLog -Id 1014 | Format-List"); !strings.Contains(out, "anna@example.org") {
 		t.Errorf("the log of events: %s", out)
 	}
+	// A login policy for a group of LDAP's.
+	ldap.Add("cn=Contractors,"+slapd.GroupBase, "objectClass", "groupOfNames", "cn", "Contractors", "member", slapd.DN("bert"))
+	shell(s, `New-LoginPolicy tokens -Groups company\contractors -AuthMechanisms OAUTHBEARER`)
+	if out, code := s.Shell("New-LoginPolicy", "other", "-Groups", `nowhere\contractors`, "-Block", "$true"); code == 0 || !strings.Contains(out, "nowhere") {
+		t.Errorf("a group of no directory: %d %s", code, out)
+	}
+	if out, code := curl(t, s, "imaps", anna, password); code != 0 {
+		t.Errorf("not in the group: %d %s", code, out)
+	}
+	if out, code := curl(t, s, "imaps", bert, password); code != 67 {
+		t.Errorf("in the group, by a password: %d %s", code, out)
+	}
+	if out, code := bearer(t, s, "imaps", bert, p.Token(openid.Bert, openid.JWT)); code == 67 {
+		t.Errorf("in the group, by a token: %d %s", code, out)
+	}
+	out = shell(s, "Get-EffectiveLoginPolicy "+bert+" -Protocol IMAP4")
+	if !strings.Contains(out, `company\contractors`) {
+		t.Errorf("Get-EffectiveLoginPolicy: %s", out)
+	}
+	shell(s, "Remove-LoginPolicy tokens -Confirm:$false")
+
 	// A new account there, which an administrator links.
 	shell(s, "Set-Mailbox "+anna+" -LinkedAccounts login:1004")
 	refused("the old account", anna, p.Token(openid.Anna, openid.JWT))
