@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/x509"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,8 @@ func TestOrderOfEffective(t *testing.T) {
 	encrypted.TLS = true
 	allowed := encrypted
 	allowed.Protection = settings.AllowProtection
+	acting := scram
+	acting.For, acting.Secret = "bob", AppSecret
 	unnamed := scram
 	unnamed.Mechanisms = []string{"PLAIN"}
 	for _, c := range []struct {
@@ -87,6 +90,7 @@ func TestOrderOfEffective(t *testing.T) {
 		{[]LoginRule{block}, unnamed, RuleNotNamed, ""},
 		{[]LoginRule{block}, scram, RuleSecureLogin, ""},
 		{[]LoginRule{block}, encrypted, RuleBindingRequired, ""},
+		{nil, acting, RuleSecureLogin, ""},
 		{nil, allowed, RuleTLS, ""},
 		{[]LoginRule{block, hours}, allowed, RuleBlock, "b"},
 		{[]LoginRule{hours, block}, allowed, RuleHours, "h"},
@@ -173,21 +177,35 @@ func (ticketed) HasTickets(service string) bool { return service == "pop" }
 func TestNeeds(t *testing.T) {
 	state, _, certificate := handshake(t)
 	c := Conn{Service: settings.POP3, LoginType: mail.SecureLogin, Protection: settings.AllowProtection, TLS: &state, Certificate: certificate}
+	with := func(change func(*Conn)) Conn {
+		c := c
+		change(&c)
+		return c
+	}
+	legacy := with(func(c *Conn) {
+		for _, m := range sasl.Mechanisms {
+			c.Mechanisms = append(c.Mechanisms, m.Name)
+		}
+	})
 	for _, d := range []struct {
 		what      string
 		directory directory.Directory
+		ntlm      NTLM
 		conn      Conn
 		without   string // beginnings of the names that are not there
 	}{
-		{"no tickets", newPeople(), c, "EXTERNAL GS"},
-		{"tickets", ticketed{newPeople()}, c, "EXTERNAL"},
-		{"tickets of another service", ticketed{newPeople()}, func() Conn { c := c; c.Service = settings.IMAP4; return c }(), "EXTERNAL GS"},
-		{"no keys", &people{keyless: true}, c, "EXTERNAL GS SCRAM"},
-		{"no tokens", &people{tokenless: true}, c, "EXTERNAL GS OAUTHBEARER XOAUTH2"},
-		{"no chain", plainDirectory{newPeople()}, c, "EXTERNAL GS OAUTHBEARER XOAUTH2"},
-		{"a client certificate", ticketed{newPeople()}, func() Conn { c := c; c.Client = &x509.Certificate{}; return c }(), ""},
+		{"no tickets", newPeople(), &domain{}, c, "EXTERNAL GS CRAM-MD5 NTLM APOP"},
+		{"tickets", ticketed{newPeople()}, &domain{}, c, "EXTERNAL CRAM-MD5 NTLM APOP"},
+		{"tickets of another service", ticketed{newPeople()}, nil, with(func(c *Conn) { c.Service = settings.IMAP4 }), "EXTERNAL GS CRAM-MD5 NTLM APOP"},
+		{"no keys", &people{keyless: true}, nil, c, "EXTERNAL GS SCRAM CRAM-MD5 NTLM APOP"},
+		{"no tokens", &people{tokenless: true}, nil, c, "EXTERNAL GS OAUTHBEARER XOAUTH2 CRAM-MD5 NTLM APOP"},
+		{"no chain", plainDirectory{newPeople()}, nil, c, "EXTERNAL GS OAUTHBEARER XOAUTH2 CRAM-MD5 NTLM APOP"},
+		{"a client certificate", ticketed{newPeople()}, nil, with(func(c *Conn) { c.Client = &x509.Certificate{} }), "CRAM-MD5 NTLM APOP"},
+		{"legacy mechanisms are named", newPeople(), &domain{}, legacy, "EXTERNAL GS APOP"},
+		{"no readable passwords", &people{unreadable: true}, &domain{}, legacy, "EXTERNAL GS CRAM-MD5 APOP"},
+		{"no helper for NTLM", newPeople(), nil, legacy, "EXTERNAL GS NTLM APOP"},
 	} {
-		a := New(Options{Directory: d.directory, Limits: noDelay})
+		a := New(Options{Directory: d.directory, NTLM: d.ntlm, Limits: noDelay})
 		var want []string
 		for _, m := range sasl.Mechanisms {
 			if !slices.ContainsFunc(strings.Fields(d.without), func(b string) bool { return strings.HasPrefix(m.Name, b) }) {
@@ -196,6 +214,10 @@ func TestNeeds(t *testing.T) {
 		}
 		if got := a.Offered(d.conn); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", d.what, got, want)
+		}
+		// APOP is a command, which the greeting offers.
+		if shown, want := a.Timestamp(d.conn) != "", slices.Contains(want, "CRAM-MD5"); shown != want {
+			t.Errorf("%s: APOP is shown: %v", d.what, shown)
 		}
 	}
 }
@@ -232,6 +254,89 @@ func TestNothingProved(t *testing.T) {
 	err := s.Authorize(t.Context(), "anna@example.org", "")
 	if s.identity != nil || err == nil || mail.KindOf(err) != mail.KindAuthenticationFailed {
 		t.Errorf("%+v, %v", s.identity, err)
+	}
+}
+
+// Somebody is themselves by every name that the directory knows them by, and needs no
+// right for that; who has no account, or no right, is asked no further.
+func TestWhoIsMeant(t *testing.T) {
+	p, r := actingPeople()
+	p.entries["short"] = p.entries["bob"] // no alias: the directory has ways of its own
+	r.of[0] = Acting{Everybody: true}
+	d := &counting{people: p}
+	var log strings.Builder
+	a := New(Options{Directory: d, Delegation: r, Limits: noDelay, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := clear("192.0.2.1:1")
+	for _, names := range [][2]string{{"bobby", "bob"}, {"bob", "bobby"}, {"short", "short"}, {"short", "bob"}, {"bob", "short"}} {
+		id, err := playFor(t, a, c, "PLAIN", names[0], "secret", names[1])
+		if err != nil || id.ActedBy != "" || id.Entry.Name != "bob" {
+			t.Errorf("%s as %s: %+v, %v", names[0], names[1], id, err)
+		}
+	}
+	asked := r.asked
+	if _, err := playFor(t, a, c, "PLAIN", "short", "secret", "short"); err != nil || r.asked != asked {
+		t.Errorf("the rights are asked for who is meant anyway: %v", err)
+	}
+	d.lookups = nil
+	_, err := playFor(t, a, c, "PLAIN", "dora", "secret", "anna@example.org")
+	wantKind(t, "dora", err, mail.KindAuthorizationFailed)
+	if slices.Contains(d.lookups, "anna@example.org") {
+		t.Errorf("looked up for who has no right: %q", d.lookups)
+	}
+	p.passwords["new"] = "secret"
+	_, err = playFor(t, a, c, "PLAIN", "new", "secret", "anna@example.org")
+	wantKind(t, "without an account", err, mail.KindAuthorizationFailed)
+
+	log.Reset()
+	a.SetPolicy(&Policy{Rules: []LoginRule{{Name: "r", Users: []string{"anna@example.org"}, Block: true}}})
+	_, err = playFor(t, a, c, "PLAIN", "bob", "secret", "anna@example.org")
+	wantKind(t, "a blocked mailbox", err, mail.KindAuthorizationFailed)
+	if !strings.Contains(log.String(), "event=1013") {
+		t.Errorf("the policy's refusal is not in the log: %s", log.String())
+	}
+}
+
+// A directory that cannot say who is meant is no refusal; an app password is, and the
+// record says why.
+func TestWhoIsMeantCannotBeSaid(t *testing.T) {
+	p, r := actingPeople()
+	a := New(Options{Directory: p, Delegation: r, Limits: noDelay})
+	s := &signIn{a: a, conn: clear("192.0.2.1:1"), name: "bob", entry: p.entries["bob"], secret: AccountPassword}
+	p.err = mail.Errorf(mail.KindUnavailable, "")
+	_, err := s.actFor(t.Context(), "anna@example.org")
+	wantKind(t, "a directory that is down", err, mail.KindUnavailable)
+	p.err, s.secret = nil, AppSecret
+	_, err = s.actFor(t.Context(), "anna@example.org")
+	wantKind(t, "an app password", err, mail.KindAuthorizationFailed)
+	if !strings.Contains(err.Error(), RuleOwnMailbox.String()) {
+		t.Errorf("the record does not say why: %v", err)
+	}
+}
+
+// issuing notes for which names a client is told where it gets a token.
+type issuing struct {
+	*people
+	names []string
+}
+
+func (i *issuing) Issuer(name string) (string, string) {
+	i.names = append(i.names, name)
+	return "issuer", "scope"
+}
+
+func TestIssuerOfName(t *testing.T) {
+	i := &issuing{people: newPeople()}
+	a := New(Options{Directory: i})
+	for _, authzid := range []string{"Anna@EXAMPLE.org", "", "an\x00na"} {
+		if configuration, scope := a.server(clear("192.0.2.1:1")).Issuer(authzid); configuration != "issuer" || scope != "scope" {
+			t.Errorf("%q: %q, %q", authzid, configuration, scope)
+		}
+	}
+	if !slices.Equal(i.names, []string{"anna@example.org", "", ""}) {
+		t.Errorf("asked for %q", i.names)
+	}
+	if a := New(Options{Directory: plainDirectory{newPeople()}}); a.server(clear("192.0.2.1:1")).Issuer != nil {
+		t.Error("a directory without tokens tells where to get them")
 	}
 }
 
