@@ -24,13 +24,16 @@ import (
 	"github.com/postern-mail/postern/statistics"
 )
 
-// SignIns proves who an administrator is: a manage.Server. Its methods obey their
-// context and give *mail.Error. remote is the visitor's address.
+// SignIns proves who a visitor is. Its methods obey their context and give *mail.Error.
+// remote is the visitor's address.
 type SignIns interface {
-	// SignIn checks name and password and gives the token of a new session.
+	// SignIn checks name and password and gives the token of a new session, or of one
+	// that awaits the second factor.
 	SignIn(ctx context.Context, name string, password manage.Secret, remote netip.AddrPort) (token string, err error)
-	// RedeemLink gives the token of a new session for a one-time link.
-	RedeemLink(ctx context.Context, secret string, remote netip.AddrPort) (token string, err error)
+	// Awaits tells whether a token awaits the second factor.
+	Awaits(token string) bool
+	// Confirm takes its code and gives the token of a new session.
+	Confirm(ctx context.Context, token string, code manage.Secret, remote netip.AddrPort) (string, error)
 	// SessionCaller gives whose session it is, with the roles of now.
 	SessionCaller(ctx context.Context, token string) (manage.Caller, error)
 	// WatchSession is SessionCaller that does not keep the session alive.
@@ -39,16 +42,25 @@ type SignIns interface {
 	SignOut(ctx context.Context, token string)
 }
 
+// Administrators proves who an administrator is: a manage.Server.
+type Administrators interface {
+	SignIns
+	// RedeemLink gives the token of a new session for a one-time link.
+	RedeemLink(ctx context.Context, secret string, remote netip.AddrPort) (token string, err error)
+}
+
 // Statistics are numbers over time: a statistics.History.
 type Statistics interface {
 	Series(m statistics.Metric, s settings.Service, from, to time.Time, step time.Duration) []statistics.Point
 }
 
-// Parts are what a console is made of. Manage, SignIns and Log are needed.
+// Parts are what a console is made of. Manage, SignIns, Accounts and Log are needed.
 type Parts struct {
 	Manage  *manage.Server
-	SignIns SignIns
-	Log     *slog.Logger
+	SignIns Administrators
+	// Accounts proves who comes to the pages of the own account.
+	Accounts SignIns
+	Log      *slog.Logger
 	// Statistics may be nil: then there are no plots.
 	Statistics Statistics
 	// Certificate gives the certificate that a service with this
@@ -60,7 +72,8 @@ type Parts struct {
 // Console serves the pages. Its methods may be called from any goroutine.
 type Console struct {
 	Parts
-	pages     []*Page
+	admin     *area
+	own       *area
 	catalogue *Catalogue
 	templates map[string]*template.Template // by the name of the file
 	icons     map[string]template.HTML
@@ -82,7 +95,9 @@ func New(parts Parts) (http.Handler, error) {
 	if parts.Now == nil {
 		parts.Now = time.Now
 	}
-	c := &Console{Parts: parts, pages: Pages(), templates: map[string]*template.Template{}, icons: map[string]template.HTML{}, static: map[string]asset{}}
+	c := &Console{Parts: parts, templates: map[string]*template.Template{}, icons: map[string]template.HTML{}, static: map[string]asset{}}
+	c.admin = &area{console: c, cookie: sessionCookie, home: "/", signIns: parts.SignIns, pages: Pages()}
+	c.own = &area{console: c, base: accountPath, cookie: accountCookie, home: accountPath, signIns: parts.Accounts, pages: AccountPages()}
 	var err error
 	if c.catalogue, err = OpenCatalogue(); err != nil {
 		return nil, err
@@ -147,24 +162,28 @@ func (c *Console) icon(name string) template.HTML { return c.icons[name] }
 func (c *Console) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /static/{name}", c.serveStatic)
-	mux.HandleFunc("GET /sign-in", c.signInPage)
-	mux.HandleFunc("POST /sign-in", c.signIn)
 	mux.HandleFunc("GET /sign-in/link", c.linkPage)
 	mux.HandleFunc("POST /sign-in/link", c.redeemLink)
-	mux.HandleFunc("POST /sign-out", c.signOut)
 	mux.HandleFunc("POST /preferences", c.preferences)
-	for _, p := range c.pages {
-		if p.Path == "/" {
-			mux.HandleFunc("GET /{$}", c.visit(p))
-			mux.HandleFunc("POST /{$}", c.visit(p))
-			continue
-		}
-		for _, method := range []string{"GET ", "POST "} {
-			mux.HandleFunc(method+p.Path, c.visit(p))
-			mux.HandleFunc(method+p.Path+"/{rest...}", c.visit(p))
+	for _, a := range []*area{c.admin, c.own} {
+		mux.HandleFunc("GET "+a.base+"/sign-in", a.signInPage)
+		mux.HandleFunc("POST "+a.base+"/sign-in", a.signIn)
+		mux.HandleFunc("GET "+a.base+"/sign-in/code", a.codePage)
+		mux.HandleFunc("POST "+a.base+"/sign-in/code", a.confirm)
+		mux.HandleFunc("POST "+a.base+"/sign-out", a.signOut)
+		for _, p := range a.pages {
+			if p.Path == "/" {
+				mux.HandleFunc("GET /{$}", a.visit(p))
+				mux.HandleFunc("POST /{$}", a.visit(p))
+				continue
+			}
+			for _, method := range []string{"GET ", "POST "} {
+				mux.HandleFunc(method+p.Path, a.visit(p))
+				mux.HandleFunc(method+p.Path+"/{rest...}", a.visit(p))
+			}
 		}
 	}
-	mux.HandleFunc("/", c.visit(&Page{Path: "/", Show: func(*Visit) error {
+	mux.HandleFunc("/", c.admin.visit(&Page{Path: "/", Show: func(*Visit) error {
 		return noPage()
 	}}))
 	return mux

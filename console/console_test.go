@@ -34,6 +34,13 @@ func TestMain(m *testing.M) {
 // signIns knows some administrators by their passwords, which are their tokens too.
 type signIns map[string]manage.Caller
 
+// Awaits: nobody has a second factor.
+func (s signIns) Awaits(string) bool { return false }
+
+func (s signIns) Confirm(context.Context, string, manage.Secret, netip.AddrPort) (string, error) {
+	return "", mail.Errorf(mail.KindAuthenticationFailed, "You are not signed in.")
+}
+
 func (s signIns) SignIn(_ context.Context, name string, password manage.Secret, _ netip.AddrPort) (string, error) {
 	if c, ok := s[string(password)]; !ok || c.Name != name {
 		return "", mail.Errorf(mail.KindAuthenticationFailed, "Name or password is wrong.")
@@ -109,6 +116,7 @@ func newHandler(t testing.TB) (http.Handler, *managetest.Fake) {
 			"distant": {Name: "<b>distant</b>", From: "192.0.2.1", Roles: []manage.Role{manage.ServerAdministrator}},
 			"nobody":  {Name: "nobody@example.org", From: "192.0.2.1"},
 		},
+		Accounts:    fake.Account(),
 		Certificate: func(string) *x509.Certificate { return leaf },
 		Now:         func() time.Time { return managetest.Now },
 	})

@@ -52,6 +52,8 @@ type Form struct {
 	// Verdict sums up Result: "good", "warn" or "bad", and a sentence in the visitor's
 	// language.
 	Verdict func(*manage.Result) (badge, text string)
+	// Strength judges what is typed as -Password; nil: it is not told.
+	Strength func(password string) *Strength
 
 	Result  *manage.Result // what it showed
 	Tried   *manage.Result // what the cmdlet said with -WhatIf to what is typed
@@ -104,6 +106,10 @@ type Field struct {
 	Required bool
 	// Generate: a Secret that is left empty is made up, and shown once.
 	Generate bool
+	// Repeats names a field that must be typed alike; this one is no parameter.
+	Repeats string
+	// Autocomplete is what a browser may fill in; "" is nothing, or a new password.
+	Autocomplete string
 	// Suggest are values to choose from; others may be typed.
 	Suggest []string
 	// Extra is a template of parts.html that is shown below the field with its
@@ -306,7 +312,7 @@ func (f *Field) given() bool {
 	if len(f.file) > 0 {
 		return true
 	}
-	if f.typed == nil {
+	if f.typed == nil || f.Repeats != "" {
 		return false
 	}
 	if f.was == nil {
@@ -355,6 +361,14 @@ func (f *Form) Line() string {
 		return ""
 	}
 	return shell.Line(cmdlet, arguments)
+}
+
+// Judged is how good the password is that is typed, nil when none is, or nobody judges.
+func (f *Form) Judged() *Strength {
+	if field := f.Field("Password"); f.Strength != nil && field != nil && field.Text() != "" {
+		return f.Strength(field.Text())
+	}
+	return nil
 }
 
 // Impact is whom of late a change of who may log in would have refused.
@@ -586,7 +600,15 @@ func (r *Review) conflict(err error) {
 
 func (f *Form) apply(w http.ResponseWriter) {
 	v := f.V
+	if err := f.repeated(); err != nil {
+		v.status = mail.KindOf(err).Answer().HTTP
+		v.render(w, v.Page.Template)
+		return
+	}
 	line, arguments := f.Line(), f.expecting()
+	if v.Own() {
+		line = "" // nobody there has the shell
+	}
 	if cmdlet := v.Manage.Cmdlet(f.Cmdlet); cmdlet != nil && cmdlet.Changes {
 		arguments = append(arguments, shell.Argument{Name: "Confirm", Value: false})
 	}
@@ -628,7 +650,7 @@ func (f *Form) apply(w http.ResponseWriter) {
 		v.render(w, "moved")
 		return
 	}
-	id := v.outcomes.add(done, v.Caller.Name)
+	id := v.outcomes.add(done, v.Area.visitor(v.Caller))
 	next, err := url.Parse(f.Next)
 	if f.Next == "" || err != nil {
 		next, _ = url.Parse(v.Here())

@@ -273,7 +273,7 @@ func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
 func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) error {
 	data.Ways = policiesPath + "/" + slugOf(tabWays) + "?" + url.Values{"identity": {data.Mailbox.Name}}.Encode()
 	data.PasswordSet, _ = data.Mailbox.object.Value("PasswordLastSet")
-	if data.Mailbox.Directory != "embedded" {
+	if data.Mailbox.Directory != manage.OwnDirectory {
 		data.Directory = data.Mailbox.Directory
 	} else {
 		reset, _ := data.Mailbox.object.Value("ResetPasswordOnNextLogon")

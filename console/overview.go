@@ -143,7 +143,7 @@ func (v *Visit) finding(o manage.Object) Finding {
 
 // isPage tells whether a path is a page's or below one.
 func (v *Visit) isPage(path string) bool {
-	return slices.ContainsFunc(v.pages, func(p *Page) bool {
+	return slices.ContainsFunc(v.Area.pages, func(p *Page) bool {
 		return p.Path != "/" && (path == p.Path || strings.HasPrefix(path, p.Path+"/"))
 	})
 }

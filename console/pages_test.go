@@ -530,7 +530,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		if p := recover(); p != http.ErrAbortHandler || !strings.Contains(log.String(), "path=/pop3") || !strings.Contains(log.String(), "console.(*Console).caller") {
+		if p := recover(); p != http.ErrAbortHandler || !strings.Contains(log.String(), "path=/pop3") || !strings.Contains(log.String(), "console.(*area).caller") {
 			t.Errorf("%v\n%s", p, &log)
 		}
 	}()

@@ -74,10 +74,10 @@ func (v *Visit) sessionRows(result *manage.Result) []*session {
 			In: intOf(o, "BytesReceived"), Out: intOf(o, "BytesSent"), Connected: timeOf(o, "Connected"),
 			For: v.Span(textOf(o, "Duration")), Idle: v.Span(textOf(o, "Idle")),
 		}
-		if s.User != "" && s.Service != string(settings.Console) {
+		if s.User != "" && s.Service != string(settings.Console) && !v.Own() {
 			s.UserPath = mailboxPath("activity", s.User)
 		}
-		if s.Service != string(settings.Console) {
+		if s.Service != string(settings.Console) && !v.Own() {
 			s.LogPath = "/protocol-log?" + url.Values{"session": {s.ID}}.Encode()
 		}
 		s.End = v.Add(&Form{ID: "end-" + s.ID, Title: "Session ended", Submit: "End", Cmdlet: "Remove-Session", Danger: true,

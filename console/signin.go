@@ -13,6 +13,7 @@ import (
 // whole of it.
 const (
 	sessionCookie  = "__Host-session"
+	accountCookie  = "__Host-account"
 	languageCookie = "__Host-language"
 	schemeCookie   = "__Host-scheme"
 )
@@ -30,14 +31,35 @@ func keep(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode})
 }
 
+// area is one of the two parts of the console: the administrators', and the pages of
+// everybody's own account. Each has its sign-in, its cookie and its pages, and knows
+// nothing of who is signed in at the other.
+type area struct {
+	console *Console
+	base    string // what its paths begin with
+	cookie  string
+	home    string
+	signIns SignIns
+	pages   []*Page
+}
+
+// waiting is the cookie of a sign-in that awaits the second factor.
+func (a *area) waiting() string { return a.cookie + "-waiting" }
+
+// waitingAge bounds how long, in seconds.
+const waitingAge = 5 * 60
+
+// visitor names who is signed in among those of both parts.
+func (a *area) visitor(c manage.Caller) string { return a.base + " " + c.Name }
+
 // caller gives whose session the request is of, or sends to the sign-in.
-func (c *Console) caller(w http.ResponseWriter, r *http.Request, v *Visit) (manage.Caller, bool) {
-	token := cookie(r, sessionCookie)
+func (a *area) caller(w http.ResponseWriter, r *http.Request, v *Visit) (manage.Caller, bool) {
+	token := cookie(r, a.cookie)
 	why := ""
 	if token != "" {
-		ask := c.SignIns.SessionCaller
+		ask := a.signIns.SessionCaller
 		if part := r.Header.Get(partHeader); part == partRefresh || part == partFollow {
-			ask = c.SignIns.WatchSession
+			ask = a.signIns.WatchSession
 		}
 		caller, err := ask(r.Context(), token)
 		if err == nil {
@@ -47,26 +69,35 @@ func (c *Console) caller(w http.ResponseWriter, r *http.Request, v *Visit) (mana
 			v.fail(w, err)
 			return manage.Caller{}, false
 		}
-		keep(w, sessionCookie, "", -1)
+		keep(w, a.cookie, "", -1)
 		why = "ended"
 	}
 	if fragment(r) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return manage.Caller{}, false
 	}
+	next := ""
+	if r.Method == http.MethodGet && r.URL.Path != a.home {
+		next = r.URL.RequestURI()
+	}
+	a.toSignIn(w, r, "", next, why)
+	return manage.Caller{}, false
+}
+
+// toSignIn sends to a page of the sign-in.
+func (a *area) toSignIn(w http.ResponseWriter, r *http.Request, page, next, why string) {
 	query := url.Values{}
-	if r.Method == http.MethodGet && r.URL.Path != "/" {
-		query.Set("next", r.URL.RequestURI())
+	if next != "" && next != a.home {
+		query.Set("next", next)
 	}
 	if why != "" {
 		query.Set("why", why)
 	}
-	to := "/sign-in"
+	to := a.base + "/sign-in" + page
 	if len(query) > 0 {
 		to += "?" + query.Encode()
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
-	return manage.Caller{}, false
 }
 
 // signInData is what the sign-in page shows.
@@ -76,9 +107,9 @@ type signInData struct {
 	Note              string
 }
 
-func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
-	v := c.begin(r)
-	data := &signInData{Next: local(r.URL.Query().Get("next"))}
+func (a *area) signInPage(w http.ResponseWriter, r *http.Request) {
+	v := a.begin(r)
+	data := &signInData{Next: a.local(r.URL.Query().Get("next"))}
 	switch r.URL.Query().Get("why") {
 	case "ended":
 		data.Note = v.T("Your session has ended. Sign in again to go on; nothing was changed meanwhile.")
@@ -89,8 +120,8 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) {
 	v.render(w, "sign-in")
 }
 
-func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
-	v := c.begin(r)
+func (a *area) signIn(w http.ResponseWriter, r *http.Request) {
+	v := a.begin(r)
 	v.Title = v.T("Sign in")
 	form, err := fields(r)
 	if err == nil {
@@ -100,24 +131,88 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		v.fail(w, err)
 		return
 	}
-	name := strings.TrimSpace(form.Get("name"))
-	token, err := c.SignIns.SignIn(r.Context(), name, manage.Secret(form.Get("password")), remote(r))
+	name, next := strings.TrimSpace(form.Get("name")), a.local(form.Get("next"))
+	token, err := a.signIns.SignIn(r.Context(), name, manage.Secret(form.Get("password")), remote(r))
 	if err != nil {
-		v.Data = &signInData{Name: name, Next: local(form.Get("next")), Problem: sentence(v.Error(err)), Remedy: v.Text(manage.FaultOf(err).Hint)}
-		v.status = mail.KindOf(err).Answer().HTTP
-		v.render(w, "sign-in")
+		a.refused(w, v, "sign-in", &signInData{Name: name, Next: next}, err)
 		return
 	}
-	c.signedIn(w, r, token, local(form.Get("next")))
+	if a.signIns.Awaits(token) {
+		keep(w, a.waiting(), token, waitingAge)
+		a.toSignIn(w, r, "/code", next, "")
+		return
+	}
+	a.signedIn(w, r, token, next)
+}
+
+// refused shows a page of the sign-in again.
+func (a *area) refused(w http.ResponseWriter, v *Visit, page string, data *signInData, err error) {
+	data.Problem, data.Remedy = sentence(v.Error(err)), v.Text(manage.FaultOf(err).Hint)
+	v.Title, v.Data, v.status = v.T("Sign in"), data, mail.KindOf(err).Answer().HTTP
+	v.render(w, page)
+}
+
+// codePage asks for the second factor.
+func (a *area) codePage(w http.ResponseWriter, r *http.Request) {
+	next := a.local(r.URL.Query().Get("next"))
+	if !a.signIns.Awaits(cookie(r, a.waiting())) {
+		a.toSignIn(w, r, "", next, "")
+		return
+	}
+	v := a.begin(r)
+	v.Title, v.Data = v.T("Sign in"), &signInData{Next: next}
+	v.render(w, "code")
+}
+
+func (a *area) confirm(w http.ResponseWriter, r *http.Request) {
+	v := a.begin(r)
+	v.Title = v.T("Sign in")
+	form, err := fields(r)
+	if err == nil {
+		err = only(form, "code", "next")
+	}
+	if err != nil {
+		v.fail(w, err)
+		return
+	}
+	next, waiting := a.local(form.Get("next")), cookie(r, a.waiting())
+	token, err := a.signIns.Confirm(r.Context(), waiting, manage.Secret(strings.TrimSpace(form.Get("code"))), remote(r))
+	if err != nil && a.signIns.Awaits(waiting) {
+		a.refused(w, v, "code", &signInData{Next: next}, err)
+		return
+	}
+	keep(w, a.waiting(), "", -1)
+	if err != nil {
+		a.refused(w, v, "sign-in", &signInData{Next: next}, err)
+		return
+	}
+	a.signedIn(w, r, token, next)
 }
 
 // signedIn begins a session: the cookie is a new one at each sign-in.
-func (c *Console) signedIn(w http.ResponseWriter, r *http.Request, token, next string) {
-	if old := cookie(r, sessionCookie); old != "" {
-		c.SignIns.SignOut(r.Context(), old)
+func (a *area) signedIn(w http.ResponseWriter, r *http.Request, token, next string) {
+	if old := cookie(r, a.cookie); old != "" {
+		a.signIns.SignOut(r.Context(), old)
 	}
-	keep(w, sessionCookie, token, 0)
+	keep(w, a.cookie, token, 0)
 	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+func (a *area) signOut(w http.ResponseWriter, r *http.Request) {
+	if token := cookie(r, a.cookie); token != "" {
+		a.signIns.SignOut(r.Context(), token)
+	}
+	keep(w, a.cookie, "", -1)
+	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+	a.toSignIn(w, r, "", "", "out")
+}
+
+// local gives a path of this part of the console, its home when to is anything else.
+func (a *area) local(to string) string {
+	if to = local(to); to == "/" || a.base != "" && to != a.base && !strings.HasPrefix(to, a.base+"/") {
+		return a.home
+	}
+	return to
 }
 
 // linkPage asks before a one-time link is used, so that whatever looks at links in
@@ -140,21 +235,10 @@ func (c *Console) redeemLink(w http.ResponseWriter, r *http.Request) {
 	}
 	token, err := c.SignIns.RedeemLink(r.Context(), form.Get("token"), remote(r))
 	if err != nil {
-		v.Title, v.Data = v.T("Sign in"), &signInData{Problem: sentence(v.Error(err)), Remedy: v.Text(manage.FaultOf(err).Hint)}
-		v.status = mail.KindOf(err).Answer().HTTP
-		v.render(w, "sign-in")
+		c.admin.refused(w, v, "sign-in", &signInData{}, err)
 		return
 	}
-	c.signedIn(w, r, token, "/")
-}
-
-func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
-	if token := cookie(r, sessionCookie); token != "" {
-		c.SignIns.SignOut(r.Context(), token)
-	}
-	keep(w, sessionCookie, "", -1)
-	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
-	http.Redirect(w, r, "/sign-in?why=out", http.StatusSeeOther)
+	c.admin.signedIn(w, r, token, "/")
 }
 
 // year is how long a choice of language or colours is kept, in seconds.

@@ -30,6 +30,7 @@ type Visit struct {
 	*Words
 	*Console
 	Request *http.Request
+	Area    *area
 	Caller  manage.Caller
 	Page    *Page  // nil before sign-in
 	Rest    string // of the path, below the page's, such as "authentication"
@@ -48,10 +49,10 @@ type Visit struct {
 }
 
 // visit serves a page to who is signed in.
-func (c *Console) visit(p *Page) http.HandlerFunc {
+func (a *area) visit(p *Page) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := c.begin(r)
-		caller, ok := c.caller(w, r, v)
+		v := a.begin(r)
+		caller, ok := a.caller(w, r, v)
 		if !ok {
 			return
 		}
@@ -63,8 +64,12 @@ func (c *Console) visit(p *Page) http.HandlerFunc {
 		ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
 		defer cancel()
 		v.Request = r.WithContext(ctx)
-		v.Done = c.outcomes.of(r.URL.Query().Get("done"), caller.Name)
+		v.Done = a.console.outcomes.of(r.URL.Query().Get("done"), a.visitor(caller))
 		if err := p.Show(v); err != nil {
+			if a.base != "" && mail.KindOf(err) == mail.KindExpired && !fragment(r) {
+				http.Redirect(w, r, passwordPath, http.StatusSeeOther)
+				return
+			}
 			v.fail(w, err)
 			return
 		}
@@ -79,8 +84,24 @@ func (c *Console) visit(p *Page) http.HandlerFunc {
 // begin makes a visit of which nothing is known but the language.
 func (c *Console) begin(r *http.Request) *Visit {
 	words := c.catalogue.Pick(cookie(r, languageCookie), r.Header.Get("Accept-Language"))
-	return &Visit{Words: words, Console: c, Request: r, Forms: map[string]*Form{}, status: http.StatusOK}
+	return &Visit{Words: words, Console: c, Request: r, Area: c.admin, Forms: map[string]*Form{}, status: http.StatusOK}
 }
+
+// begin makes a visit to this part of the console.
+func (a *area) begin(r *http.Request) *Visit {
+	v := a.console.begin(r)
+	v.Area = a
+	return v
+}
+
+// Own tells whether the visit is to the pages of the own account.
+func (v *Visit) Own() bool { return v.Area == v.own }
+
+// Base is what the paths of this part of the console begin with.
+func (v *Visit) Base() string { return v.Area.base }
+
+// Home is where this part of the console begins.
+func (v *Visit) Home() string { return v.Area.home }
 
 // Run runs a cmdlet whose result the page shows.
 func (v *Visit) Run(cmdlet string, arguments ...shell.Argument) (*manage.Result, error) {
@@ -161,7 +182,7 @@ type Group struct {
 // Navigation lists the pages by group, in the order of the table.
 func (v *Visit) Navigation() []*Group {
 	var groups []*Group
-	for _, p := range v.pages {
+	for _, p := range v.Area.pages {
 		if n := len(groups); n == 0 || groups[n-1].Title != p.Group {
 			groups = append(groups, &Group{Title: p.Group})
 		}

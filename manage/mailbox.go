@@ -151,10 +151,13 @@ func mailboxObject(e directory.Entry, usage Usage) Object {
 	}
 }
 
+// OwnDirectory is what Postern's own directory is called.
+const OwnDirectory = "embedded"
+
 // directoryOf names the directory that knows a mailbox.
 func directoryOf(e directory.Entry) string {
 	if e.Directory == "" {
-		return "embedded"
+		return OwnDirectory
 	}
 	return e.Directory
 }

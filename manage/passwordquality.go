@@ -31,25 +31,37 @@ const (
 	leastRunes = 8
 )
 
-// weakness says why a password of an entry is weak, "" when it is not. It says nothing
-// of what the password is.
-func weakness(password string, e directory.Entry) string {
+// MaxStrength is the best that Strength gives.
+const MaxStrength = 4
+
+// Strength judges a password of an entry, by zxcvbn's score, 0 to MaxStrength, and says
+// why it is weak, "" when it is not. It says nothing of what the password is.
+func Strength(password string, e directory.Entry) (score int, weak string) {
 	parts := nameParts(e)
-	lower := strings.ToLower(password)
-	if slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(lower, p) }) {
-		return weakName
-	}
-	if len([]rune(password)) < leastRunes {
-		return weakShort
-	}
 	judged := password
 	if len(judged) > judgedBytes {
 		judged = strings.ToValidUTF8(judged[:judgedBytes], "")
 	}
-	if zxcvbn.PasswordStrength(judged, parts).Score < leastScore {
-		return weakGuess
+	score = zxcvbn.PasswordStrength(judged, parts).Score
+	lower := strings.ToLower(password)
+	switch {
+	case slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(lower, p) }):
+		weak = weakName
+	case len([]rune(password)) < leastRunes:
+		weak = weakShort
+	case score < leastScore:
+		weak = weakGuess
 	}
-	return ""
+	if weak != "" {
+		score = min(score, leastScore-1)
+	}
+	return score, weak
+}
+
+// weakness is what Strength says.
+func weakness(password string, e directory.Entry) string {
+	_, weak := Strength(password, e)
+	return weak
 }
 
 // nameParts gives the words of an entry's names and addresses, in lower case.

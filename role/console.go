@@ -81,7 +81,7 @@ func (s *Server) webHandler() (http.Handler, error) {
 		}
 		return nil
 	}
-	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Log: s.log, Statistics: s.statistics, Certificate: shown})
+	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Accounts: s.manage.Account(), Log: s.log, Statistics: s.statistics, Certificate: shown})
 	if err != nil {
 		return nil, err
 	}
