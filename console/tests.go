@@ -144,6 +144,7 @@ func (v *Visit) connectivityTest(service string) *Form {
 			{Property: "Result", Title: "Result", Text: v.VerdictText, Badge: badgeOf},
 			{Property: "Scenario", Title: "Step", Text: v.said},
 			{Property: "Latency", Title: "Milliseconds", Number: true},
+			{Property: "Mechanism", Title: "Signed in with", Text: v.said},
 			{Property: "Error", Title: "Error", Text: v.said},
 		}})
 	f.Verdict = func(r *manage.Result) (string, string) {

@@ -640,9 +640,9 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Test-PopConnectivity", Role: ViewOnlyAdministrator, View: ViewTable, Run: testConnectivity(settings.POP3),
-			Columns:  []string{"Scenario", "Result", "Latency", "Error"},
+			Columns:  []string{"Scenario", "Result", "Latency", "Mechanism", "Error"},
 			Synopsis: "Goes the way of a mail program over POP3: connects, signs in, finds and fetches a message that it put there, and removes it.",
-			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds and Error; a failure makes the exit code 1. " +
+			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds, Mechanism (of SignIn) and Error; a failure makes the exit code 1. " +
 				"Another host, or a port that is none of this server's, needs a Server Administrator who is a local administrator of this server. " +
 				"A password is only sent where nobody can read it: with SCRAM, under TLS, or within this host.",
 			Parameters: append(connectivityParameters("STLS"), here()...),
@@ -653,9 +653,9 @@ func Cmdlets() []*Cmdlet {
 		},
 		{
 			Name: "Test-ImapConnectivity", Role: ViewOnlyAdministrator, View: ViewTable, Run: testConnectivity(settings.IMAP4),
-			Columns:  []string{"Scenario", "Result", "Latency", "Error"},
+			Columns:  []string{"Scenario", "Result", "Latency", "Mechanism", "Error"},
 			Synopsis: "Goes the way of a mail program over IMAP4: connects, signs in, finds and fetches a message that it put there, and removes it.",
-			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds and Error; a failure makes the exit code 1. " +
+			Help: "Each step is an object with Scenario, Result (Success, Failure or Skipped), Latency in milliseconds, Mechanism (of SignIn) and Error; a failure makes the exit code 1. " +
 				"Another host, or a port that is none of this server's, needs a Server Administrator who is a local administrator of this server. " +
 				"A password is only sent where nobody can read it: with SCRAM, under TLS, or within this host.",
 			Parameters: append(connectivityParameters("STARTTLS"), here()...),

@@ -56,7 +56,7 @@ func testConnectivity(s settings.Service) func(context.Context, *Call) (func(con
 		defer cancel()
 		c.Log.InfoContext(ctx, "connectivity test", "who", c.Caller.Name, "service", s, "address", p.Address)
 		for _, step := range p.Run(ctx) {
-			c.Add(Object{{"Scenario", step.Scenario}, {"Result", string(step.Outcome)}, {"Latency", float64(step.Latency.Round(100*time.Microsecond).Microseconds()) / 1000}, {"Error", step.Error}})
+			c.Add(Object{{"Scenario", step.Scenario}, {"Result", string(step.Outcome)}, {"Latency", float64(step.Latency.Round(100*time.Microsecond).Microseconds()) / 1000}, {"Mechanism", step.Mechanism}, {"Error", step.Error}})
 			if step.Outcome == probe.Failure {
 				c.result.ExitCode = 1
 				if step.Scenario == "TLS" && !p.TrustAny {

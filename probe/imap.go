@@ -146,7 +146,7 @@ func (c *imap) signIn() error {
 	}
 	if x == nil {
 		if slices.Contains(c.offered, "LOGINDISABLED") {
-			return errors.New("the server offers no mechanism that can be used on this connection: it wants TLS")
+			return c.noneKnown()
 		}
 		if !c.private() {
 			return errClear
@@ -159,6 +159,7 @@ func (c *imap) signIn() error {
 		if err != nil {
 			return err
 		}
+		c.mechanism = "LOGIN command"
 		if _, err := c.command("LOGIN "+name+" "+password, nil); err != nil {
 			return err
 		}

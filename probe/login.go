@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"regexp"
@@ -22,12 +23,23 @@ type exchange struct {
 // errClear: the password could be read on the way.
 var errClear = errors.New("the server offers no way to sign in here that keeps the password secret; it is not sent unencrypted to another host")
 
-// choose gives the strongest of the offered mechanisms. It is nil when only
-// commands of the protocol are left.
+// choose gives the strongest of the offered mechanisms, one that is bound to the TLS
+// connection before all others. It is nil when only commands of the protocol are left.
 func (r *run) choose(offered []string) (*exchange, error) {
-	for _, hash := range sasl.Hashes {
-		if name := "SCRAM-" + hash; slices.Contains(offered, name) {
-			return r.scram(name, hash)
+	x, err := r.strongest(offered)
+	if x != nil {
+		r.mechanism = x.mechanism
+	}
+	return x, err
+}
+
+func (r *run) strongest(offered []string) (*exchange, error) {
+	binding := r.binding()
+	for _, plus := range []string{"-PLUS", ""} {
+		for _, hash := range sasl.Hashes {
+			if name := "SCRAM-" + hash + plus; slices.Contains(offered, name) && (plus == "" || binding.IsSupported()) {
+				return r.scram(name, hash, plus != "", binding)
+			}
 		}
 	}
 	if slices.Contains(offered, "PLAIN") && r.private() {
@@ -36,18 +48,50 @@ func (r *run) choose(offered []string) (*exchange, error) {
 	return nil, nil
 }
 
+// binding is what a sign-in is bound to: the TLS connection itself (RFC 9266), or the
+// server's certificate (RFC 5929, 4) where TLS 1.2 is all that the server knows.
+func (r *run) binding() scram.ChannelBinding {
+	conn, ok := r.conn.(*tls.Conn)
+	if !ok {
+		return scram.ChannelBinding{}
+	}
+	state := conn.ConnectionState()
+	b, err := scram.NewTLSExporterBinding(&state)
+	if err != nil || state.Version < tls.VersionTLS13 {
+		b, err = scram.NewTLSServerEndpointBinding(&state)
+	}
+	if err != nil {
+		return scram.ChannelBinding{}
+	}
+	return b
+}
+
+// noneKnown says that nothing is left that this side could do.
+func (r *run) noneKnown() error {
+	if r.secure {
+		return errors.New("the server offers no mechanism that this test knows")
+	}
+	return errors.New("the server offers no mechanism that can be used on this connection: it wants TLS")
+}
+
 // maxIterations bounds what a server can have this side compute.
 const maxIterations = 1_000_000
 
 var iterations = regexp.MustCompile(`(?:^|,)i=([0-9]+)`)
 
-func (r *run) scram(name, hash string) (*exchange, error) {
+func (r *run) scram(name, hash string, plus bool, binding scram.ChannelBinding) (*exchange, error) {
 	generator := map[string]scram.HashGeneratorFcn{"SHA-512": scram.SHA512, "SHA-256": scram.SHA256, "SHA-1": scram.SHA1}[hash]
 	c, err := generator.NewClient(r.Name, r.Password, "")
 	if err != nil {
 		return nil, errors.New("the name or password cannot be used with SCRAM")
 	}
 	talk := c.NewConversation()
+	switch {
+	case plus:
+		talk = c.NewConversationWithChannelBinding(binding)
+	case binding.IsSupported(): // whoever took -PLUS out of the server's offer is found out (RFC 5802, 6)
+		talk = c.NewConversationAdvertisingChannelBinding()
+	}
 	return &exchange{name, func(challenge []byte) ([]byte, error) {
 		if talk.Done() {
 			return nil, nil

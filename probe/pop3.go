@@ -90,10 +90,11 @@ func (c *pop3) signIn() error {
 	case x != nil:
 		return c.authenticate(x)
 	case !slices.Contains(c.capable, "USER"):
-		return errors.New("the server offers no mechanism that can be used on this connection: it wants TLS")
+		return c.noneKnown()
 	case !c.private():
 		return errClear
 	}
+	c.mechanism = "USER command"
 	if _, err := c.command("USER " + c.Name); err != nil {
 		return err
 	}

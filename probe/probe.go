@@ -70,6 +70,9 @@ type Step struct {
 	Outcome  Outcome
 	Latency  time.Duration // 0 for what was skipped
 	Error    string        // of a failure, and why something was skipped; one line
+	// Mechanism is how the sign-in was tried, as auth.Identity.Mechanism has it; "" for
+	// every other step.
+	Mechanism string
 }
 
 // skip is the error of a step that was not tried.
@@ -106,6 +109,7 @@ func (p *Probe) Run(ctx context.Context) []Step {
 		return r.steps
 	}
 	r.step("SignIn", c.signIn)
+	r.steps[len(r.steps)-1].Mechanism = r.mechanism
 	r.step("Open", c.open)
 	probe := r.message()
 	delivered := r.step("Deliver", func() error { return c.deliver(probe) })
@@ -194,7 +198,9 @@ type run struct {
 	conn   net.Conn
 	in     *bufio.Reader
 	secure bool
-	unhook func() bool // from ctx
+	// mechanism is the one that was tried, "" before it was chosen.
+	mechanism string
+	unhook    func() bool // from ctx
 }
 
 // step does something unless an earlier step failed, and tells whether it

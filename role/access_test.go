@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,17 @@ func TestConnectivity(t *testing.T) {
 
 	for _, noun := range []string{"Pop", "Imap"} {
 		cmdlet := "Test-" + noun + "Connectivity"
+		// What is required is used, and said.
+		for protection, mechanism := range map[string]string{"Require": "SCRAM-SHA-512-PLUS", "Allow": "SCRAM-SHA-512-PLUS", "None": "SCRAM-SHA-512"} {
+			run("Set-"+noun+"Settings", map[string]any{"LoginType": "SecureLogin", "ExtendedProtectionPolicy": protection})
+			for _, connection := range []string{"Tls", "Ssl"} {
+				r := run(cmdlet, map[string]any{"MailboxCredential": "alice@example.org", "Password": "correct horse", "TrustAnySSLCertificate": true, "ConnectionType": connection})
+				if r.ExitCode != 0 || !slices.ContainsFunc(r.Objects, func(o manage.Object) bool { m, _ := o.Value("Mechanism"); return m == mechanism }) {
+					t.Errorf("%s over %s, %s: %v", cmdlet, connection, protection, r.Objects)
+				}
+			}
+		}
+		run("Set-"+noun+"Settings", map[string]any{"ExtendedProtectionPolicy": "Allow"})
 		for _, c := range []struct {
 			name, loginType string
 			args            map[string]any
