@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,11 +27,11 @@ var accessRights = []string{fullAccess, impersonation}
 
 // Bounds of mailbox permissions.
 const (
-	permissionKind     = "mailboxpermission"
-	maxPermissions     = 1000 // of one user
-	everyMailbox       = "*"  // where a mailbox would be named
-	everyAccount       = mail.AccountID(0)
-	permissionsOfUsers = 20000 // in all
+	permissionKind    = "mailboxpermission"
+	maxPermissions    = 1000  // of one user
+	maxAllPermissions = 20000 // of all together
+	everyMailbox      = "*"   // where a mailbox would be named
+	everyAccount      = mail.AccountID(0)
 )
 
 // permission is the right of one account to act for another. Accounts are never used
@@ -127,7 +128,7 @@ func (c *Call) readPermission(ctx context.Context) (p permissionCall, err error)
 	return p, err
 }
 
-// changed completes a call that adds or takes away.
+// changedPermission reads and checks a call that gives or takes a right.
 func (c *Call) changedPermission(ctx context.Context) (p permissionCall, err error) {
 	if p, err = c.readPermission(ctx); err != nil {
 		return p, err
@@ -181,7 +182,7 @@ func permissionObject(mailbox, user string, p permission) Object {
 	return Object{{"Identity", mailbox}, {"User", user}, {"AccessRights", p.right()}, {"WhenCreated", moment(p.Created)}}
 }
 
-// getMailboxPermission shows one object a right.
+// getMailboxPermission shows one object a right, by the names of mailbox and user.
 func getMailboxPermission(ctx context.Context, c *Call) (func(context.Context) error, error) {
 	p, err := c.readPermission(ctx)
 	if err != nil {
@@ -205,6 +206,9 @@ func getMailboxPermission(ctx context.Context, c *Call) (func(context.Context) e
 			names[e.Account] = e.Name
 		}
 	}
+	slices.SortFunc(list, func(a, b permission) int {
+		return cmp.Or(strings.Compare(names[a.Mailbox], names[b.Mailbox]), strings.Compare(names[a.User], names[b.User]))
+	})
 	for _, have := range list {
 		switch {
 		case p.right != "" && have.right() != p.right,
@@ -214,7 +218,6 @@ func getMailboxPermission(ctx context.Context, c *Call) (func(context.Context) e
 		}
 		c.Add(permissionObject(names[have.Mailbox], names[have.User], have))
 	}
-	slices.SortFunc(c.result.Objects, func(a, b Object) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	return nil, nil
 }
 
@@ -238,8 +241,8 @@ func addMailboxPermission(ctx context.Context, c *Call) (func(context.Context) e
 			own++
 		}
 	}
-	if own >= maxPermissions || len(all) >= permissionsOfUsers {
-		return nil, about("User", hinted(mail.Errorf(mail.KindLimit, "a user has at most %d rights on mailboxes, and all users together %d", maxPermissions, permissionsOfUsers),
+	if own >= maxPermissions || len(all) >= maxAllPermissions {
+		return nil, about("User", hinted(mail.Errorf(mail.KindLimit, "a user has at most %d rights on mailboxes, and all users together %d", maxPermissions, maxAllPermissions),
 			impersonation+" is one right for every mailbox."))
 	}
 	c.Change(p.target(), p.right, nil, p.user.Name)

@@ -169,3 +169,33 @@ func writePair(t *testing.T, path string, pair tls.Certificate) {
 		t.Fatal(err)
 	}
 }
+
+// TestHAProxyGuessing: who guesses behind a load balancer is slowed down, not everybody who
+// comes through it; a network of ThrottleExemptNetworks is not.
+func TestHAProxyGuessing(t *testing.T) {
+	haproxy := program(t, "/usr/sbin/haproxy", "haproxy")
+	s := serve(t, balanced)
+	s.SetLoginType("PlainTextLogin")
+	door := server.FreeAddress(t)
+	begin(t, "haproxy.cfg", "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\nlisten imap\n  bind "+door+"\n  server postern "+s.IMAP+" send-proxy-v2\n",
+		[]string{door}, func(path string) []string { return []string{haproxy, "-db", "-f", path} })
+	guess := func(first int) {
+		t.Helper()
+		for i := range 13 {
+			c := dial(t, door)
+			c.ask("", "* OK")
+			c.ask(fmt.Sprintf("a1 LOGIN guess%[1]d@test.example wrong%[1]d", first+i), "a1 NO")
+			c.Close()
+		}
+	}
+	s.MustShell("Set-ImapSettings", "-ThrottleExemptNetworks", client)
+	guess(0)
+	if out := s.MustShell("Get-LoginThrottle", "|", "ConvertTo-Json"); strings.Contains(out, "127.0.0.") {
+		t.Errorf("an exempt network is slowed down: %s", out)
+	}
+	s.MustShell("Set-ImapSettings", "-ThrottleExemptNetworks", "$null")
+	guess(100)
+	if out := s.MustShell("Get-LoginThrottle", "|", "ConvertTo-Json"); !strings.Contains(out, client) || strings.Contains(out, "127.0.0.1/") {
+		t.Errorf("slowed down are: %s", out)
+	}
+}
