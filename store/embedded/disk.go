@@ -74,7 +74,7 @@ func (d *disk) opened(name string, do func() (vfs.File, error)) (vfs.File, error
 }
 
 func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.opened(name, func() (vfs.File, error) { return d.FS.Create(name, c) })
+	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.Create(name, c)) })
 }
 
 func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -82,7 +82,17 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.O
 }
 
 func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return d.opened(name, func() (vfs.File, error) { return d.FS.ReuseForWrite(old, name, c) })
+	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.ReuseForWrite(old, name, c)) })
+}
+
+// journaled makes a journal of a file that was opened, if it is a write-ahead log.
+func journaled(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(f vfs.File, err error) (vfs.File, error) {
+		if err != nil || !strings.HasSuffix(name, ".log") {
+			return f, err
+		}
+		return newJournal(f), nil
+	}
 }
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
