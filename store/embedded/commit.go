@@ -31,6 +31,11 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 		}
 	}
 	id := b.Account.ID
+	filed, err := e.bodyFiles.write(id, b.Emails, e.bodyFiles.from)
+	defer func() { e.bodyFiles.release(filed) }()
+	if err != nil {
+		return nil, err
+	}
 	sh := e.shard(id)
 	sh.Lock()
 	defer sh.Unlock()
@@ -45,7 +50,7 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	case !b.Create && head.ModSeq != b.Expect:
 		return nil, mail.Errorf(mail.KindConflict, "account %v was changed meanwhile", id)
 	}
-	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(e.sizeOf(b))}
+	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(e.sizeOf(b)), filed: filed}
 	if b.Remove {
 		c.removeAccount()
 	} else {
@@ -118,7 +123,10 @@ func (e *Engine) sizeOf(b *store.Batch) int {
 	}
 	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
 	for i := range b.Emails {
-		n += len(b.Emails[i].Body) + len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
+		n += len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
+		if len(b.Emails[i].Body) < e.bodyFiles.from {
+			n += len(b.Emails[i].Body)
+		}
 	}
 	return n
 }
@@ -129,8 +137,9 @@ type change struct {
 	engine *Engine
 	id     mail.AccountID
 	batch  *pebble.Batch
-	buf    []byte // for values
-	runs   uint32 // written so far
+	buf    []byte    // for values
+	runs   uint32    // written so far
+	filed  []written // of the batch's emails; nil when none is large
 	err    error
 }
 
@@ -158,8 +167,20 @@ func (c *change) bug(format string, args ...any) {
 	}
 }
 
+// wasteBody tells the files of bodies that one is not needed any more.
+func (c *change) wasteBody(m mail.EmailID) {
+	// One that cannot be read is found when its file is looked at after a restart.
+	_, _ = c.engine.get(bodyKey(c.id, m, 0), func(v []byte) error {
+		if s, is, ok := decodeSpot(v); is && ok {
+			c.engine.bodyFiles.waste(s)
+		}
+		return nil
+	})
+}
+
 // removeAccount deletes all that an account has.
 func (c *change) removeAccount() {
+	c.engine.bodyFiles.wasteUnknown()
 	c.delete(headKey(c.id))
 	for _, zone := range []byte{zoneAccounts, zoneSummaries, zoneTexts, zoneBodies} {
 		prefix := inAccount(zone, c.id)
@@ -180,6 +201,11 @@ func (c *change) write(b *store.Batch) {
 	c.expunge(b)
 	for i := range b.Emails {
 		c.email(&b.Emails[i])
+		if c.filed != nil && c.filed[i].file != nil {
+			c.set(bodyKey(c.id, b.Emails[i].ID, 0), c.filed[i].spot.append(nil))
+		} else {
+			c.body(&b.Emails[i])
+		}
 	}
 	for _, r := range b.References {
 		c.reference(r, b.Emails)
@@ -300,6 +326,13 @@ func (c *change) email(m *store.Email) {
 		c.buf = appendText(c.buf[:0], m.Text)
 		c.set(contentKey(zoneTexts, c.id, m.ID), c.buf)
 	}
+}
+
+// body writes a body into Pebble.
+func (c *change) body(m *store.Email) {
+	if c.err != nil {
+		return
+	}
 	body := m.Body
 	first := body[:min(len(body), pieceSize)]
 	c.buf = binary.AppendUvarint(c.buf[:0], uint64(len(body)))
@@ -329,7 +362,7 @@ func (c *change) reference(r store.Reference, fresh []store.Email) {
 	}
 	x := stored{1, 1}
 	if i := slices.IndexFunc(fresh, func(m store.Email) bool { return m.ID == r.Email }); i >= 0 {
-		x.pieces = pieces(len(fresh[i].Body))
+		x.pieces = c.piecesOf(i, fresh)
 	} else if _, err := c.engine.get(emailKey(c.id, r.Email), func(v []byte) error {
 		var ok bool
 		if x, ok = decodeStored(v); !ok {
@@ -354,6 +387,7 @@ func (c *change) reference(r store.Reference, fresh []store.Email) {
 	default:
 		c.delete(contentKey(zoneSummaries, c.id, r.Email))
 		c.delete(contentKey(zoneTexts, c.id, r.Email))
+		c.wasteBody(r.Email)
 		for i := range x.pieces {
 			c.delete(bodyKey(c.id, r.Email, i))
 		}
@@ -361,6 +395,14 @@ func (c *change) reference(r store.Reference, fresh []store.Email) {
 			c.delete(emailKey(c.id, r.Email))
 		}
 	}
+}
+
+// piecesOf gives how many values the body of the i-th new email has.
+func (c *change) piecesOf(i int, fresh []store.Email) uint32 {
+	if c.filed != nil && c.filed[i].file != nil {
+		return 1
+	}
+	return pieces(len(fresh[i].Body))
 }
 
 func pieces(size int) uint32 { return uint32(max(1, (size+pieceSize-1)/pieceSize)) }

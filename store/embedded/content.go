@@ -182,20 +182,40 @@ func (e *Engine) contentsInOrder(ctx context.Context, zone byte, id mail.Account
 	return e.finish(it, err)
 }
 
-// Body implements store.Engine. A body of more than one piece is read piece by
-// piece, at least 256 KiB of it held at a time.
+// Body implements store.Engine. A large body is read part by part.
 func (e *Engine) Body(ctx context.Context, id mail.AccountID, m mail.EmailID) (store.Body, error) {
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer e.leave()
-	v, closer, err := e.lookup(bodyKey(id, m, 0))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, mail.Errorf(mail.KindExpunged, "message %v no longer exists", m)
+	for last := (spot{}); ; {
+		v, closer, err := e.lookup(bodyKey(id, m, 0))
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil, mail.Errorf(mail.KindExpunged, "message %v no longer exists", m)
+		}
+		if err != nil {
+			return nil, e.readError(err)
+		}
+		s, filed, ok := decodeSpot(v)
+		if ok && !filed {
+			return e.pebbleBody(id, m, v, closer)
+		}
+		if err := closer.Close(); err != nil {
+			return nil, e.readError(err)
+		}
+		// It may be moved before its file is opened: then it stands elsewhere now.
+		if !ok || s == last {
+			return nil, damaged("message %v of account %v", m, id)
+		}
+		if b, err := e.openBody(id, m, s); b != nil || err != nil {
+			return b, err
+		}
+		last = s
 	}
-	if err != nil {
-		return nil, e.readError(err)
-	}
+}
+
+// pebbleBody opens a body that is in Pebble; v is piece 0, held until closer is closed.
+func (e *Engine) pebbleBody(id mail.AccountID, m mail.EmailID, v []byte, closer io.Closer) (store.Body, error) {
 	size, content, ok := bodyStart(v)
 	if !ok {
 		closer.Close()

@@ -47,13 +47,15 @@ type Options struct {
 	// too, still works. 0 is 64 MiB, negative none.
 	ReserveBytes int64
 
-	runFrom int // messages of a batch that make a run; 0 is runEntries/16
+	runFrom  int   // messages of a batch that make a run; 0 is runEntries/16
+	fileFrom int   // bytes of a body that stands in a file; 0 is defaultFileFrom
+	fileSize int64 // of a file of bodies; 0 is maxBodyFile
 }
 
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 1
+	format       = 2 // 1 had no files of bodies
 	pidName      = "pid"
 	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.
@@ -78,6 +80,7 @@ type Engine struct {
 	values    sync.Pool  // of *[]byte: memory for change.buf
 	records   sync.Mutex // held from reading revisions to applying
 	repacking repacking
+	bodyFiles bodyFiles
 
 	spaceMu      sync.Mutex
 	spaceChecked time.Time
@@ -117,6 +120,12 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 	}
 	if e.runFrom == 0 {
 		e.runFrom = runEntries / 16
+	}
+	if opt.fileFrom == 0 {
+		opt.fileFrom = defaultFileFrom
+	}
+	if opt.fileSize == 0 {
+		opt.fileSize = maxBodyFile
 	}
 	if opt.CacheBytes == 0 {
 		opt.CacheBytes = 64 << 20
@@ -165,7 +174,15 @@ func (e *Engine) openDatabase(opt Options) error {
 	if err := e.checkBlobs(); err != nil {
 		return e.openError(err)
 	}
+	e.bodyFiles.engine, e.bodyFiles.from, e.bodyFiles.most = e, opt.fileFrom, opt.fileSize
+	if err = e.bodyFiles.load(); err == nil {
+		err = e.disk.broken()
+	}
+	if err != nil {
+		return e.openError(err)
+	}
 	e.repacking.start(e)
+	e.bodyFiles.start()
 	return nil
 }
 
@@ -282,6 +299,8 @@ func (e *Engine) checkFormat() error {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s holds something that is not a mail store", e.dir)
 	case n > format:
 		return mail.Errorf(mail.KindUnavailable, "the data folder %s was written by a newer Postern (format %d; this one knows %d)", e.dir, n, format)
+	case n < format:
+		return e.putFormat()
 	}
 	return nil
 }
@@ -298,7 +317,11 @@ func (e *Engine) sign() error {
 	if !empty {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s has lost its format record", e.dir)
 	}
-	err = e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
+	return e.putFormat()
+}
+
+func (e *Engine) putFormat() error {
+	err := e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
 	if err == nil {
 		err = e.disk.broken()
 	}
@@ -417,6 +440,7 @@ func (e *Engine) Close() error {
 	bodies := e.bodies
 	e.life.Unlock()
 	e.repacking.stop()
+	e.bodyFiles.stop()
 	if bodies > 0 {
 		return mail.Errorf(mail.KindInUse, "the data folder %s cannot be closed: %d messages are being read", e.dir, bodies)
 	}
@@ -426,6 +450,7 @@ func (e *Engine) Close() error {
 // release gives back what Open took, as far as it came.
 func (e *Engine) release() error {
 	var err error
+	e.bodyFiles.close()
 	if e.db != nil && !e.insane.Load() {
 		err = e.db.Close()
 		if e.disk.broken() != nil {

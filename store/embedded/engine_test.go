@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // small has a memtable so small that tests see flushes and compactions, and makes
 // runs of few messages.
 func small(fs vfs.FS) Options {
-	return Options{FS: fs, Log: slog.New(slog.DiscardHandler), MemTableBytes: 512 << 10, CacheBytes: 4 << 20, runFrom: 3}
+	return Options{FS: fs, Log: slog.New(slog.DiscardHandler), MemTableBytes: 512 << 10, CacheBytes: 4 << 20, runFrom: 3, fileFrom: 100, fileSize: 64 << 10}
 }
 
 func open(t testing.TB, dir string, opt Options) *Engine {

@@ -160,9 +160,26 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 2")
+	set("Postern 3")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 2")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 3")
+	fs = vfs.NewMem()
+	set("Postern 1") // is read, and is of this format from now on
+	for range 2 {
+		e := open(t, "store", small(fs))
+		if _, err := e.get(formatKey, func(v []byte) error {
+			if string(v) != "Postern 2" {
+				t.Errorf("%q", v)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs = vfs.NewMem()
 	fs = vfs.NewMem()
 	set("cockroach")
 	_, err = Open("store", small(fs))
@@ -173,13 +190,22 @@ func TestFormat(t *testing.T) {
 	refused(t, err, mail.KindCorrupt, "store", "format")
 }
 
-// TestMissingFile takes a table away.
+// inPebble keeps all bodies out of files of their own.
+func inPebble(opt Options) Options {
+	opt.fileFrom = 1 << 30
+	return opt
+}
+
+// TestMissingFile takes a table, a blob file, a file of bodies away.
 func TestMissingFile(t *testing.T) {
 	fs := vfs.NewMem()
-	e := open(t, "store", small(fs))
+	opt := small(fs)
+	opt.fileFrom = 10_000
+	e := open(t, "store", opt)
 	l := storetest.NewLedger(1)
 	m := l.Mailbox("INBOX")
 	l.Deliver(m, 5000)
+	l.Deliver(m, 15_000)
 	storetest.Commit(t, e, l.Batch())
 	if err := e.db.Flush(); err != nil {
 		t.Fatal(err)
@@ -188,7 +214,11 @@ func TestMissingFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, _ := fs.List("store")
-	for _, suffix := range []string{".sst", blobSuffix} {
+	filed, _ := fs.List("store/bodies")
+	for _, name := range filed {
+		names = append(names, "bodies/"+name)
+	}
+	for _, suffix := range []string{".sst", blobSuffix, bodySuffix} {
 		copied := vfs.NewMem()
 		if _, err := vfs.Clone(fs, copied, "store", "store"); err != nil {
 			t.Fatal(err)
@@ -224,7 +254,7 @@ func TestDamagedBlob(t *testing.T) {
 		return b
 	}} {
 		fs := vfs.NewMem()
-		e := open(t, "store", small(fs))
+		e := open(t, "store", inPebble(small(fs)))
 		l := storetest.NewLedger(1)
 		m := l.Mailbox("INBOX")
 		for range 3 {
@@ -302,12 +332,12 @@ func TestWaitsShareSyncs(t *testing.T) {
 func TestFailedStaysFailed(t *testing.T) {
 	var broken atomic.Bool
 	fs := vfs.NewMem()
-	e := open(t, "store", small(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	e := open(t, "store", inPebble(small(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if broken.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			return syscall.ENOSPC
 		}
 		return nil
-	}))))
+	})))))
 	l := storetest.NewLedger(1)
 	m := l.Mailbox("INBOX")
 	l.Deliver(m, 100)

@@ -24,7 +24,8 @@ import (
 //	accounts   account(8) threads       key(16)             a thread
 //	summaries  account(8) email(8)                          a summary
 //	texts      account(8) email(8)                          search text, perhaps compressed
-//	bodies     account(8) email(8) piece(4)                 256 KiB of a body; piece 0 begins with the body's size
+//	bodies     account(8) email(8) piece(4)                 256 KiB of a body; piece 0 begins with the body's size, or says where a large body stands
+//	body files number(4)                                    nothing: the file is there
 //
 // texts and bodies are beyond bigZone: Pebble may keep their values in blob files
 // apart from the keys, which compaction then need not copy. Account-major order
@@ -37,7 +38,8 @@ const (
 	zoneSummaries byte = 0x05
 	zoneTexts     byte = 0x06
 	zoneBodies    byte = 0x07
-	zoneEnd       byte = 0x08
+	zoneBodyFiles byte = 0x08
+	zoneEnd       byte = 0x09
 
 	bigZone = zoneTexts
 )

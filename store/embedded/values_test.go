@@ -270,9 +270,16 @@ func TestDamagedFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	filed, err := fs.List("store/" + bodyFolder)
+	if err != nil || len(filed) == 0 {
+		t.Fatal("no file of bodies", err)
+	}
+	for _, name := range filed {
+		names = append(names, bodyFolder+"/"+name)
+	}
 	found, lost := 0, 0
 	for _, name := range names {
-		if name == "LOCK" {
+		if name == "LOCK" || name == bodyFolder {
 			continue
 		}
 		copied := vfs.NewMem()

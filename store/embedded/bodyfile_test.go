@@ -1,0 +1,185 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/storetest"
+)
+
+// fileNumbers gives the files that there are.
+func (b *bodyFiles) fileNumbers() []uint32 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.files))
+}
+
+// TestBodyFile: a large body is read in whatever steps, also over the borders of its
+// parts, and stays readable while it is open and expunged, moved and reclaimed.
+func TestBodyFile(t *testing.T) {
+	r := rand.New(rand.NewPCG(storetest.Seed(t), 0))
+	opt := small(vfs.NewMem())
+	opt.fileSize = 1 << 20
+	e := open(t, "store", opt)
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	var want [][]byte
+	sizes := []int{100, bodyPart - 1, bodyPart, bodyPart + 1, 3 * bodyPart, 5*bodyPart + 17, 700_000}
+	for _, n := range sizes {
+		l.Deliver(m, n)
+		b := l.Batch()
+		want = append(want, slices.Clone(b.Emails[0].Body))
+		storetest.Commit(t, e, b)
+	}
+	check := func(i int, body store.Body) {
+		t.Helper()
+		if body.Size() != int64(len(want[i])) {
+			t.Fatal(i, body.Size())
+		}
+		for range 50 {
+			at := r.IntN(len(want[i]))
+			p := make([]byte, r.IntN(len(want[i])+bodyPart)+1)
+			n, _ := body.ReadAt(p, int64(at))
+			if n != min(len(p), len(want[i])-at) || !bytes.Equal(p[:n], want[i][at:at+n]) {
+				t.Fatal(i, at, len(p), n)
+			}
+		}
+	}
+	each := func(from int) {
+		t.Helper()
+		for i := from; i < len(want); i++ {
+			body, err := e.Body(context.Background(), 1, mail.EmailID(i+1))
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			check(i, body)
+			if err := body.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	each(0)
+	before := e.bodyFiles.fileNumbers()
+	held, err := e.Body(context.Background(), 1, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for uid := range 6 {
+		l.Expunge(m, mail.UID(uid+1))
+	}
+	storetest.Commit(t, e, l.Batch())
+	l.Deliver(m, 900_000) // so that the first file is not written to any more
+	b := l.Batch()
+	want = append(want, slices.Clone(b.Emails[0].Body))
+	storetest.Commit(t, e, b)
+	if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if now := e.bodyFiles.fileNumbers(); slices.Contains(now, before[0]) {
+		t.Fatal("the first file is still there", before, now)
+	}
+	check(5, held)
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	each(6)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = open(t, "store", opt)
+	defer e.Close()
+	each(6)
+	if _, err := e.Body(context.Background(), 1, 2); mail.KindOf(err) != mail.KindExpunged {
+		t.Fatal(err)
+	}
+}
+
+// TestReclaimCrash cuts the power at random moments while accounts change and their
+// files are cleaned, again and again.
+func TestReclaimCrash(t *testing.T) {
+	seed := storetest.Seed(t)
+	fs := vfs.NewCrashableMem()
+	opt := small(fs)
+	opt.fileSize = 4 << 10
+	e := open(t, "store", opt)
+	r := rand.New(rand.NewPCG(seed, 99))
+	type crash struct {
+		fs    *vfs.MemFS
+		acked []int
+	}
+	const accounts = 3
+	var mu sync.Mutex
+	var crashes []crash
+	acked := make([]atomic.Int32, accounts)
+	all := make([]*history, accounts)
+	var work, cleaning sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	first := e.bodyFiles.fileNumbers()
+	cleaned := 0
+	cleaning.Go(func() {
+		for ; ctx.Err() == nil; cleaned++ {
+			e.bodyFiles.wasteUnknown()
+			if err := e.bodyFiles.reclaim(ctx, 0); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range all {
+		h := &history{ledger: storetest.NewLedger(mail.AccountID(i + 1))}
+		all[i] = h
+		work.Go(func() {
+			r2 := rand.New(rand.NewPCG(seed, uint64(i)))
+			for range 40 {
+				b := h.ledger.Random(r2)
+				h.batches = append(h.batches, b)
+				storetest.Commit(t, e, b)
+				acked[i].Add(1)
+				mu.Lock()
+				if r.IntN(12) == 0 {
+					var c crash
+					for i := range acked {
+						c.acked = append(c.acked, int(acked[i].Load()))
+					}
+					c.fs = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(3) * 50, RNG: r})
+					crashes = append(crashes, c)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	work.Wait()
+	cancel()
+	cleaning.Wait()
+	last := e.bodyFiles.fileNumbers()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range crashes {
+		opt.FS = c.fs
+		e := open(t, "store", opt)
+		for range 2 {
+			for i, h := range all {
+				h.check(t, e, c.acked[i])
+			}
+			// What the crash left over goes, and nothing else.
+			if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d crashes, %d times cleaned, files %v to %v", len(crashes), cleaned, first, last)
+}
