@@ -135,12 +135,8 @@ func (w *fetching) writePiece(item *fetchItem, p *piece, sum message.Summary, bo
 		w.source.reset(body, p.span)
 		e.LiteralFrom(p.span.Len(), withoutNUL{&w.source})
 	default:
-		if all := body.Bytes(); all != nil {
-			e.Literal(all[p.span.Start:p.span.End])
-			return
-		}
 		w.source.reset(body, p.span)
-		e.LiteralFrom(p.span.Len(), &w.source)
+		e.LiteralParts(p.span.Len(), &w.source)
 	}
 }
 
@@ -180,6 +176,17 @@ func (r *bodySource) Read(p []byte) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// Part implements wire.Parts.
+func (r *bodySource) Part() ([]byte, error) {
+	if r.next >= r.end {
+		return nil, io.EOF
+	}
+	p, err := r.body.Part(r.next)
+	p = p[:min(int64(len(p)), r.end-r.next)]
+	r.next += int64(len(p))
+	return p, err
 }
 
 // withoutNUL replaces NULs, which no literal may hold (RFC 3501, 9 CHAR8), so that

@@ -37,9 +37,6 @@ func (x *session) top(ctx context.Context, args string) {
 	}
 }
 
-// bodyChunk is how much of a message that is not in memory is read at once.
-const bodyChunk = 64 << 10
-
 // send writes a message, of its body only the first lines (all when negative). It
 // tells whether all was sent.
 func (x *session) send(ctx context.Context, m *store.Message, lines int) bool {
@@ -52,23 +49,18 @@ func (x *session) send(ctx context.Context, m *store.Message, lines int) bool {
 	x.ok(strconv.FormatInt(body.Size(), 10) + " octets")
 	out := stuffer{w: x.lines}
 	end := topEnd{lines: lines}
-	if whole := body.Bytes(); whole != nil {
-		out.write(end.cut(whole))
-	} else {
-		p := make([]byte, min(bodyChunk, body.Size()))
-		for at := int64(0); at < body.Size() && !end.done && out.err == nil; {
-			n, err := body.ReadAt(p[:min(int64(len(p)), body.Size()-at)], at)
-			if n == 0 && err != nil {
-				// +OK was said: only a connection that breaks off tells the client.
-				if !errors.Is(err, io.EOF) {
-					x.conn.Log().Error("a message cannot be read", "uid", m.UID, "error", err)
-				}
-				x.over = true
-				return false
+	for at := int64(0); at < body.Size() && !end.done && out.err == nil; {
+		p, err := body.Part(at)
+		if len(p) == 0 {
+			// +OK was said: only a connection that breaks off tells the client.
+			if !errors.Is(err, io.EOF) {
+				x.conn.Log().Error("a message cannot be read", "uid", m.UID, "error", err)
 			}
-			out.write(end.cut(p[:n]))
-			at += int64(n)
+			x.over = true
+			return false
 		}
+		out.write(end.cut(p))
+		at += int64(len(p))
 	}
 	if out.end(); out.err != nil {
 		x.over = true

@@ -172,11 +172,13 @@ type ThreadLink struct {
 	Thread mail.ThreadID
 }
 
-// Body reads a message's content. ReadAt may be called from one goroutine at a
-// time; Bytes, when not nil, is the whole content without copying, valid until
-// Close.
+// Body reads a message's content; one goroutine at a time. Bytes, when not nil, is the
+// whole content without copying, valid until Close. Part gives the content from off on,
+// as much as is at hand and at least one byte, without copying, valid until the next
+// Part or ReadAt; io.EOF at the end.
 type Body interface {
 	ReadAt(p []byte, off int64) (int, error)
+	Part(off int64) ([]byte, error)
 	Size() int64
 	Bytes() []byte
 	Close() error

@@ -268,6 +268,29 @@ func (e *Encoder) Literal8(b []byte) *Encoder {
 	return e
 }
 
+// Parts gives bytes without copying them: each call the next ones, at least one byte,
+// valid until the next call.
+type Parts interface{ Part() ([]byte, error) }
+
+// LiteralParts is LiteralFrom for what need not be copied.
+func (e *Encoder) LiteralParts(n int64, parts Parts) *Encoder {
+	e.header("{", n)
+	for n > 0 && e.err == nil {
+		p, err := parts.Part()
+		if len(p) == 0 {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			e.fail(err)
+			break
+		}
+		p = p[:min(int64(len(p)), n)]
+		e.send(p)
+		n -= int64(len(p))
+	}
+	return e
+}
+
 // LiteralFrom writes a literal of exactly n bytes from r. If r gives fewer or
 // fails, the response cannot be completed: the error stays, and the connection
 // must be closed.

@@ -206,6 +206,8 @@ type bodyFiles struct {
 
 	cancel  context.CancelFunc // nil until started
 	done    chan struct{}
+	buffers sync.Pool // of *[bodyPart]byte
+
 	mu      sync.Mutex
 	files   map[uint32]*bodyFile
 	current *bodyFile // nil until something is written
@@ -471,6 +473,15 @@ func (e *Engine) openBody(id mail.AccountID, m mail.EmailID, s spot) (store.Body
 	return &filedBody{account: id, email: m, spot: s, sums: h.sums, file: f, engine: e, number: -1}, nil
 }
 
+// partBuffer gives memory for a part; all bodies that are read one after the other
+// have the same.
+func (b *bodyFiles) partBuffer() []byte {
+	if p, ok := b.buffers.Get().(*[bodyPart]byte); ok {
+		return p[:]
+	}
+	return make([]byte, bodyPart)
+}
+
 // filedBody reads from a file, and holds the part that was read last.
 type filedBody struct {
 	account mail.AccountID
@@ -499,48 +510,33 @@ func (b *filedBody) read(p []byte, n int64) error {
 	return damaged("message %v of account %v", b.email, b.account)
 }
 
-func (b *filedBody) ReadAt(p []byte, off int64) (int, error) {
-	switch {
-	case b.file == nil:
-		return 0, closedBody()
-	case off < 0:
-		return 0, mail.Errorf(mail.KindServerBug, "read at a negative offset")
+func (b *filedBody) Part(off int64) ([]byte, error) {
+	if err := partAt(b.file == nil, off, b.size); err != nil {
+		return nil, err
 	}
-	n := 0
-	for n < len(p) {
-		if off >= b.size {
-			return n, io.EOF
+	if i := off / bodyPart; i != b.number {
+		if b.part == nil {
+			b.part = b.engine.bodyFiles.partBuffer()
 		}
-		i := off / bodyPart
-		length := int(min(bodyPart, b.size-i*bodyPart))
-		if i != b.number && off%bodyPart == 0 && len(p)-n >= length {
-			if err := b.read(p[n:n+length], i); err != nil {
-				return n, err
-			}
-			n, off = n+length, off+int64(length)
-			continue
+		b.part, b.number = b.part[:min(bodyPart, b.size-i*bodyPart)], -1
+		if err := b.read(b.part, i); err != nil {
+			return nil, err
 		}
-		if i != b.number {
-			if cap(b.part) < length {
-				b.part = make([]byte, length)
-			}
-			b.part, b.number = b.part[:length], -1
-			if err := b.read(b.part, i); err != nil {
-				return n, err
-			}
-			b.number = i
-		}
-		k := copy(p[n:], b.part[off%bodyPart:])
-		n, off = n+k, off+int64(k)
+		b.number = i
 	}
-	return n, nil
+	return b.part[off%bodyPart:], nil
 }
+
+func (b *filedBody) ReadAt(p []byte, off int64) (int, error) { return readParts(p, off, b.Part) }
 
 func (b *filedBody) Close() error {
 	if b.file == nil {
 		return nil
 	}
 	b.engine.bodyFiles.returned(b.file)
+	if b.part != nil {
+		b.engine.bodyFiles.buffers.Put((*[bodyPart]byte)(b.part[:bodyPart]))
+	}
 	b.file, b.part = nil, nil
 	b.engine.bodyClosed()
 	return nil

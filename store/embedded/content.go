@@ -271,8 +271,6 @@ func (e *Engine) bodyClosed() {
 	}
 }
 
-func closedBody() error { return mail.Errorf(mail.KindServerBug, "read of a closed body") }
-
 // smallBody is one value of Pebble, held until closer is closed.
 type smallBody struct {
 	content []byte
@@ -283,20 +281,43 @@ type smallBody struct {
 func (b *smallBody) Size() int64   { return int64(len(b.content)) }
 func (b *smallBody) Bytes() []byte { return b.content }
 
+func (b *smallBody) Part(off int64) ([]byte, error) {
+	if err := partAt(b.closer == nil, off, b.Size()); err != nil {
+		return nil, err
+	}
+	return b.content[off:], nil
+}
+
 func (b *smallBody) ReadAt(p []byte, off int64) (int, error) {
+	part, err := b.Part(off)
+	n := copy(p, part)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// partAt checks where a body is read.
+func partAt(closed bool, off, size int64) error {
 	switch {
-	case b.closer == nil:
-		return 0, closedBody()
+	case closed:
+		return mail.Errorf(mail.KindServerBug, "read of a closed body")
 	case off < 0:
-		return 0, mail.Errorf(mail.KindServerBug, "read at a negative offset")
-	case off >= int64(len(b.content)):
-		return 0, io.EOF
+		return mail.Errorf(mail.KindServerBug, "read at a negative offset")
+	case off >= size:
+		return io.EOF
 	}
-	n := copy(p, b.content[off:])
-	if n < len(p) {
-		return n, io.EOF
+	return nil
+}
+
+// readParts is ReadAt by part.
+func readParts(p []byte, off int64, part func(int64) ([]byte, error)) (n int, err error) {
+	for n < len(p) && err == nil {
+		var b []byte
+		b, err = part(off + int64(n))
+		n += copy(p[n:], b)
 	}
-	return n, nil
+	return n, err
 }
 
 func (b *smallBody) Close() error {
@@ -350,28 +371,19 @@ func (b *largeBody) load(n int64) error {
 	return damaged("message %v of account %v", b.email, b.account)
 }
 
-func (b *largeBody) ReadAt(p []byte, off int64) (int, error) {
-	switch {
-	case b.it == nil:
-		return 0, closedBody()
-	case off < 0:
-		return 0, mail.Errorf(mail.KindServerBug, "read at a negative offset")
+func (b *largeBody) Part(off int64) ([]byte, error) {
+	if err := partAt(b.it == nil, off, b.size); err != nil {
+		return nil, err
 	}
-	n := 0
-	for n < len(p) {
-		if off >= b.size {
-			return n, io.EOF
+	if i := off / pieceSize; b.piece == nil || i != b.number {
+		if err := b.load(i); err != nil {
+			return nil, err
 		}
-		if i := off / pieceSize; b.piece == nil || i != b.number {
-			if err := b.load(i); err != nil {
-				return n, err
-			}
-		}
-		k := copy(p[n:], b.piece[off%pieceSize:])
-		n, off = n+k, off+int64(k)
 	}
-	return n, nil
+	return b.piece[off%pieceSize:], nil
 }
+
+func (b *largeBody) ReadAt(p []byte, off int64) (int, error) { return readParts(p, off, b.Part) }
 
 func (b *largeBody) Close() error {
 	if b.it == nil {

@@ -262,6 +262,18 @@ type body struct {
 func (b *body) Size() int64   { return int64(len(b.content)) }
 func (b *body) Bytes() []byte { return b.content }
 
+func (b *body) Part(off int64) ([]byte, error) {
+	switch {
+	case b.closed:
+		return nil, mail.Errorf(mail.KindServerBug, "read of a closed body")
+	case off < 0:
+		return nil, mail.Errorf(mail.KindServerBug, "read at a negative offset")
+	case off >= int64(len(b.content)):
+		return nil, io.EOF
+	}
+	return b.content[off:], nil
+}
+
 func (b *body) Close() error {
 	b.closed = true
 	return nil

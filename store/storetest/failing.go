@@ -198,6 +198,15 @@ type unreadable struct{ store.Body }
 
 func (b unreadable) Bytes() []byte { return nil }
 
+func (b unreadable) Part(off int64) ([]byte, error) {
+	half := b.Size() / 2
+	if off >= half {
+		return nil, failed("Part")
+	}
+	p, err := b.Body.Part(off)
+	return p[:min(int64(len(p)), half-off)], err
+}
+
 func (b unreadable) ReadAt(p []byte, off int64) (int, error) {
 	half := b.Size() / 2
 	if off+int64(len(p)) <= half {
