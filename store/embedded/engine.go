@@ -1,6 +1,7 @@
 // Package embedded is the engine that keeps mail in a folder of this host, in
 // Pebble, a log-structured merge tree. One write-ahead log serves all accounts,
-// so concurrent deliveries share a sync; bodies are kept apart from keys.
+// so concurrent deliveries share a sync; bodies are kept apart from keys, large ones
+// in files of their own (bodyfile.go).
 //
 // When the disk fails a write, the engine stops as if the power had failed: the
 // wait of every change that is not known to be durable returns an error, every
