@@ -15,16 +15,14 @@ import (
 // the values that a client on this very connection may give. No value means that
 // this connection does not have the binding.
 //
-// tls-unique is not among them: it does not exist in TLS 1.3 and is unsafe
-// before (RFC 9266, 1).
-var bindingTypes = []bindingType{
-	{"tls-exporter", exporter},
-	{"tls-server-end-point", endPoint},
-}
-
-type bindingType struct {
+// tls-unique is for clients that know nothing newer: it does not exist in TLS 1.3.
+var bindingTypes = []struct {
 	name   string
 	values func(Server) [][]byte
+}{
+	{"tls-exporter", exporter},
+	{"tls-server-end-point", endPoint},
+	{"tls-unique", unique},
 }
 
 // Binds tells whether the connection has a channel binding, so that -PLUS
@@ -69,7 +67,7 @@ func (s Server) checkBinding(given krb5.Binding) error {
 	case none:
 		return failed("the ticket came without a channel binding, which is required")
 	}
-	for _, b := range slices.Concat(bindingTypes, []bindingType{unique}) {
+	for _, b := range bindingTypes {
 		for _, value := range b.values(s) {
 			// Type and value (RFC 5056, 2.1), or the value alone, as clients with libsasl2
 			// give it, which is this connection's as well.
@@ -80,16 +78,6 @@ func (s Server) checkBinding(given krb5.Binding) error {
 	}
 	return failed("the ticket's channel binding is not this connection's")
 }
-
-// unique is RFC 5929, 3, which clients with tickets know, and tls-exporter hardly any of
-// them. It is taken under TLS 1.2 with the extended master secret alone, without which
-// it is unsafe, and never offered.
-var unique = bindingType{"tls-unique", func(s Server) [][]byte {
-	if s.TLS == nil || s.TLS.Version != tls.VersionTLS12 || len(s.TLS.TLSUnique) == 0 || exporter(s) == nil {
-		return nil
-	}
-	return [][]byte{s.TLS.TLSUnique}
-}}
 
 // exporter is RFC 9266, 2. In TLS 1.3 no context and an empty one are the same;
 // in TLS 1.2 they differ, the RFC means the empty one, and deployed libraries use
@@ -112,6 +100,16 @@ func exporter(s Server) [][]byte {
 		values = append(values, v)
 	}
 	return values
+}
+
+// unique is RFC 5929, 3.1, in TLS 1.2 and with the extended master secret alone: without
+// it two connections can be made to have the same (RFC 7627, 1), and the exporter, which
+// crypto/tls ties to it, tells whether it is there.
+func unique(s Server) [][]byte {
+	if s.TLS == nil || s.TLS.Version != tls.VersionTLS12 || len(s.TLS.TLSUnique) == 0 || len(exporter(s)) == 0 {
+		return nil
+	}
+	return [][]byte{s.TLS.TLSUnique}
 }
 
 // endPoint is RFC 5929, 4.1: a hash of the server's certificate, with the hash of

@@ -80,7 +80,11 @@ func TestScramPlus(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, binding := range []xdg.ChannelBinding{exporter, endPoint} {
+			kinds := []xdg.ChannelBinding{exporter, endPoint}
+			if version == tls.VersionTLS12 {
+				kinds = append(kinds, xdg.NewTLSUniqueBinding(clientState.TLSUnique))
+			}
+			for _, binding := range kinds {
 				for _, hash := range Hashes {
 					u := anna()
 					if err := play(t, "SCRAM-"+hash+"-PLUS", "anna", "secret", "", server(u), &binding, nil); err != nil || !u.authorized {
@@ -99,7 +103,7 @@ func TestScramPlus(t *testing.T) {
 				refused("another channel", "SCRAM-SHA-256-PLUS", &wrong, server(anna()))
 				wrong.Data = binding.Data[:len(binding.Data)-1]
 				refused("a part of the binding", "SCRAM-SHA-256-PLUS", &wrong, server(anna()))
-				wrong = xdg.ChannelBinding{Type: "tls-unique", Data: binding.Data}
+				wrong = xdg.ChannelBinding{Type: "tls-unique-for-telnet", Data: binding.Data}
 				refused("another type", "SCRAM-SHA-256-PLUS", &wrong, server(anna()))
 				refused("-PLUS taken out on the way", "SCRAM-SHA-256", &binding, server(anna()))
 				clear := server(anna())
@@ -143,6 +147,9 @@ func TestBindingsThatAreNotThere(t *testing.T) {
 	}
 	if len(bindings(s, "tls-exporter")) == 0 {
 		t.Error("no tls-exporter")
+	}
+	if len(bindings(s, "tls-unique")) != 0 {
+		t.Error("TLS 1.3 has tls-unique")
 	}
 	s.Certificate = nil
 	if len(bindings(s, "tls-server-end-point")) != 0 {

@@ -360,6 +360,8 @@ func bindingOf(conn *client, kind string) (scram.ChannelBinding, error) {
 	switch {
 	case conn.tls == nil:
 		return scram.ChannelBinding{Type: scram.ChannelBindingType(kind), Data: make([]byte, 32)}, nil
+	case kind == "tls-unique":
+		return scram.NewTLSUniqueBinding(conn.tls.TLSUnique), nil
 	case kind == "tls-exporter":
 		return scram.NewTLSExporterBinding(conn.tls)
 	}
