@@ -60,6 +60,7 @@ manage/managetest
 shell
 console
 role
+bench/storm
 bench
 .
 `

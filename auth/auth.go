@@ -34,8 +34,8 @@ type Options struct {
 	Host string
 	// Records keep from where accounts signed in; nil: it is forgotten with the process.
 	Records Records
-	// Log is told of every login, of refused ones and why (Limits.RefusalsLogged),
-	// and of what Run says; nil tells nobody.
+	// Log is told of every login, of every refused one and why, and of what Run says;
+	// nil tells nobody.
 	Log *slog.Logger
 	// Observe is called once for every decided attempt, for audit and metrics, from
 	// the goroutine that made it.
@@ -70,10 +70,6 @@ type Limits struct {
 	// first.
 	Entries, Passwords int
 
-	// RefusalsLogged is how many refused sign-ins a second are logged; others are
-	// counted in the log. Default 50, negative no bound.
-	RefusalsLogged int
-
 	// Verified is how long a password that was right is remembered, in a form from
 	// which it cannot be read; default 5 min, negative never.
 	Verified time.Duration
@@ -102,7 +98,6 @@ func (l Limits) withDefaults() Limits {
 	span(&l.PasswordWindow, time.Hour)
 	def(&l.Entries, 1<<16)
 	def(&l.Passwords, 1<<14)
-	def(&l.RefusalsLogged, 50)
 	span(&l.Verified, 5*time.Minute)
 	def(&l.VerifiedEntries, 1<<16)
 	return l
@@ -129,7 +124,6 @@ type Authenticator struct {
 	key      []byte // of digests of passwords that were wrong; another one than verified's
 
 	newNetworks newNetworks
-	refusals    refusals
 	policy      atomic.Pointer[Policy]
 }
 
@@ -147,7 +141,7 @@ func New(o Options) *Authenticator {
 		a.host = "localhost"
 	}
 	key := make([]byte, 32)
-	a.key, a.refusals.most = make([]byte, 32), l.RefusalsLogged
+	a.key = make([]byte, 32)
 	rand.Read(key) // never fails (crypto/rand)
 	rand.Read(a.key)
 	a.throttle = newThrottle(l, a.now)
@@ -292,9 +286,6 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began ti
 		attributes = append(attributes, slog.String("appPassword", t.AppPassword))
 	}
 	if t.Err != nil {
-		if !a.refusals.log(a.now()) {
-			return
-		}
 		what = event.SignInRefused
 		attributes = append(attributes, slog.String("kind", mail.KindOf(t.Err).String()), slog.String("cause", t.Err.Error()))
 	}

@@ -293,16 +293,8 @@ func TestNotices(t *testing.T) {
 			})
 		}
 		storm.Wait()
-		began := time.Now()
 		time.Sleep(noticesEvery)
 		synctest.Wait()
-		most := int(time.Since(began).Seconds()+100) * 50
-		if got := lines("event=1031"); len(got) < 50 || len(got) > most {
-			t.Errorf("%d refusals are logged", len(got))
-		}
-		if got := lines("event=1018"); len(got) == 0 || !strings.Contains(got[0], "attempts=") {
-			t.Errorf("what is not logged: %q", got)
-		}
 		if got := lines("event=1016"); len(got) != 8 || !strings.Contains(got[0], " users=") || strings.Contains(got[0], "Summer") {
 			t.Errorf("spraying: %q", got)
 		}

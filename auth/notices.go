@@ -158,41 +158,8 @@ func (n *newNetworks) take() (list []newNetwork, further int) {
 	return list, further
 }
 
-// refusals bounds how many refused sign-ins are logged.
-type refusals struct {
-	most int // a second; negative is no bound
-
-	mu     sync.Mutex
-	second time.Time
-	logged int
-	others int64
-}
-
-// log tells whether one more may be logged; it is counted when not.
-func (r *refusals) log(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now.Sub(r.second) >= time.Second || now.Before(r.second) {
-		r.second, r.logged = now, 0
-	}
-	if r.logged++; r.most < 0 || r.logged <= r.most {
-		return true
-	}
-	r.others++
-	return false
-}
-
-func (r *refusals) take() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := r.others
-	r.others = 0
-	return n
-}
-
 // Run tells of guessing in the log until ctx ends: what is slowed down and what not any
-// more, sprayed passwords, networks that are new to users, and how many refused sign-ins
-// were too many to log.
+// more, sprayed passwords, and networks that are new to users.
 func (a *Authenticator) Run(ctx context.Context) {
 	tick := time.NewTicker(noticesEvery)
 	defer tick.Stop()
@@ -208,9 +175,6 @@ func (a *Authenticator) Run(ctx context.Context) {
 }
 
 func (a *Authenticator) tell(ctx context.Context) {
-	if n := a.refusals.take(); n > 0 {
-		event.RefusalsNotLogged.Log(ctx, a.log, "attempts", n)
-	}
 	begun, ended, sprays, further := a.throttle.take()
 	for _, key := range begun {
 		event.Guessing.Log(ctx, a.log, slowedBy(key)...)

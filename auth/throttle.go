@@ -179,7 +179,8 @@ func (t *throttle) standing(at guess) (longest time.Duration) {
 }
 
 // wait lets an attempt wait its delay. release must be called once when the attempt
-// is decided. KindUnavailable when too many wait already or ctx ends.
+// is decided. KindUnavailable when ctx ends or too many wait already, which is not said
+// at once: who asks again at once would cost more than who waits.
 func (t *throttle) wait(ctx context.Context, at guess) (release func(), err error) {
 	t.mu.Lock()
 	all := t.brakes(at)
@@ -189,6 +190,7 @@ func (t *throttle) wait(ctx context.Context, at guess) (release func(), err erro
 		if b.delay > 0 && t.busy[b.key] >= b.most {
 			t.mu.Unlock()
 			t.refused.Add(1)
+			pause(ctx, t.limits.MaxDelay/2)
 			return nil, mail.Errorf(mail.KindUnavailable, "Too many failed sign-ins at the moment; try again later.")
 		}
 	}
@@ -209,17 +211,23 @@ func (t *throttle) wait(ctx context.Context, at guess) (release func(), err erro
 			}
 		}
 	}
-	if delay > 0 {
-		timer := time.NewTimer(delay)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			release()
-			return nil, &mail.Error{Kind: mail.KindUnavailable, Cause: ctx.Err()}
-		}
+	if delay > 0 && !pause(ctx, delay) {
+		release()
+		return nil, &mail.Error{Kind: mail.KindUnavailable, Cause: ctx.Err()}
 	}
 	return release, nil
+}
+
+// pause tells whether the time passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // failed counts a failure.

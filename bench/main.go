@@ -69,12 +69,17 @@ func main() {
 	servers := flag.String("servers", "postern,dovecot,cyrus", "the servers; postern is always one")
 	quick := flag.Bool("quick", false, "only look whether processor time of each operation, against Dovecot's, is as it was")
 	page := flag.String("page", "", "also write the table into this Markdown file")
+	storms := flag.Bool("storm", false, "only measure a known user's sign-in under a storm of wrong ones")
 	flag.StringVar(&b.dir, "dir", "", "folder for the servers' data; a new one in /var/tmp when empty")
 	flag.Parse()
+	if text := os.Getenv(stormVariable); text != "" {
+		generate(text)
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b.ctx, b.rounds = ctx, min(b.rounds, maxRounds)
-	if err := b.run(*servers, *only, *page, *quick); err != nil {
+	if err := b.run(*servers, *only, *page, *quick, *storms); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -95,7 +100,7 @@ func caught(f func()) (err error) {
 	return nil
 }
 
-func (b *bench) run(servers, only, page string, quick bool) (err error) {
+func (b *bench) run(servers, only, page string, quick, storms bool) (err error) {
 	raiseFiles()
 	if b.dir == "" {
 		// Not /tmp, which is often in memory: durability is part of what is measured.
@@ -114,6 +119,9 @@ func (b *bench) run(servers, only, page string, quick bool) (err error) {
 		}
 	}()
 	note := func(p *peer) { started = append(started, p) }
+	if storms {
+		return caught(func() { b.storm(os.Stdout, note) })
+	}
 	err = caught(func() {
 		for name, start := range map[string]func(context.Context, string, func(*peer)) *peer{"postern": postern, "dovecot": dovecot, "cyrus": cyrus} {
 			if name == "postern" || strings.Contains(servers, name) {

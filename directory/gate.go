@@ -17,7 +17,8 @@ type GateLimits struct {
 	// AtOnce is how many may run; default 2 × GOMAXPROCS.
 	AtOnce int
 	// Strangers is how many of them may be for people at places that are not known to
-	// them, so that these never take all; default half of AtOnce, at least 1.
+	// them, so that these never take all; default a quarter of AtOnce, which is half of
+	// the cores, at least 1.
 	Strangers int
 	// Memory is what all that run may use together, in bytes; 0 is no bound. One that
 	// needs more than that runs alone.
@@ -28,6 +29,9 @@ type GateLimits struct {
 	// Wait is the longest wait for a turn; default 1 s.
 	Wait time.Duration
 }
+
+// TotalMemory is what the verifications of one directory may take together, in bytes.
+const TotalMemory = 512 << 20
 
 // Gate lets a bounded number of verifications run at once. Those of an account's known
 // networks (Prefer) go before the others, each kind in the order in which it came. Its
@@ -53,7 +57,7 @@ func NewGate(l GateLimits) *Gate {
 		l.AtOnce = 2 * runtime.GOMAXPROCS(0)
 	}
 	if l.Strangers <= 0 {
-		l.Strangers = max(1, l.AtOnce/2)
+		l.Strangers = max(1, l.AtOnce/4)
 	}
 	if l.Queue <= 0 {
 		l.Queue = 64

@@ -65,6 +65,9 @@ type Log struct {
 	entries []Entry // the oldest first; the last pending ones are not written yet
 	pending int
 	fault   error // of the last write
+	next    slog.Handler
+
+	limiter limiter
 
 	stop chan struct{}
 	done chan struct{}
@@ -80,6 +83,7 @@ func Open(dir string, now func() time.Time) (*Log, error) {
 		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the folder of events cannot be made", Cause: err}
 	}
 	l := &Log{dir: dir, now: now, stop: make(chan struct{}), done: make(chan struct{})}
+	l.limiter = limiter{most: linesASecond, now: now, lines: map[string]int{}, others: map[string]int64{}}
 	for _, name := range []string{olderFile, newerFile} {
 		if err := l.read(filepath.Join(dir, name)); err != nil {
 			return nil, err
@@ -147,6 +151,12 @@ func (l *Log) work() {
 
 // flush writes the pending entries. What cannot be written stays in memory.
 func (l *Log) flush() {
+	l.mu.Lock()
+	next := l.next
+	l.mu.Unlock()
+	if next != nil {
+		l.limiter.tell(next)
+	}
 	l.mu.Lock()
 	pending := slices.Clone(l.entries[len(l.entries)-l.pending:])
 	l.pending = 0
@@ -236,8 +246,19 @@ func (l *Log) Search(q Query) (found []Entry, more bool) {
 }
 
 // Handler gives a handler that keeps what is a warning or worse and what is a row
-// of the table, and hands all on to next.
-func (l *Log) Handler(next slog.Handler) slog.Handler { return &keeping{log: l, next: next} }
+// of the table, and hands all on to next; of Info and worse not more than 100 lines of
+// one text a second.
+func (l *Log) Handler(next slog.Handler) slog.Handler {
+	k := &keeping{log: l, next: next}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = k
+	return k
+}
+
+// Unlimited lets lines of one text reach the log however many they are. Call it before
+// Handler.
+func (l *Log) Unlimited() { l.limiter.most = -1 }
 
 // keeping is a handler on its way to next.
 type keeping struct {
@@ -278,7 +299,7 @@ func (k *keeping) Handle(ctx context.Context, r slog.Record) error {
 		e.Data = texts(attrs)
 		k.log.add(e)
 	}
-	if !k.next.Enabled(ctx, r.Level) {
+	if !k.next.Enabled(ctx, r.Level) || r.Level >= slog.LevelInfo && !k.log.limiter.allow(r.Message) {
 		return nil
 	}
 	return k.next.Handle(ctx, r)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -158,5 +159,69 @@ func TestCounts(t *testing.T) {
 	}
 	if len(found) != maxSame || total != 100 {
 		t.Error(len(found), total)
+	}
+}
+
+// TestTooManyLines: a storm of one line is cut to 100 a second and counted; others,
+// and what is kept, do not suffer.
+func TestTooManyLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, log, out := open(t, t.TempDir())
+		for range 3 {
+			for i := range 1000 {
+				log.Warn("storm", "i", i)
+			}
+			time.Sleep(1500 * time.Millisecond)
+		}
+		log.Warn("something else")
+		for i := range 2 * maxTexts { // texts that differ are not kept for ever
+			log.Warn(strings.Repeat("x", i+1))
+		}
+		synctest.Wait()
+		if n := len(l.limiter.lines); n > maxTexts+1 {
+			t.Errorf("%d texts are counted", n)
+		}
+		time.Sleep(2 * flushEvery)
+		synctest.Wait()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(out.String(), "msg=storm"); n != 300 {
+			t.Errorf("%d lines of the storm", n)
+		}
+		left := 0
+		for line := range strings.Lines(out.String()) {
+			if strings.Contains(line, "event=3040") && strings.Contains(line, "text=storm") {
+				n, _ := strconv.Atoi(strings.TrimSpace(line[strings.Index(line, "lines=")+6:]))
+				left += n
+			}
+		}
+		if left != 2700 || !strings.Contains(out.String(), "something else") {
+			t.Errorf("%d lines are told to be left out", left)
+		}
+		found, _ := l.Search(Query{Newest: maxEntries})
+		seen := 0
+		for _, e := range found {
+			if e.Text == "storm" {
+				seen += e.Count
+			}
+		}
+		if seen != 3000 {
+			t.Errorf("%d are kept", seen)
+		}
+	})
+	dir := t.TempDir()
+	l, err := Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Unlimited()
+	var out strings.Builder
+	log := slog.New(l.Handler(slog.NewTextHandler(&out, nil)))
+	for range 1000 {
+		log.Info("all")
+	}
+	if err := l.Close(); err != nil || strings.Count(out.String(), "msg=all") != 1000 {
+		t.Errorf("%d lines, %v", strings.Count(out.String(), "msg=all"), err)
 	}
 }

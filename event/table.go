@@ -28,7 +28,6 @@ var (
 	GuessingOver       = &Event{1015, slog.LevelInfo, "logins are not slowed down any more", ""}
 	Spraying           = &Event{1016, slog.LevelWarn, "one wrong password was tried for many users", "Somebody sprays passwords; attempts with it are slowed down, known networks are not. Get-LogonStatistics shows where from."}
 	NewNetwork         = &Event{1017, slog.LevelInfo, "a user signed in from a network for the first time", "Get-KnownNetwork shows the user's networks. If it was not the user: Set-Mailbox -Password, and Remove-KnownNetwork."}
-	RefusalsNotLogged  = &Event{1018, slog.LevelWarn, "refused logins were too many to be logged one by one", "Somebody guesses passwords. Get-LogonStatistics and the metrics count all of them."}
 	WrongCodes         = &Event{1019, slog.LevelWarn, "a right password came with too many wrong codes of the second factor", "Somebody else may know the password: have it changed, with Set-Mailbox -ResetPasswordOnNextLogon $true."}
 	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
 	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
@@ -52,6 +51,7 @@ var (
 	Panicked           = &Event{3020, slog.LevelError, "a session ended by a fault of the server", "Report it, with the stack in the log."}
 	ProtocolLogLost    = &Event{3030, slog.LevelError, "the protocol log cannot be written; records are dropped and counted", "Make room on the disk or set another LogFileLocation; it is tried again every few seconds, and sessions go on."}
 	ProtocolLogBack    = &Event{3031, slog.LevelInfo, "the protocol log is written again", ""}
+	NotLogged          = &Event{3040, slog.LevelWarn, "lines of the log were too many in a second and are only counted", "The attribute text says which; for logins see Get-LogonStatistics and the metrics, which count all."}
 	StoredSetting      = &Event{4001, slog.LevelError, "a stored setting cannot be used", "Set it again."}
 	AuditMended        = &Event{5001, slog.LevelWarn, "the audit log had to be mended", "Test-AuditLog tells whether anything is missing."}
 	AuditLost          = &Event{5002, slog.LevelError, "audit record lost", "The record is in the log; make room on the disk."}
@@ -61,10 +61,10 @@ var (
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
-	NewNetwork, RefusalsNotLogged, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, SignedIn, SignInRefused, NoCertificate,
+	NewNetwork, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault, ClientRevoked,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
-	ProtocolLogLost, ProtocolLogBack, StoredSetting, AuditMended, AuditLost, AuditHead,
+	ProtocolLogLost, ProtocolLogBack, NotLogged, StoredSetting, AuditMended, AuditLost, AuditHead,
 }
 
 // LoggedOnly tells whether the event is in the log alone and not among the last events:

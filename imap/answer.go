@@ -105,6 +105,9 @@ func (s *session) report(r *request, kind mail.Kind, err error) {
 	case mail.KindServerBug, mail.KindCorrupt:
 		s.conn.Log().Error("command failed", "command", r.name, "error", err)
 	case mail.KindUnavailable:
+		if s.account == nil {
+			return // a login, which auth has recorded
+		}
 		s.conn.Log().Warn("command failed", "command", r.name, "error", err)
 	}
 }

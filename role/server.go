@@ -39,6 +39,8 @@ type Options struct {
 	// Inherited are listening sockets that the services take instead of opening
 	// their own; the Server closes them.
 	Inherited *listener.Inherited
+	// LogAll lets lines of one text reach the log however many they are in a second.
+	LogAll bool
 	// WrapDirectory stands between authentication and the directory.
 	WrapDirectory func(directory.Directory) directory.Directory
 }
@@ -94,6 +96,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	events, err := event.Open(filepath.Join(config.Data, "events"), nil)
 	if err != nil {
 		return nil, err
+	}
+	if options.LogAll {
+		events.Unlimited()
 	}
 	log = slog.New(events.Handler(log.Handler()))
 	s = &Server{config: config, options: options, log: log, events: events, sealed: seal.At(filepath.Join(config.Data, "seal.key")), started: time.Now()}

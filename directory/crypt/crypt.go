@@ -14,15 +14,13 @@ import (
 	"github.com/postern-mail/postern/mail"
 )
 
-// Bounds of one stored password, and of the memory of all that one Checker checks
-// at a time.
+// Bounds of one stored password.
 const (
-	MaxStored   = 1024 // octets
-	maxMemory   = 256 << 20
-	totalMemory = 512 << 20
-	maxRounds   = 1_000_000 // of a hash function
-	maxPasses   = 1 << 20   // KiB of memory times passes over it
-	maxBcrypt   = 14        // doublings
+	MaxStored = 1024 // octets
+	maxMemory = 256 << 20
+	maxRounds = 1_000_000 // of a hash function
+	maxPasses = 1 << 20   // KiB of memory times passes over it
+	maxBcrypt = 14        // doublings
 )
 
 // Hash is a stored password that was read and is within the bounds.
@@ -106,7 +104,7 @@ type Checker struct{ gate *directory.Gate }
 
 // NewChecker makes a Checker.
 func NewChecker() *Checker {
-	return &Checker{directory.NewGate(directory.GateLimits{Memory: totalMemory})}
+	return &Checker{directory.NewGate(directory.GateLimits{Memory: directory.TotalMemory})}
 }
 
 // Matches tells whether password, which was prepared, is the stored one. It waits

@@ -89,7 +89,7 @@ func TestRefused(t *testing.T) {
 // What waits for memory ends with its context.
 func TestMemory(t *testing.T) {
 	c := NewChecker()
-	if _, err := c.gate.Enter(t.Context(), totalMemory); err != nil {
+	if _, err := c.gate.Enter(t.Context(), directory.TotalMemory); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -22,9 +22,6 @@ type Argon2 struct {
 // DefaultArgon2 is 19 MiB, two passes, one lane: about 20 ms of one core.
 var DefaultArgon2 = Argon2{Memory: 19 * 1024, Time: 2, Threads: 1}
 
-// TotalMemory is what all verifications at once may take, in bytes.
-const TotalMemory = 512 << 20
-
 // memory of one verification in bytes.
 func (a Argon2) memory() int64 { return int64(a.Memory) << 10 }
 

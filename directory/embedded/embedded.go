@@ -34,7 +34,7 @@ type Options struct {
 	// ScramIterations of passwords that are set from now on; at least 4096, zero
 	// is DefaultScramIterations.
 	ScramIterations int
-	// Gate bounds the verifications; a Memory of 0 is TotalMemory.
+	// Gate bounds the verifications; a Memory of 0 is directory.TotalMemory.
 	Gate directory.GateLimits
 	// Key seals the passwords that the server must be able to read; nil keeps none.
 	Key *seal.Key
@@ -104,7 +104,7 @@ func Open(ctx context.Context, records Records, o Options) (*Directory, error) {
 		return nil, err
 	}
 	if o.Gate.Memory == 0 {
-		o.Gate.Memory = TotalMemory
+		o.Gate.Memory = directory.TotalMemory
 	}
 	d.gate = directory.NewGate(o.Gate)
 	salt := make([]byte, directory.SaltSize)

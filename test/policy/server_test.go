@@ -82,7 +82,8 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
-		Limits:    auth.Limits{FirstDelay: -1, Verified: -1, RefusalsLogged: -1},
+		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
+		LogAll:    true,
 		Directory: embedded.Options{Argon2: price, ScramIterations: 4096},
 		WrapDirectory: func(d directory.Directory) directory.Directory {
 			r.asked.Directory = d
