@@ -16,8 +16,8 @@ import (
 
 // admit lets a connection in, or tells the client why not and gives nil. When
 // the service is full the oldest connection that has not logged in must go;
-// nobody who has logged in ever does. The same when very many wait for their login
-// at once.
+// nobody who has logged in ever does, and who comes from where somebody logged in does
+// last. The same when very many wait for their login at once.
 func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 	c := s.newConn(nc, implicit)
 	l := s.limits()
@@ -34,7 +34,7 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 		if evicted = s.oldestWaiting(); evicted == nil {
 			full = mail.Errorf(mail.KindLimit, "Too many connections.")
 		}
-	case s.waiting.Len() >= cmp.Or(s.MaxWaiting, maxWaiting):
+	case s.waiting.len() >= cmp.Or(s.MaxWaiting, maxWaiting):
 		evicted = s.oldestWaiting()
 	}
 	if s.conns == nil {
@@ -60,12 +60,10 @@ func (s *Service) admit(nc net.Conn, implicit bool) *Conn {
 // oldestWaiting takes the connection that waits longest for its login out of the
 // counts, nil when there is none. The caller holds mu, and evicts it then.
 func (s *Service) oldestWaiting() *Conn {
-	oldest := s.waiting.Front()
-	if oldest == nil {
-		return nil
+	c := s.waiting.next()
+	if c != nil {
+		s.uncount(c)
 	}
-	c := oldest.Value.(*Conn)
-	s.uncount(c)
 	return c
 }
 
@@ -93,7 +91,7 @@ func (s *Service) countIn(c *Conn, address netip.Addr) {
 		s.perAddress[address]++
 	}
 	if !s.NoLogin {
-		c.place = s.waiting.PushBack(c)
+		s.waiting.push(c, address, s.perAddress[address])
 	}
 }
 
@@ -107,15 +105,8 @@ func (s *Service) uncount(c *Conn) {
 	if c.address.IsValid() {
 		drop(s.perAddress, c.address)
 	}
-	s.unplace(c)
+	s.waiting.remove(c)
 	s.unuser(c)
-}
-
-func (s *Service) unplace(c *Conn) {
-	if c.place != nil {
-		s.waiting.Remove(c.place)
-		c.place = nil
-	}
 }
 
 func (s *Service) unuser(c *Conn) {
@@ -192,7 +183,8 @@ func (c *Conn) SetUser(account mail.AccountID, name string) error {
 		s.perUser[account]++
 	}
 	c.account, c.user = account, name
-	s.unplace(c)
+	s.waiting.remove(c)
+	s.waiting.loggedIn(network(c.Remote()))
 	s.mu.Unlock()
 	c.protocol.User(name)
 	c.deadlines.loggedIn()
@@ -206,7 +198,7 @@ func (c *Conn) Known() {
 	s := c.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unplace(c)
+	s.waiting.remove(c)
 }
 
 // ClearUser says that the user has logged out and the connection stays
@@ -216,7 +208,8 @@ func (c *Conn) ClearUser() {
 	s.mu.Lock()
 	s.unuser(c)
 	if c.counted && c.place == nil && !s.NoLogin {
-		c.place = s.waiting.PushBack(c)
+		address := network(c.Remote())
+		s.waiting.push(c, address, s.perAddress[address])
 	}
 	s.mu.Unlock()
 	c.protocol.User("")

@@ -71,7 +71,7 @@ type Conn struct {
 	// Guarded by service.mu; see admit.go.
 	counted bool
 	address netip.Addr    // as which it is counted; the zero value is none
-	place   *list.Element // in service.waiting; nil after login
+	place   *list.Element // in a list of service.waiting; nil after login
 	account mail.AccountID
 	user    string
 

@@ -37,7 +37,7 @@ func (s *Service) Accepted() int64 { return int64(s.lastID.Load()) }
 func (s *Service) Open() (all, loggedIn int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count, s.count - s.waiting.Len()
+	return s.count, s.count - s.waiting.len()
 }
 
 // Bytes counts the bytes of protocol that came in and went out over all

@@ -193,6 +193,10 @@ func (c *Conn) move(to origin) error {
 		if c.address = address; address.IsValid() {
 			s.perAddress[address]++
 		}
+		if c.place != nil {
+			s.waiting.remove(c)
+			s.waiting.push(c, address, s.perAddress[address])
+		}
 	}
 	if !full {
 		c.origin.Store(&to)

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"container/list"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -95,8 +94,8 @@ type Service struct {
 	count      int                // of those that are counted
 	perAddress map[netip.Addr]int
 	perUser    map[mail.AccountID]int
-	waiting    list.List // *Conn not logged in, oldest first
-	in, out    int64     // bytes over connections that are not in conns any more
+	waiting    waiting // not logged in
+	in, out    int64   // bytes over connections that are not in conns any more
 }
 
 func (s *Service) logger() *slog.Logger {

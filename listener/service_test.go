@@ -191,8 +191,9 @@ func TestThousandSilentConnections(t *testing.T) {
 	}
 	alice.ask("still", "still")
 	eventually(t, "the silent ones are gone but 200", func() bool { return len(s.Conns()) <= 200 })
-	first := bufio.NewReader(conns[0])
-	conns[0].SetReadDeadline(time.Now().Add(3 * time.Second))
+	oldest := conns[familiarAtOnce] // those before are of where alice logged in
+	first := bufio.NewReader(oldest)
+	oldest.SetReadDeadline(time.Now().Add(3 * time.Second))
 	all, _ := io.ReadAll(first)
 	if !strings.Contains(string(all), ErrEvicted.Text) {
 		t.Errorf("the oldest was told %q", all)
@@ -222,6 +223,62 @@ func TestManyWaiting(t *testing.T) {
 	alice.ask("still", "still")
 	if n := len(s.Conns()); n > 5 {
 		t.Error(n)
+	}
+}
+
+// TestFamiliarMakeRoomLast: a storm of strangers pushes each other out, and nobody who
+// comes from where somebody logged in; but one such address does not push out all others.
+func TestFamiliarMakeRoomLast(t *testing.T) {
+	s := newService(t, options{values: values(t)})
+	s.MaxWaiting = 40
+	addr := open(t, s)
+	from := func(ip string) *peer {
+		t.Helper()
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}}).Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		p := &peer{c, bufio.NewReader(c), t}
+		p.want("hello")
+		return p
+	}
+	first := from("127.0.0.2")
+	first.ask("login", "login")
+	second := from("127.0.0.2") // is on its way to log in
+	var strangers []*peer
+	for i := range 100 {
+		strangers = append(strangers, from(fmt.Sprintf("127.0.1.%d", 1+i)))
+	}
+	second.ask("login", "login")
+	strangers[0].want("bye " + ErrEvicted.Text)
+	strangers[99].ask("still", "still")
+
+	// 30 more of the familiar address: 16 at once are familiar, the first two have
+	// logged in.
+	for range 30 {
+		from("127.0.0.2")
+	}
+	for range 30 {
+		from("127.0.2.1")
+	}
+	s.mu.Lock()
+	familiar, others := s.waiting.familiar.Len(), s.waiting.strangers.Len()
+	s.mu.Unlock()
+	if familiar != familiarAtOnce-2 || others != 40-familiar {
+		t.Errorf("%d familiar connections and %d others wait", familiar, others)
+	}
+}
+
+// TestFamiliarAddresses: what is remembered of addresses is bounded.
+func TestFamiliarAddresses(t *testing.T) {
+	var w waiting
+	for i := range 2 * maxFamiliar {
+		w.loggedIn(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	}
+	w.loggedIn(netip.Addr{})
+	if len(w.known) != maxFamiliar || w.logins.Len() != maxFamiliar || w.known[netip.MustParseAddr("10.0.127.255")] == nil {
+		t.Errorf("%d addresses in %d places", len(w.known), w.logins.Len())
 	}
 }
 
@@ -281,7 +338,7 @@ func TestLimitsPerAddressAndUser(t *testing.T) {
 	eventually(t, "nothing leaks", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.conns)+len(s.perAddress)+len(s.perUser)+s.waiting.Len()+s.count == 0
+		return len(s.conns)+len(s.perAddress)+len(s.perUser)+s.waiting.len()+s.count == 0
 	})
 }
 
