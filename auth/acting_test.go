@@ -262,3 +262,66 @@ func TestExplainActing(t *testing.T) {
 		}
 	}
 }
+
+// TestActingWithAppPassword: an app password opens its own mailbox alone, and does not tell
+// whether there is another one.
+func TestActingWithAppPassword(t *testing.T) {
+	shown := NewAppPassword()
+	var texts []string
+	for _, authzid := range []string{"", "anna@example.org", "bob", "nobody"} {
+		p, r := actingPeople()
+		r.of[1] = Acting{Everybody: true} // anna's
+		d := &counting{people: p}
+		a := New(Options{Directory: d, Delegation: r, Limits: noDelay, AppPasswords: &apps{rows: map[string]AppPassword{AppPasswordSecret(shown): {Name: "phone"}}}})
+		id, err := playFor(t, a, clear("192.0.2.1:1"), "PLAIN", "anna@example.org", shown, authzid)
+		if authzid == "" || authzid == "anna@example.org" {
+			if err != nil || id.AppPassword != "phone" {
+				t.Errorf("%q: %+v, %v", authzid, id, err)
+			}
+			continue
+		}
+		wantKind(t, authzid, err, mail.KindAuthorizationFailed)
+		texts = append(texts, mail.TextOf(err))
+		if r.asked != 0 || len(d.lookups) != 1 {
+			t.Errorf("%s: rights asked %d times, looked up %q", authzid, r.asked, d.lookups)
+		}
+		if _, err := playFor(t, a, clear("192.0.2.1:1"), "PLAIN", "anna@example.org", "secret", "bob"); err != nil {
+			t.Errorf("with the password: %v", err)
+		}
+	}
+	if len(texts) != 2 || texts[0] != texts[1] {
+		t.Errorf("%q", texts)
+	}
+}
+
+// TestActingMustChange: whose own password must be changed acts for nobody; the password of
+// the mailbox that is opened does not matter.
+func TestActingMustChange(t *testing.T) {
+	for _, who := range []string{"bob", "anna@example.org"} {
+		p, r := actingPeople()
+		p.entries[who].ResetPassword = true
+		a := New(Options{Directory: p, Delegation: r, Limits: noDelay})
+		_, err := playFor(t, a, clear("192.0.2.1:1"), "PLAIN", "bob", "secret", "anna@example.org")
+		if (err != nil) != (who == "bob") || len(r.acted) != map[bool]int{true: 0, false: 1}[who == "bob"] {
+			t.Errorf("%s must change it: %v, %d records", who, err, len(r.acted))
+		}
+	}
+}
+
+// TestActingCountsForTheGuesser: wrong passwords count for who signs in, not for whom.
+func TestActingCountsForTheGuesser(t *testing.T) {
+	p, r := actingPeople()
+	a := New(Options{Directory: p, Delegation: r, Limits: Limits{FirstDelay: 1, MaxDelay: 2}})
+	for range 3 {
+		_, err := playFor(t, a, clear("192.0.2.1:1"), "PLAIN", "bob", "wrong", "anna@example.org")
+		wantKind(t, "a wrong password", err, mail.KindAuthenticationFailed)
+	}
+	a.throttle.mu.Lock()
+	defer a.throttle.mu.Unlock()
+	if _, counted := a.throttle.accounts.get("bob"); !counted {
+		t.Error("it does not count for bob")
+	}
+	if _, counted := a.throttle.accounts.get("anna@example.org"); counted {
+		t.Error("it counts for anna")
+	}
+}
