@@ -94,3 +94,21 @@ func TestSeveralDirectories(t *testing.T) {
 	s.post("/mailboxes/new", "form", "enable", "step", "apply", "f.Identity", "nobody@example.org").want(t, 404, "there is no mailbox")
 	s.get("/mailboxes/mailbox/sign-in?name=carla%40example.org").want(t, 200, `data-test="directory"`, "kept by the directory company", `!data-test="form-password"`)
 }
+
+// TestMailboxOpeners: who may open a mailbox beside its owner is listed, given and taken.
+func TestMailboxOpeners(t *testing.T) {
+	s := open(t).as("root")
+	const page = "/mailboxes/mailbox/sign-in?name=alice%40example.org"
+	s.get(page).want(t, 200, "Nobody but its owner.", `!data-test="openers"`)
+	s.post(page, "form", "opener", "step", "apply", "f.User", "zoe@example.org").want(t, 404, "there is no mailbox")
+	s.post(page, "form", "opener", "step", "review", "f.User", "bob@example.org").want(t, 200, "Add-MailboxPermission alice@example.org -User bob@example.org")
+	s.post(page, "form", "opener", "step", "apply", "f.User", "bob@example.org").want(t, 303)
+	given := s.get(page).want(t, 200, `data-test="openers"`, "bob@example.org", "this one")
+	button := regexp.MustCompile(`data-test="(opener-[0-9a-f]{16})"`).FindStringSubmatch(given.body)
+	if button == nil {
+		t.Fatal("nothing takes it away")
+	}
+	s.post(page, "form", button[1], "step", "apply").want(t, 303)
+	s.call(t, "Add-MailboxPermission", `{"User":"bob@example.org","AccessRights":"Impersonation"}`)
+	s.get(page).want(t, 200, "every mailbox", `!data-test="opener-`)
+}

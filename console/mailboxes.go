@@ -203,6 +203,8 @@ type mailboxData struct {
 	Password                 *Form
 	AppPasswords             []*appPassword
 	NewAppPassword           *Form
+	Openers                  []*opener
+	NewOpener                *Form
 	Ways                     string // where the ways to sign in are shown
 	Directory                string // that has the mailbox's password, "" for Postern's own
 	SignIns                  *Table
@@ -295,7 +297,38 @@ func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) erro
 			field("ImapEnabled", "IMAP4", v.T("Whether the mailbox may be used over IMAP4.")),
 			v.legacyField(data),
 		}})
-	return v.appPasswords(data, identity)
+	if err := v.appPasswords(data, identity); err != nil {
+		return err
+	}
+	return v.openers(data, identity)
+}
+
+// opener is somebody who may open a mailbox.
+type opener struct {
+	User, Path string
+	Every      bool // every mailbox, not this one alone
+	Since      time.Time
+	Remove     *Form // nil for Every
+}
+
+// openers shows who may open the mailbox beside its owner, and the form that adds one.
+func (v *Visit) openers(data *mailboxData, identity []shell.Argument) error {
+	result, err := v.Run("Get-MailboxPermission", identity...)
+	if err != nil {
+		return err
+	}
+	for _, o := range result.Objects {
+		p := &opener{User: textOf(o, "User"), Every: textOf(o, "Identity") == "*", Since: timeOf(o, "WhenCreated")}
+		p.Path = mailboxPath("", p.User)
+		if !p.Every {
+			p.Remove = v.Add(&Form{ID: formID("opener", p.User), Title: "Right taken away", Submit: "Remove", Cmdlet: "Remove-MailboxPermission", Danger: true,
+				Fixed: append(slices.Clone(identity), shell.Argument{Name: "User", Value: p.User}), Help: "It holds at once: sessions that rest on it end."})
+		}
+		data.Openers = append(data.Openers, p)
+	}
+	data.NewOpener = v.Add(&Form{ID: "opener", Title: "Let somebody open it", Done: "Right given", Submit: "Give the right", Cmdlet: "Add-MailboxPermission", Fixed: identity,
+		Fields: []*Field{{Name: "User", Label: v.T("User"), Help: v.T("The mailbox that gets the right: it signs in with its own password."), Kind: Text, Required: true}}})
+	return nil
 }
 
 // appPassword is one of a mailbox.
