@@ -1,7 +1,6 @@
 package console
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -69,9 +68,8 @@ type appPasswordRow struct {
 
 // programSettings are what is typed into a mail program for a service.
 type programSettings struct {
-	Service, Server string
-	Port            uint16
-	Security        string // English
+	Service, Server, Port string
+	Security              string // as programs call it
 }
 
 // ownAppPasswords shows the app passwords and makes one.
@@ -117,13 +115,14 @@ func (v *Visit) programs() []programSettings {
 		}
 		now := v.Manage.Settings.Current(s)
 		p := programSettings{Service: string(s), Server: settings.X509CertificateName.Of(now)}
-		if ssl := settings.SSLBindings.Of(now); len(ssl) > 0 {
-			p.Port, p.Security = ssl[0].Port(), "SSL/TLS"
-		} else if clear := settings.UnencryptedOrTLSBindings.Of(now); len(clear) > 0 {
-			p.Port, p.Security = clear[0].Port(), "STARTTLS"
-		} else {
+		bindings := settings.SSLBindings.Of(now)
+		if p.Security = "SSL/TLS"; len(bindings) == 0 {
+			bindings, p.Security = settings.UnencryptedOrTLSBindings.Of(now), "STARTTLS"
+		}
+		if len(bindings) == 0 {
 			continue
 		}
+		p.Port = strconv.Itoa(int(bindings[0].Port()))
 		list = append(list, p)
 	}
 	return list
@@ -258,14 +257,6 @@ func ownActivity(v *Visit) error {
 		data.SignIns = v.Table(signIns, v.signInColumns()...)
 	}
 	return nil
-}
-
-// Address writes a server and a port as they are typed.
-func (p programSettings) Address() string {
-	if a, err := netip.ParseAddr(p.Server); err == nil {
-		return netip.AddrPortFrom(a, p.Port).String()
-	}
-	return p.Server + ":" + strconv.Itoa(int(p.Port))
 }
 
 // repeated tells of a field that is not typed as the one that it repeats.

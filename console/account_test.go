@@ -123,7 +123,7 @@ func TestAccountSignIn(t *testing.T) {
 
 func TestAccountAppPasswords(t *testing.T) {
 	s := atHome(t)
-	s.get("/account").want(t, 200, "You have none yet.", "What to type into the program", "mail.example.org")
+	s.get("/account").want(t, 200, "You have none yet.", "What to type into the program", "Server mail.example.org, port 993, SSL/TLS", "!%!")
 	s.post("/account", "form", "new", "step", "review", "f.Name", "phone", "f.From", "nonsense").want(t, 400, "data-test=\"errors\"", "nonsense")
 	s.post("/account", "form", "new", "step", "review", "f.Name", "phone", "f.Identity", "bob@example.org").want(t, 400, "no field")
 	a := s.done("/account", "form", "new", "step", "review", "f.Name", "phone", "f.Services", "IMAP4", "f.ReadOnly", "true")

@@ -360,6 +360,21 @@ func TestSecondFactor(t *testing.T) {
 		}
 	}
 
+	// Whoever knows the password alone ends nobody's session.
+	f.Advance(time.Hour)
+	waits, _ := f.Account().SignIn(ctx, "alice@example.org", secret, here)
+	session, err := f.Account().Confirm(ctx, waits, code(0), here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 25 {
+		f.Advance(time.Second)
+		f.Account().SignIn(ctx, "alice@example.org", secret, here)
+	}
+	if _, err := f.Account().SessionCaller(ctx, session); err != nil {
+		t.Errorf("after 25 sign-ins without a code: %v", err)
+	}
+
 	// Guessing: five wrong ones end the sign-in, and the account waits.
 	f.Advance(time.Hour)
 	waiting, _ := f.Account().SignIn(ctx, "alice@example.org", secret, here)

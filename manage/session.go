@@ -280,7 +280,8 @@ func (v *sessions) add(row session, over func(*session, time.Time) bool, now tim
 			delete(v.rows, sum)
 			continue
 		}
-		if other.identity == row.identity {
+		// Who knows the password alone does not end sessions.
+		if other.identity == row.identity && other.waiting == row.waiting {
 			if count++; count == 1 || other.used.Before(v.rows[oldest].used) {
 				oldest = sum
 			}
