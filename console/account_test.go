@@ -214,4 +214,14 @@ func TestAccountSecondFactor(t *testing.T) {
 	}
 	s.get(a.Header.Get("Location")).want(t, 200, "Activity")
 	s.post("/account/second-factor", "form", "disable", "step", "review", "f.Code", "0").want(t, 401)
+
+	// An administrator takes it away; one who may only look is told why not.
+	own := s.header.Get("Cookie")
+	const page = "/mailboxes/mailbox/sign-in?name=alice@example.org"
+	s.as("viewer").get(page).want(t, 200, `data-test="factor"`, "Recipient Administrator")
+	checkHTML(t, page, s.as("root").get(page).want(t, 200, `data-test="factor"`).body)
+	s.post(page, "form", "factor", "step", "review").want(t, 200, "lost the program")
+	s.done(page, "form", "factor", "step", "apply").want(t, 200, "Second factor taken away", `!data-test="factor"`)
+	s.header.Set("Cookie", own)
+	s.get("/account").want(t, 303)
 }

@@ -201,6 +201,8 @@ type mailboxData struct {
 	Created, PasswordSet     any
 	General, Access, Removal *Form
 	Password                 *Form
+	FactorSince              time.Time // of the second factor
+	Factor                   *Form     // takes it away; nil when there is none
 	AppPasswords             []*appPassword
 	NewAppPassword           *Form
 	Openers                  []*opener
@@ -286,6 +288,11 @@ func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) erro
 				{Name: "ResetPasswordOnNextLogon", Label: v.T("Its owner must change it"), Kind: Bool, Value: reset,
 					Help: v.T("It opens nothing but the page /account of this console, until its owner has changed it. App passwords work on.")},
 			}})
+	}
+	if result, _ := v.optional("Get-SecondFactor", identity...); result != nil && len(result.Objects) == 1 && textOf(result.Objects[0], "Status") == "Enabled" {
+		data.FactorSince = timeOf(result.Objects[0], "WhenEnabled")
+		data.Factor = v.Add(&Form{ID: "factor", Title: "Second factor taken away", Submit: "Take it away", Cmdlet: "Disable-SecondFactor", Fixed: identity, Danger: true,
+			Help: "For who has lost the program and the recovery codes. The owner's sessions at the console and at /account end, and the password alone opens them again."})
 	}
 	field := func(name, label, help string) *Field {
 		value, _ := data.Mailbox.protocols.Value(name)
