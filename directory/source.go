@@ -123,6 +123,14 @@ type Grouper interface {
 	Groups(ctx context.Context, p *Person) ([]string, error)
 }
 
+// Forgetter is a Source that keeps something of people in Postern's own records.
+type Forgetter interface {
+	Source
+	// Forget removes what is kept of the person with an identifier, who is not there
+	// any more. Errors are logged, and tried again the next time.
+	Forget(ctx context.Context, id string)
+}
+
 // Lister is a Source that can say whom it knows.
 type Lister interface {
 	Source

@@ -94,4 +94,19 @@ func TestDirectoryThatDoesNotOpen(t *testing.T) {
 	}
 }
 
+// TestDocumentedDirectories: every example of the documentation is a settings file.
+func TestDocumentedDirectories(t *testing.T) {
+	text, err := os.ReadFile("../docs/directories.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, block := range strings.Split(string(text), "```toml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		_, err := load(t, "data = '/x'\nname = 'here'\n"+block)
+		if err != nil {
+			t.Errorf("example %d: %v\n%s", i+1, err, block)
+		}
+	}
+}
+
 func sourceForTests(context.Context, *Server, string) (directory.Source, error) { return nil, nil }

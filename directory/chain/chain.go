@@ -199,6 +199,10 @@ func (d *Directory) lookup(ctx context.Context, l *link, name string) (*director
 	switch {
 	case err == nil:
 		return d.entry(ctx, l, p)
+	case mail.KindOf(err) == mail.KindNotFound:
+		if r := d.people.named(l.Name, name); r != nil && r.Name == name {
+			l.forget(ctx, r.id)
+		}
 	case mail.KindOf(err) == mail.KindCannot:
 		// It learns of people from what proves them: the record knows who was there.
 		if r := d.people.named(l.Name, name); r != nil {
@@ -211,6 +215,14 @@ func (d *Directory) lookup(ctx context.Context, l *link, name string) (*director
 }
 
 var errNotFound = &mail.Error{Kind: mail.KindNotFound, Text: "There is no such mailbox."}
+
+// forget removes what is remembered of somebody who is gone, and what the source keeps.
+func (l *link) forget(ctx context.Context, id string) {
+	l.seen.gone(id)
+	if f, ok := l.Source.(directory.Forgetter); ok {
+		f.Forget(ctx, id)
+	}
+}
 
 // gone gives the mailbox of somebody whom no directory knows any more.
 func (d *Directory) gone(name string) (*directory.Entry, error) {

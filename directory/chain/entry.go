@@ -362,8 +362,12 @@ func (d *Directory) Remove(ctx context.Context, name string) error {
 			return nil, nil
 		})
 	}
-	if err == nil {
-		d.unlinkAll(ctx, e)
+	if err != nil {
+		return err
 	}
-	return err
+	d.unlinkAll(ctx, e)
+	if l := d.link(e.Directory); l != nil {
+		l.forget(ctx, e.ID)
+	}
+	return nil
 }

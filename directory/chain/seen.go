@@ -167,6 +167,13 @@ func (s *seen) groupsOf(id string) ([]string, bool) {
 	return m.groups, ok && s.now().Before(m.when.Add(s.ttl))
 }
 
+// gone takes that a person is not there any more.
+func (s *seen) gone(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(id)
+}
+
 // forget drops a person with all their names.
 func (s *seen) forget(id string) {
 	delete(s.in, id)

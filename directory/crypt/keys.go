@@ -128,6 +128,20 @@ func (k *Keys) Proved(ctx context.Context, id, stored string, h *Hash, password 
 	}
 }
 
+// Forget removes the keys of somebody who is not there any more.
+func (k *Keys) Forget(ctx context.Context, id string) {
+	if k.k.Records == nil {
+		return
+	}
+	_, revision, err := k.read(ctx, id)
+	if err == nil && revision != 0 {
+		k.drop(ctx, id, revision)
+	}
+	if err != nil {
+		k.k.Log.WarnContext(ctx, "the SCRAM keys of a person who is gone could not be removed", "directory", k.k.Directory, "name", id, "error", err)
+	}
+}
+
 func (k *Keys) key(id string) string { return k.k.Directory + "/" + id }
 
 func (k *Keys) read(ctx context.Context, id string) (*record, uint64, error) {

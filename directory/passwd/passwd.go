@@ -109,6 +109,9 @@ func Open(ctx context.Context, o Options) (directory.Source, error) {
 	return s, nil
 }
 
+// Forget is part of directory.Forgetter.
+func (s *Source) Forget(ctx context.Context, id string) { s.keys.Forget(ctx, id) }
+
 // Close is part of directory.Source.
 func (s *Source) Close() error { return nil }
 

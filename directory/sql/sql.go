@@ -55,6 +55,9 @@ func Open(o Options) (directory.Source, error) {
 	return s, nil
 }
 
+// Forget is part of directory.Forgetter.
+func (s *Source) Forget(ctx context.Context, id string) { s.keys.Forget(ctx, id) }
+
 // Close ends all connections and waits for the questions on them, which are bounded.
 func (s *Source) Close() error {
 	s.pool.Close()

@@ -121,6 +121,22 @@ upgrade = true
 	if answer := scramSignIn(t, s, "bert@example.org", "geheim"); !strings.HasPrefix(answer, "a NO") {
 		t.Errorf("SCRAM with the older password: %s", answer)
 	}
+	// Who is gone from the file leaves no keys, neither does a removed mailbox.
+	replace(t, users, "bert:{PLAIN}next\n", 90*time.Minute)
+	signsIn(t, s, "anna@example.org", "geheim", false)
+	replace(t, users, "anna:{SSHA256}"+"P5mKDH59jB63Pqi3qPhQweWcY50ALUULrjS3LYTxz0z0MaAJ\nbert:{PLAIN}next\n", 80*time.Minute)
+	if answer := scramSignIn(t, s, "anna@example.org", "geheim"); !strings.HasPrefix(answer, "a NO") {
+		t.Errorf("SCRAM of somebody who was gone: %s", answer)
+	}
+	signsIn(t, s, "anna@example.org", "geheim", true)
+	if answer := scramSignIn(t, s, "anna@example.org", "geheim"); !strings.HasPrefix(answer, "a OK") {
+		t.Errorf("SCRAM after another login: %s", answer)
+	}
+	shell(s, "Remove-Mailbox anna@example.org -Confirm:$false")
+	if answer := scramSignIn(t, s, "anna@example.org", "geheim"); !strings.HasPrefix(answer, "a NO") {
+		t.Errorf("SCRAM after the mailbox was removed: %s", answer)
+	}
+
 	// Without the file nobody is told that the password is wrong.
 	os.Remove(users)
 	c := server.DialTLS(t, s.IMAPS, s.TLS())
