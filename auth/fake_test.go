@@ -31,8 +31,9 @@ type people struct {
 	err       error
 	took      time.Duration // of CheckPassword
 
-	until                       time.Time // of tokens
-	mistrusts                   bool      // a token is good for its own name alone
+	until                       time.Time         // of tokens
+	shown                       *x509.Certificate // what the client of the last token showed
+	mistrusts                   bool              // a token is good for its own name alone
 	keyless, tokenless, tickets bool
 	unreadable                  bool
 
@@ -120,6 +121,7 @@ func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash
 // CheckToken takes "NAME", with "~" for "@", as NAME's token until p.until.
 func (p *people) CheckToken(ctx context.Context, name, token string) (*directory.Entry, time.Time, error) {
 	p.mu.Lock()
+	p.shown = directory.CertificateOf(ctx)
 	p.checks++
 	failure, until := p.err, p.until
 	p.mu.Unlock()

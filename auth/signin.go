@@ -269,6 +269,7 @@ func (s *signIn) token(ctx context.Context, authzid, token string) (string, erro
 	if !ok {
 		return "", mail.Errorf(mail.KindCannot, "")
 	}
+	ctx = directory.WithCertificate(ctx, s.conn.Client)
 	e, until, err := tokens.CheckToken(s.prefer(ctx), s.name, token)
 	if s.name != "" && s.a.delegation != nil && mail.KindOf(err) == mail.KindAuthenticationFailed {
 		// It may be the token of somebody who acts for that name: Authorize tells.

@@ -42,7 +42,7 @@ func TestTokens(t *testing.T) {
 			if c.prepare != nil {
 				c.prepare(p)
 			}
-			x, err := a.Begin(t.Context(), Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate, Remote: from("192.0.2.1:1")}, mechanism)
+			x, err := a.Begin(t.Context(), Conn{Service: settings.IMAP4, LoginType: mail.SecureLogin, TLS: &state, Certificate: certificate, Client: certificate, Remote: from("192.0.2.1:1")}, mechanism)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,6 +66,9 @@ func TestTokens(t *testing.T) {
 			if c.kind != ok {
 				wantKind(t, mechanism+", "+c.what, err, c.kind)
 				continue
+			}
+			if p.shown != certificate {
+				t.Errorf("%s, %s: the directory does not hear of the client's certificate", mechanism, c.what)
 			}
 			if err != nil || id == nil || id.Entry.Name != "anna@example.org" || !id.Expires.Equal(p.until) || (*attempts)[0].User != "anna@example.org" {
 				t.Errorf("%s, %s: %+v, %v", mechanism, c.what, id, err)

@@ -93,7 +93,8 @@ type TokenSource interface {
 	// CheckToken tells whose token it is and until when the proof holds. name is
 	// the one that the client said, prepared, or "" for none; a token of somebody
 	// else is KindAuthenticationFailed, one that another source may know
-	// KindNotFound.
+	// KindNotFound. CertificateOf(ctx) is the certificate that the client showed: a token
+	// that is bound to another one, or to anything else, is KindAuthenticationFailed.
 	CheckToken(ctx context.Context, name, token string) (p *Person, until time.Time, err error)
 
 	// Issuer tells clients where they get a token: the address of the provider's

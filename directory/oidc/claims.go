@@ -1,6 +1,8 @@
 package oidc
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"math"
 	"slices"
@@ -142,8 +144,9 @@ func (r *rules) judge(c claims, now time.Time, introspected bool) (*proof, error
 	if err := c.isAccess(introspected); err != nil {
 		return nil, err
 	}
-	if c.there("cnf") {
-		return nil, refused("it is bound to a key of its client (cnf), which a mail session cannot show")
+	bound, err := c.bound()
+	if err != nil {
+		return nil, err
 	}
 	if err := r.scopes(c); err != nil {
 		return nil, err
@@ -155,7 +158,26 @@ func (r *rules) judge(c claims, now time.Time, introspected bool) (*proof, error
 	if err != nil {
 		return nil, err
 	}
-	return &proof{*p, until}, nil
+	return &proof{*p, until, bound}, nil
+}
+
+// bound gives the thumbprint of the certificate that a token is bound to (RFC 8705, 3.1),
+// "" when it is bound to nothing. Bound to anything else it is refused: a mail session
+// cannot show a key of DPoP (RFC 9449).
+func (c claims) bound() (string, error) {
+	if !c.there("cnf") {
+		return "", nil
+	}
+	members, err := readClaims(c["cnf"])
+	if err != nil {
+		return "", refused("\"cnf\" is not an object")
+	}
+	const thumbprint = "x5t#S256"
+	text, err := members.text(thumbprint)
+	if err != nil || len(members) != 1 || len(text) != base64.RawURLEncoding.EncodedLen(sha256.Size) {
+		return "", refused("it is bound to a key of its client (cnf), which a mail session cannot show")
+	}
+	return text, nil
 }
 
 // times tells until when the claims hold: until the token ends, and where that is

@@ -6,6 +6,9 @@ package oidc
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -105,6 +108,9 @@ func (s *Source) CheckToken(ctx context.Context, name, token string) (*directory
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	if err := p.shown(directory.CertificateOf(ctx)); err != nil {
+		return nil, time.Time{}, err
+	}
 	if name != "" && name != p.person.Name && (s.rules.Domain == "" || name+"@"+s.rules.Domain != p.person.Name) {
 		return nil, time.Time{}, refused("the token is %q's, not %q's", p.person.Name, name)
 	}
@@ -121,6 +127,22 @@ func (s *Source) Issuer() (configuration, scope string) {
 type proof struct {
 	person directory.Person
 	until  time.Time
+	bound  string // thumbprint of the certificate that its client must show; "" for none
+}
+
+// shown refuses a token that is bound to another certificate than the client showed
+// (RFC 8705, 3): somebody else has it.
+func (p *proof) shown(c *x509.Certificate) error {
+	switch {
+	case p.bound == "":
+		return nil
+	case c == nil:
+		return refused("it is bound to a certificate of its client (cnf), which showed none")
+	}
+	if sum := sha256.Sum256(c.Raw); base64.RawURLEncoding.EncodeToString(sum[:]) != p.bound {
+		return refused("it is bound to another certificate than its client showed (cnf)")
+	}
+	return nil
 }
 
 // isToken tells whether s is a b64token (RFC 6750, 2.1) of a bearable length.

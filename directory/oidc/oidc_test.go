@@ -188,6 +188,8 @@ func TestForged(t *testing.T) {
 		{"address verified by text", with("email_verified", "true"), failed, "not verified"},
 		{"address verified by nobody", with("email_verified", nil), failed, "not verified"},
 		{"bound to a certificate", with("cnf", object{"x5t#S256": "x"}), failed, "cnf"},
+		{"bound to a certificate that nobody showed", with("cnf", object{"x5t#S256": strings.Repeat("A", 43)}), failed, "showed none"},
+		{"bound to a certificate and a key", with("cnf", object{"x5t#S256": strings.Repeat("A", 43), "jkt": "x"}), failed, "cnf"},
 		{"bound to a DPoP key", with("cnf", object{"jkt": "x"}), failed, "cnf"},
 		{"bound to something", with("cnf", object{}), failed, "cnf"},
 		{"bound by text", with("cnf", "x"), failed, "cnf"},

@@ -1,6 +1,8 @@
 package directories
 
 import (
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/oidc"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/test/openid"
@@ -166,6 +169,18 @@ func TestOpenIDTokens(t *testing.T) {
 		who, until, err := d.CheckToken(t.Context(), "anna@example.org", p.Token(openid.Anna, resource))
 		if left := time.Until(until); err != nil || who.ID != openid.Anna || who.DisplayName != "Anna Ä." || left < 4*time.Minute || left > 5*time.Minute {
 			t.Errorf("%s: %+v until %s, %v", resource, who, until, err)
+		}
+	}
+	// A token that is bound to a certificate is its client's alone.
+	mine, others := &x509.Certificate{Raw: []byte("mine")}, &x509.Certificate{Raw: []byte("another's")}
+	sum := sha256.Sum256(mine.Raw)
+	for _, resource := range []string{openid.JWT, openid.Opaque} {
+		bound := p.Token(openid.Anna, resource, "certificate", base64.RawURLEncoding.EncodeToString(sum[:]))
+		for _, c := range []*x509.Certificate{nil, others, mine} {
+			who, _, err := d.CheckToken(directory.WithCertificate(t.Context(), c), "", bound)
+			if (err == nil) != (c == mine) || err == nil && who.ID != openid.Anna || err != nil && mail.KindOf(err) != mail.KindAuthenticationFailed {
+				t.Errorf("%s, bound to a certificate: %+v, %v", resource, who, err)
+			}
 		}
 	}
 	revoked, right := p.Token(openid.Anna, openid.Opaque), p.Token(openid.Anna, openid.JWT)

@@ -41,6 +41,7 @@ function make() {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       dPoP: { enabled: true },
+      mTLS: { enabled: true, certificateBoundAccessTokens: true },
       introspection: { enabled: true, allowedPolicy: (ctx, client) => client.clientId === 'postern' },
       resourceIndicators: { enabled: true, getResourceServerInfo: (ctx, resource) => server(resource) },
       revocation: { enabled: true },
@@ -54,9 +55,10 @@ function make() {
       accountId: params.person, client, gty: 'test', scope: params.scope, grantId: await grant.save(),
     });
     token.resourceServer = new ResourceServer(params.resource, server(params.resource));
+    if (params.certificate) token['x5t#S256'] = params.certificate; // its thumbprint (RFC 8705)
     if (params.bound) token.jkt = params.bound; // to a key, as DPoP does
     ctx.body = { access_token: await token.save(), token_type: token.tokenType, expires_in: token.expiration };
-  }, ['person', 'resource', 'scope', 'ttl', 'bound', 'email']);
+  }, ['person', 'resource', 'scope', 'ttl', 'bound', 'certificate', 'email']);
   provider.on('server_error', (ctx, err) => console.log(err));
   return provider.callback();
 }
