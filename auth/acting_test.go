@@ -256,7 +256,7 @@ func TestExplainActing(t *testing.T) {
 		"anna@example.org": "A right password or proof signs in.", "none": "Refused at the step Acting.", "nobody": "Refused at the step Acting.",
 		"off": "Refused at the step Account of off.", "imapless": "Refused at the step IMAP4 of imapless.", "bobby": "A right password or proof signs in.",
 	} {
-		steps := a.ExplainFor(t.Context(), clear("192.0.2.1:1"), "bob", authzid)
+		steps := a.ExplainFor(t.Context(), clear("192.0.2.1:1"), "bob", authzid, "")
 		if last := steps[len(steps)-1]; last.Detail != want {
 			t.Errorf("%s: %+v", authzid, steps)
 		}

@@ -35,16 +35,20 @@ const (
 // nothing. For a connection that is only imagined, an empty tls.ConnectionState in
 // c.TLS means "encrypted" and c.Remote may be left out.
 func (a *Authenticator) Explain(ctx context.Context, c Conn, user string) []Step {
-	return a.ExplainFor(ctx, c, user, "")
+	return a.ExplainFor(ctx, c, user, "", "")
 }
 
-// ExplainFor is Explain for a user who wants to act for another mailbox, "" for its own.
-func (a *Authenticator) ExplainFor(ctx context.Context, c Conn, user, actFor string) []Step {
+// ExplainFor is Explain for a user who wants to act for another mailbox, "" for its own,
+// by a SASL mechanism, "" for any. Where it is EXTERNAL c.Client is the certificate.
+func (a *Authenticator) ExplainFor(ctx context.Context, c Conn, user, actFor, mechanism string) []Step {
 	var e explanation
 	a.explainPolicy(&e, c)
 	entry := a.explainUser(ctx, &e, c, user)
 	if actFor != "" && entry != nil {
 		a.explainActing(ctx, &e, c, entry, actFor)
+	}
+	if m, ok := sasl.Find(mechanism); ok && entry != nil {
+		a.explainMechanism(&e, c, m, entry)
 	}
 
 	for _, s := range e.steps {
@@ -82,6 +86,36 @@ func (a *Authenticator) explainPolicy(e *explanation, c Conn) {
 		e.add("Policy for "+class.String(), Note, a.verdicts(c, class, nil))
 	}
 	e.check("Policy", a.open(c, nil), "There is a way to sign in on this connection.", a.decide(c, passwordCommand(c), sasl.Password).Text)
+}
+
+// explainMechanism says whether a mechanism is accepted on c from who entry is.
+func (a *Authenticator) explainMechanism(e *explanation, c Conn, m sasl.Mechanism, entry *directory.Entry) {
+	w := a.wanted(c, m.Name, m.Class)
+	w.User, w.Groups, w.Legacy = entry.Name, entry.Groups, entry.LegacyMechanisms
+	d := a.policy.Load().Decide(w)
+	e.check("Mechanism", d.OK, m.Name+" is accepted: "+d.Why()+".", m.Name+" is refused: "+d.Why()+".")
+	has := a.means(c.Service) | sasl.NeedsBinding
+	if c.Client != nil {
+		has |= sasl.NeedsCertificate
+	}
+	if m.Needs&^has != 0 {
+		e.add("Mechanism", Fail, "The server, or the client, does not have what "+m.Name+" needs: SCRAM keys, a provider of tokens, a Kerberos key, a certificate that is trusted.")
+	}
+	if m.Needs&sasl.NeedsCertificate == 0 || c.Client == nil {
+		return
+	}
+	names := namesOf(c.Client)
+	mine := append([]string{entry.Name}, entry.Aliases...)
+	switch i := slices.IndexFunc(names, func(name string) bool { return slices.Contains(mine, name) }); {
+	case len(names) == 0:
+		e.add("Certificate", Fail, "The certificate has no name that a mailbox could have.")
+	case i < 0:
+		e.add("Certificate", Fail, "The certificate is for "+strings.Join(names, ", ")+".")
+	case i > 0:
+		e.add("Certificate", Pass, "The certificate is for "+strings.Join(names, ", ")+"; the client must say "+names[i]+".")
+	default:
+		e.add("Certificate", Pass, "The certificate is for "+names[0]+", until "+c.Client.NotAfter.UTC().Format(time.RFC3339)+".")
+	}
 }
 
 // verdicts says of the methods of a class which are accepted and which are not, and

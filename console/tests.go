@@ -106,6 +106,9 @@ func (v *Visit) signInTest() *Form {
 		Fields: []*Field{identity,
 			{Name: "Protocol", Label: v.T("Protocol"), Kind: Choice, Choices: services(settings.IMAP4, settings.POP3), typed: []string{string(settings.IMAP4)}},
 			v.connectionField(),
+			{Name: "From", Label: v.T("The client's address"), Help: v.T("For login policies of some networks, and for the delay after failures."), Kind: Text},
+			{Name: "Mechanism", Label: v.T("Mechanism"), Help: v.T("The SASL mechanism by which somebody wants to sign in. None: any."), Kind: Choice, Choices: settings.AuthMechanisms.Choices},
+			{Name: "Certificate", Label: v.T("Client certificate"), Help: v.T("For EXTERNAL: what the client shows, without its key."), Kind: Upload},
 		},
 		Columns: []Column{
 			{Property: "Result", Title: "Result", Text: v.VerdictText, Badge: badgeOf},

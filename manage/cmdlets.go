@@ -632,8 +632,11 @@ func Cmdlets() []*Cmdlet {
 					Help: "Plaintext is unencrypted, Tls after STLS or STARTTLS, Ssl encrypted from the first byte."},
 				{Name: "From", Type: TypeText, TypeName: "address", Help: "The client's address, for login policies of some networks and for the delay after failures."},
 				actForParameter("For which mailbox the user wants to act."),
+				{Name: "Mechanism", Type: TypeText, Values: mechanismNames(), Default: "any", Help: "The SASL mechanism by which the user wants to sign in."},
+				{Name: "Certificate", Type: TypeFile, Help: "The client certificate that it shows, with those that lead to its authority (PEM), or alone (DER); no key. The mechanism is EXTERNAL then."},
 			}, here()...),
 			Examples: []Example{
+				{"Test-Login alice -Protocol IMAP4 -ConnectionType Ssl -Certificate alice.pem", "Whether her certificate signs her in."},
 				{"Test-Login alice -Protocol IMAP4 -ConnectionType Plaintext", "Why alice cannot log in on port 143."},
 				{"Test-Login bob -Protocol IMAP4 -ConnectionType Ssl -ActFor office", "Whether bob may open the mailbox office."},
 			},

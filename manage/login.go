@@ -2,9 +2,12 @@ package manage
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"net/netip"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -46,6 +49,17 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 			return nil, about("ActFor", err)
 		}
 	}
+	if c.Given("Certificate") {
+		if l.Certificates, err = readCertificates(c.File("Certificate")); err != nil {
+			return nil, about("Certificate", err)
+		}
+		l.Mechanism = "EXTERNAL"
+	}
+	if c.Given("Mechanism") {
+		if l.Mechanism, err = knownMechanism(c.Text("Mechanism")); err != nil {
+			return nil, wrong("Mechanism", "Mechanism %s", mail.TextOf(err))
+		}
+	}
 	steps, err := c.Explain(ctx, l)
 	if err != nil {
 		return nil, err
@@ -54,4 +68,36 @@ func testLogin(ctx context.Context, c *Call) (func(context.Context) error, error
 		c.Add(Object{{"Step", step.Step}, {"Result", step.Result}, {"Detail", step.Detail}})
 	}
 	return nil, nil
+}
+
+// maxShown bounds the certificates that a client shows.
+const maxShown = 16
+
+// readCertificates reads a client's certificate and those that lead to its authority:
+// PEM, the client's first, or one in DER.
+func readCertificates(content []byte) ([]*x509.Certificate, error) {
+	ders := [][]byte{content}
+	if block, rest := pem.Decode(content); block != nil {
+		ders = nil
+		for ; block != nil && len(ders) <= maxShown; block, rest = pem.Decode(rest) {
+			if block.Type == "CERTIFICATE" {
+				ders = append(ders, block.Bytes)
+			}
+		}
+	}
+	if len(ders) > maxShown {
+		return nil, mail.Errorf(mail.KindLimit, "the file has more than %d certificates", maxShown)
+	}
+	var list []*x509.Certificate
+	for _, der := range ders {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, mail.Errorf(mail.KindBadArgument, "the file has no certificate in PEM or DER")
+		}
+		list = append(list, c)
+	}
+	if len(list) == 0 {
+		return nil, mail.Errorf(mail.KindBadArgument, "the file has no certificate in PEM or DER")
+	}
+	return list, nil
 }

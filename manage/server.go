@@ -3,6 +3,7 @@ package manage
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -95,12 +96,15 @@ const (
 
 // Login is a log-in to be explained.
 type Login struct {
-	Identity   string // prepared
-	For        string // for whom it acts, prepared; "" for itself
-	Service    settings.Service
-	Connection Connection
-	From       netip.Addr // the client's; the zero Addr when it is not said
-	At         time.Time  // zero is now
+	Identity  string // prepared
+	For       string // for whom it acts, prepared; "" for itself
+	Mechanism string // of SASL; "" is any
+	// Certificates are those that the client shows, its own first.
+	Certificates []*x509.Certificate
+	Service      settings.Service
+	Connection   Connection
+	From         netip.Addr // the client's; the zero Addr when it is not said
+	At           time.Time  // zero is now
 	// Entry is Identity's and ForEntry For's, for Matrix, with their Groups; nil is
 	// nobody in particular.
 	Entry, ForEntry *directory.Entry

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/x509"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap"
 	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/pop3"
 	"github.com/postern-mail/postern/settings"
@@ -105,8 +107,28 @@ func (s *Server) revocationProblem(name settings.Service) string {
 func (s *Server) explain(ctx context.Context, l manage.Login) ([]manage.Step, error) {
 	c := s.imagined(l)
 	var out []manage.Step
-	for _, step := range s.auth.ExplainFor(ctx, c, l.Identity, l.For) {
+	if len(l.Certificates) > 0 {
+		var err error
+		svc := s.service(l.Service)
+		if svc == nil {
+			return nil, mail.Errorf(mail.KindCannot, "This server does not have the role of this service.")
+		}
+		if c.Client, err = svc.Trusted(l.Certificates); err != nil {
+			out = append(out, manage.Step{Step: "Certificate", Result: string(auth.Fail), Detail: "The certificate does not count: " + strings.TrimSuffix(explained(err), ".") + "."})
+		} else if c.Client == nil {
+			out = append(out, manage.Step{Step: "Certificate", Result: string(auth.Fail), Detail: "The certificate does not count: ClientCertificateAuthorities names nobody."})
+		}
+	}
+	for _, step := range s.auth.ExplainFor(ctx, c, l.Identity, l.For, l.Mechanism) {
 		out = append(out, manage.Step{Step: step.Step, Result: string(step.Result), Detail: step.Detail})
 	}
 	return out, nil
+}
+
+// explained is an error for an administrator, whoever made it.
+func explained(err error) string {
+	if text := mail.TextOf(err); mail.KindOf(err) != mail.KindServerBug {
+		return text
+	}
+	return err.Error()
 }

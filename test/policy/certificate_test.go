@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"os"
 	"os/exec"
@@ -167,6 +168,24 @@ func TestClientCertificates(t *testing.T) {
 					t.Errorf("%s: QUIT: %v", at, err)
 				}
 			}
+		}
+	}
+	// Test-Login says the same of a certificate.
+	for what, c := range map[string]struct {
+		certificate tls.Certificate
+		want        string
+	}{
+		"good":              {ours.client(t, named(name)), "The certificate is for " + name},
+		"another authority": {theirs.client(t, named(name)), "The certificate does not count"},
+		"somebody else's":   {ours.client(t, named("nobody@example.org")), "The certificate is for nobody@example.org."},
+		"without a name":    {ours.client(t, func(*x509.Certificate) {}), "no name that a mailbox could have"},
+	} {
+		text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.certificate.Certificate[0]}))
+		result := r.run(t, "Test-Login", map[string]any{"Identity": name, "Protocol": "IMAP4", "ConnectionType": "Ssl", "Certificate": text})
+		last := result.Objects[len(result.Objects)-1]
+		verdict, _ := last.Value("Result")
+		if said := fmt.Sprint(result.Objects); !strings.Contains(said, c.want) || (verdict == "Pass") != (what == "good") {
+			t.Errorf("%s: %v: %s", what, verdict, said)
 		}
 	}
 	// Without authorities nobody is asked.
