@@ -35,6 +35,8 @@ func (s *Service) tls() *tls.Config {
 		c := &tls.Config{
 			MinVersion:   tls.VersionTLS12,
 			CipherSuites: aead,
+			// Small first records show a web page sooner; here they only cost.
+			DynamicRecordSizingDisabled: true,
 			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				pair, err := s.Certificates.pick(hello, s.limits().certificate)
 				if c, ok := hello.Context().Value(connKey{}).(*Conn); ok && err == nil {
