@@ -40,6 +40,8 @@ func (m method) family() string {
 		return "ticket"
 	case m.digest:
 		return "digest"
+	case m == byDomain:
+		return "domain"
 	}
 	return "password"
 }
@@ -61,6 +63,9 @@ var mechanisms = func() []method {
 
 // byDigest are the mechanisms that need a password that the server can read.
 var byDigest = []method{{mechanism: "CRAM-MD5", class: challenge, digest: true}, {mechanism: "APOP", class: challenge, digest: true}}
+
+// byDomain is the mechanism whose proofs a Windows domain checks.
+var byDomain = method{mechanism: "NTLM", class: challenge}
 
 func methods(protocol string) []method {
 	if protocol == "POP3" {
@@ -251,6 +256,9 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 			return encode(fmt.Sprintf("%s %x", name, digest.Sum(nil)))
 		}}
 		return d, nil
+	case c.method == byDomain:
+		first, d.ahead = ntlmNegotiate, 2
+		d.replies = []func(string) string{fixed(encode(ntlmAuthenticate(name, pass)))}
 	case c.method.ticket:
 		d.ahead = 1
 		switch c.credentials {

@@ -47,6 +47,7 @@ type running struct {
 	*role.Server
 	asked   *asked
 	journal *journal
+	ntlm    string            // the file of what the helper for NTLM is asked
 	addr    map[string]string // "POP3 clear", "POP3 ssl", "IMAP4 clear", "IMAP4 ssl"
 }
 
@@ -80,6 +81,7 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 	config.Socket = filepath.Join(folder, "s")
 	config.LMTP = []string{filepath.Join(folder, "l")}
 	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
+	config.NTLM, r.ntlm = helperNTLM(t, folder)
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
 		Limits:    auth.Limits{FirstDelay: -1, Verified: -1},
@@ -121,7 +123,7 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 			if err == nil {
 				err = r.Directory().Create(ctx, directory.Entry{
 					Name: address(name, w), Account: account,
-					LegacyMechanisms: []string{"CRAM-MD5", "APOP"},
+					LegacyMechanisms: []string{"CRAM-MD5", "APOP", "NTLM"},
 					Enabled:          name != off, PopEnabled: name != noPOP, ImapEnabled: name != noIMAP,
 				}, password)
 			}
