@@ -1,7 +1,7 @@
 # The few words that are used here and in CI. GO may be another go command.
 GO ?= go
 
-.PHONY: check test fuzz docs bench bench-quick bench-storm setup
+.PHONY: check test fuzz docs bench bench-quick bench-storm setup mutate
 
 # check is what to run before a commit: formatting, vet, unit tests in seconds.
 check:
@@ -19,6 +19,10 @@ test: setup
 setup:
 	./scripts/test-packages
 	GO=$(GO) ./scripts/test-tools
+
+# mutate changes the login policy place by place, and fails when no test notices.
+mutate:
+	$(GO) run ./test/mutate
 
 # fuzz runs every fuzz target for FUZZTIME.
 FUZZTIME ?= 30s

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/x509"
 	"log/slog"
 	"slices"
@@ -77,6 +78,8 @@ func TestOrderOfEffective(t *testing.T) {
 	encrypted.TLS = true
 	allowed := encrypted
 	allowed.Protection = settings.AllowProtection
+	weak := encrypted
+	weak.Method, weak.Mechanisms, weak.User, weak.Protection = "CRAM-MD5", []string{"CRAM-MD5"}, "alice", settings.AllowProtection
 	acting := scram
 	acting.For, acting.Secret = "bob", AppSecret
 	unnamed := scram
@@ -91,6 +94,7 @@ func TestOrderOfEffective(t *testing.T) {
 		{[]LoginRule{block}, scram, RuleSecureLogin, ""},
 		{[]LoginRule{block}, encrypted, RuleBindingRequired, ""},
 		{nil, acting, RuleSecureLogin, ""},
+		{[]LoginRule{block}, weak, RuleNotSwitchedOn, ""},
 		{nil, allowed, RuleTLS, ""},
 		{[]LoginRule{block, hours}, allowed, RuleBlock, "b"},
 		{[]LoginRule{hours, block}, allowed, RuleHours, "h"},
@@ -186,6 +190,7 @@ func TestNeeds(t *testing.T) {
 		for _, m := range sasl.Mechanisms {
 			c.Mechanisms = append(c.Mechanisms, m.Name)
 		}
+		c.Timestamp = "<1@localhost>"
 	})
 	for _, d := range []struct {
 		what      string
@@ -272,10 +277,12 @@ func TestWhoIsMeant(t *testing.T) {
 		if err != nil || id.ActedBy != "" || id.Entry.Name != "bob" {
 			t.Errorf("%s as %s: %+v, %v", names[0], names[1], id, err)
 		}
+		if r.asked > 0 != (names[1] == "short" && names[0] != "short") {
+			t.Errorf("%s as %s: the rights were asked for %d times", names[0], names[1], r.asked)
+		}
 	}
-	asked := r.asked
-	if _, err := playFor(t, a, c, "PLAIN", "short", "secret", "short"); err != nil || r.asked != asked {
-		t.Errorf("the rights are asked for who is meant anyway: %v", err)
+	if len(r.acted) > 0 {
+		t.Errorf("recorded as acting for another: %+v", r.acted)
 	}
 	d.lookups = nil
 	_, err := playFor(t, a, c, "PLAIN", "dora", "secret", "anna@example.org")
@@ -310,6 +317,68 @@ func TestWhoIsMeantCannotBeSaid(t *testing.T) {
 	wantKind(t, "an app password", err, mail.KindAuthorizationFailed)
 	if !strings.Contains(err.Error(), RuleOwnMailbox.String()) {
 		t.Errorf("the record does not say why: %v", err)
+	}
+}
+
+// staffed gives anna a group of an external directory, or cannot say.
+type staffed struct {
+	*people
+	err error
+}
+
+func (g *staffed) Groups(_ context.Context, e *directory.Entry) ([]string, error) {
+	if e.Name != "anna@example.org" {
+		return nil, nil
+	}
+	return []string{`ldap\staff`}, g.err
+}
+
+func (g *staffed) IsExternal(name string) bool { return name == "ldap" }
+
+// A rule for a directory's group forbids to act for its people; what the directory
+// cannot say is no permission.
+func TestActingForAGroup(t *testing.T) {
+	p, r := actingPeople()
+	g := &staffed{people: p}
+	a := New(Options{Directory: g, Delegation: r, Limits: noDelay})
+	act := func() error {
+		_, err := playFor(t, a, clear("192.0.2.1:1"), "PLAIN", "bob", "secret", "anna@example.org")
+		return err
+	}
+	if err := act(); err != nil {
+		t.Fatal(err)
+	}
+	a.SetPolicy(&Policy{Rules: []LoginRule{{Name: "r", Groups: []string{`ldap\other`}, Block: true}}})
+	if err := act(); err != nil {
+		t.Errorf("another group: %v", err)
+	}
+	g.err = mail.Errorf(mail.KindUnavailable, "")
+	wantKind(t, "groups that cannot be said", act(), mail.KindUnavailable)
+	g.err = nil
+	a.SetPolicy(&Policy{Rules: []LoginRule{{Name: "r", Groups: []string{`ldap\staff`}, Block: true}}})
+	wantKind(t, "its group", act(), mail.KindAuthorizationFailed)
+}
+
+// What is kept of a sign-in belongs to the account that was made at it.
+func TestKeptForTheAccount(t *testing.T) {
+	o := &outside{}
+	a := New(Options{Directory: o, Limits: noDelay})
+	s := &signIn{a: a, conn: clear("192.0.2.1:1"), mechanism: "PLAIN", class: sasl.Password, name: "anna", secret: AccountPassword}
+	s.entry, _ = o.Lookup(t.Context(), "anna")
+	if err := s.Authorize(t.Context(), "anna", ""); err != nil || s.entry.Account != 7 || s.identity.Entry.Account != 7 {
+		t.Errorf("%+v, %v", s.entry, err)
+	}
+}
+
+// APOP answers a timestamp: without one there is nothing to answer, and nobody is asked.
+func TestAPOPWithoutTimestamp(t *testing.T) {
+	a, p, _ := setup(noDelay)
+	c := clear("192.0.2.1:1")
+	c.Service, c.Mechanisms = settings.POP3, []string{"APOP"}
+	_, err := a.APOP(t.Context(), c, "anna@example.org "+strings.Repeat("0", 32))
+	wantKind(t, "APOP", err, mail.KindCannot)
+	if p.checks > 0 {
+		t.Error("the directory was asked")
 	}
 }
 
