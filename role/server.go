@@ -142,7 +142,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		Log:  log, Administrators: config.Administrators, Audit: s.audit, Events: s.events, Host: host{s},
 		Sessions: services{s}, ProtocolLog: func(name settings.Service) *protolog.Log { return s.protocolLogs[name] },
 		Statistics: s.statistics, Observe: s.ran, Records: s.store, Authenticate: s.authenticate(false),
-		AuthenticateOwner: s.authenticate(true), Sealed: seal.At(filepath.Join(config.Data, "seal.key")),
+		AuthenticateOwner: s.authenticate(true), Sealed: s.sealed,
 	})
 	if err := s.manage.LoadLoginPolicy(ctx); err != nil {
 		return nil, err
