@@ -21,6 +21,7 @@ import (
 	"github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/ntlm"
 	"github.com/postern-mail/postern/role"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/test/server"
@@ -79,6 +80,8 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 	config.Name, config.Engine = "localhost", "memory"
 	config.Data = filepath.Join(folder, "data")
 	config.Socket = filepath.Join(folder, "s")
+	// NTLM is there once it is named; nobody is let in by it here.
+	config.NTLM = &ntlm.Options{Helper: "/bin/false", Domains: map[string]string{"EXAMPLE": "example.org"}}
 	config.LMTP = []string{filepath.Join(folder, "l")}
 	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
 	config.NTLM, r.ntlm = helperNTLM(t, folder)
