@@ -220,6 +220,9 @@ func (c *Call) changeLoginPolicies(ctx context.Context, name string, compute fun
 		return nil, c.nothing(policyParameters...)
 	}
 	c.policyImpact(old, next)
+	if next.NamesDirectories() {
+		c.Note("Groups of directories are not known of past sign-ins: whom policies for them would have refused is not counted.")
+	}
 	return func(ctx context.Context) error {
 		return c.publish(ctx, func(ctx context.Context) error { return c.loginPolicies().change(ctx, compute) })
 	}, nil
