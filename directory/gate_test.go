@@ -63,9 +63,11 @@ func TestGateBounds(t *testing.T) {
 			c.come(t.Context(), "", 0)
 		}
 		synctest.Wait()
+		c.gate.mu.Lock()
 		if n := c.gate.then.Len(); n != 20 {
 			t.Errorf("%d wait in the queue", n)
 		}
+		c.gate.mu.Unlock()
 		c.left(t)
 		// 0.4, 0.8 and 1.2 s: three rounds of three begin within the second.
 		if c.most != 3 || len(c.order) != 9 || len(c.refused) != 21 {
@@ -91,9 +93,11 @@ func TestGatePrefers(t *testing.T) {
 		began := time.Now()
 		c.come(Prefer(t.Context()), "known", 0)
 		synctest.Wait()
+		c.mu.Lock()
 		if !slices.Equal(c.order, []string{"stranger", "known"}) || !time.Now().Equal(began) {
 			t.Errorf("in the order %v", c.order)
 		}
+		c.mu.Unlock()
 		for range 3 {
 			c.come(Prefer(t.Context()), "known", 0)
 		}

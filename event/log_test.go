@@ -178,9 +178,11 @@ func TestTooManyLines(t *testing.T) {
 			log.Warn(strings.Repeat("x", i+1))
 		}
 		synctest.Wait()
+		l.limiter.mu.Lock()
 		if n := len(l.limiter.lines); n > maxTexts+1 {
 			t.Errorf("%d texts are counted", n)
 		}
+		l.limiter.mu.Unlock()
 		time.Sleep(2 * flushEvery)
 		synctest.Wait()
 		if err := l.Close(); err != nil {
