@@ -132,6 +132,13 @@ type Forgetter interface {
 	Forget(ctx context.Context, id string)
 }
 
+// Checker is a Source that stands on files of this server.
+type Checker interface {
+	Source
+	// Check tells whether they can be read now, without asking anybody else.
+	Check() error
+}
+
 // Lister is a Source that can say whom it knows.
 type Lister interface {
 	Source

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
 	"github.com/postern-mail/postern/krb5/krb5test"
 	"github.com/postern-mail/postern/mail"
 )
@@ -322,6 +325,42 @@ func FuzzAccept(f *testing.F) {
 			}
 		}
 		Unframe(Mechanism, token)
+	})
+}
+
+// Whatever a KDC says, or somebody in its place: nobody gets in, and nothing takes long.
+func FuzzAnswer(f *testing.F) {
+	r := newRealm(f)
+	keys, err := ReadKeytab(r.Keytab("imap/localhost"), false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte("\x7e\x00"))
+	f.Add([]byte("\x6b\x00"))
+	for _, code := range []int32{6, 24, 25, 18} {
+		e := messages.NewKRBError(types.NewPrincipalName(2, "imap/localhost"), realm, code, "text")
+		e.EData = []byte("\x30\x2f\x30\x2d\xa1\x03\x02\x01\x13\xa2\x26\x04\x24\x30\x22\x30\x20\xa0\x03\x02\x01\x12\xa1\x11\x1b\x0fTEST.EXAMPLEann\xa2\x06\x04\x04\x00\x00\x10\x00")
+		text, err := e.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		x := &exchange{client: Principal{[]string{"anna"}, realm}, service: Service("imap", "localhost", realm), password: "geheim", now: time.Now}
+		switch answer, err := readAnswer(text); answer := answer.(type) {
+		case *messages.KRBError:
+			if x.failure(answer) == nil {
+				t.Error("an error lets somebody in")
+			}
+			x.prove(answer.EData)
+		case *messages.ASRep:
+			if x.check(answer, keys) == nil {
+				t.Error("somebody gets in")
+			}
+		default:
+			wantKind(t, "no answer", err, mail.KindUnavailable)
+		}
 	})
 }
 

@@ -188,8 +188,20 @@ func (x *exchange) key(kind int32) (types.EncryptionKey, error) {
 	return key, nil
 }
 
-// check tells whether an answer is the KDC's own, to this question.
+// check tells whether an answer is the KDC's own, and then whether the password is
+// right. That order keeps somebody in the KDC's place from saying that it is wrong.
 func (x *exchange) check(reply *messages.ASRep, keys *Keytab) error {
+	sealed, err := keys.open(x.service, reply.Ticket.EncPart, keyusage.KDC_REP_TICKET)
+	if err != nil {
+		return unavailable("the KDC's ticket for %q is not of the keytab's key: %w", x.service, err)
+	}
+	var ticket messages.EncTicketPart
+	if err := guard(func() error { return ticket.Unmarshal(sealed) }); err != nil {
+		return unavailable("the KDC's ticket cannot be read: %w", err)
+	}
+	if !x.client.Equal(Principal{ticket.CName.NameString, ticket.CRealm}) || !ticket.EndTime.After(x.now()) {
+		return unavailable("the KDC's ticket is not the one that was asked for")
+	}
 	if len(reply.PAData) > 0 {
 		x.take(reply.PAData)
 	}
@@ -208,19 +220,8 @@ func (x *exchange) check(reply *messages.ASRep, keys *Keytab) error {
 	if err := guard(func() error { return part.Unmarshal(plain) }); err != nil {
 		return unavailable("the KDC's answer cannot be read: %w", err)
 	}
-	if part.Nonce != x.nonce {
+	if part.Nonce != x.nonce || !slices.Equal(ticket.Key.KeyValue, part.Key.KeyValue) {
 		return unavailable("the KDC's answer is to another question")
-	}
-	sealed, err := keys.open(x.service, reply.Ticket.EncPart, keyusage.KDC_REP_TICKET)
-	if err != nil {
-		return unavailable("the KDC's ticket for %q is not of the keytab's key: %w", x.service, err)
-	}
-	var ticket messages.EncTicketPart
-	if err := guard(func() error { return ticket.Unmarshal(sealed) }); err != nil {
-		return unavailable("the KDC's ticket cannot be read: %w", err)
-	}
-	if !x.client.Equal(Principal{ticket.CName.NameString, ticket.CRealm}) || !slices.Equal(ticket.Key.KeyValue, part.Key.KeyValue) || !ticket.EndTime.After(x.now()) {
-		return unavailable("the KDC's ticket is not the one that was asked for")
 	}
 	return nil
 }

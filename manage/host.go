@@ -41,6 +41,9 @@ type DirectoryRow struct {
 	Name     string
 	External bool     // not Postern's own
 	Domains  []string // whose names it is asked for; empty is every name
+	// Check tells what is wrong with the files that it stands on, without asking anybody
+	// else; nil when it has none that can be looked at.
+	Check func() error
 }
 
 // covers tells whether the directory is asked for a name.

@@ -52,6 +52,7 @@ var checks = []check{
 	{"LoginType", checkLoginType},
 	{"Certificate", checkCertificates},
 	{"SignIn", checkSignIn},
+	{"Directory", checkDirectories},
 	{"Service", checkServices},
 	{"Reachable", checkReachable},
 	{"Settings", checkSettings},
@@ -207,6 +208,21 @@ func checkSignIn(_ context.Context, c *Call, f *scene) (found []finding) {
 					"Set-" + s.Prefix() + "Settings -ExtendedProtectionPolicy Allow"})
 			}
 		}
+	}
+	return found
+}
+
+// checkDirectories: what a directory read when it was opened can be read now.
+func checkDirectories(_ context.Context, c *Call, _ *scene) (found []finding) {
+	for _, d := range c.Directories {
+		if d.Check == nil {
+			continue
+		}
+		if err := d.Check(); err != nil {
+			found = append(found, finding{d.Name, Fail, mail.TextOf(err) + " What was read before serves until the server is started anew.", ""})
+			continue
+		}
+		found = append(found, finding{d.Name, Pass, "Its files can be read.", ""})
 	}
 	return found
 }

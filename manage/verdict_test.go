@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
 	"github.com/postern-mail/postern/settings"
@@ -77,6 +78,12 @@ func TestServerConfiguration(t *testing.T) {
 		{"a directory behind", "Administrators", []func(*managetest.Fake){set("Add-Administrator", args{"Identity": "alice@example.org", "Role": "Organization Administrator"}), func(f *managetest.Fake) {
 			f.Server.Directories = []manage.DirectoryRow{{Name: "far", External: true, Domains: []string{""}}, {Name: "embedded"}, {Name: "company", External: true}}
 		}}, "Administrators  Pass", "| \n", 0},
+		{"a keytab", "Directory", []func(*managetest.Fake){func(f *managetest.Fake) {
+			f.Server.Directories = []manage.DirectoryRow{{Name: "people"}, {Name: "realm", External: true, Check: func() error { return nil }}}
+		}}, "Directory realm Pass", "can be read", 0},
+		{"a keytab that is gone", "Directory", []func(*managetest.Fake){func(f *managetest.Fake) {
+			f.Server.Directories = []manage.DirectoryRow{{Name: "realm", External: true, Check: func() error { return mail.Errorf(mail.KindUnavailable, "The keytab is gone.") }}}
+		}}, "Directory realm Fail", "The keytab is gone. What was read before", 1},
 		{"nobody but root", "Administrators", nil, "Administrators  Warn", "Add-Administrator", 0},
 		{"audit", "AuditLog", []func(*managetest.Fake){set("Set-PopSettings", args{"Banner": "x"})}, "AuditLog  Pass", "record 1", 0},
 		{"disk low", "DiskSpace", []func(*managetest.Fake){func(f *managetest.Fake) { f.Host.Now.DiskFree = 1 << 30 }}, "DiskSpace  Warn", "1024 MB", 0},

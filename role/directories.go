@@ -311,14 +311,21 @@ func (s *Server) openDirectory(ctx context.Context) error {
 		}
 		return err
 	}
-	s.directory, s.chain = d, d
+	s.directory, s.chain, s.sources = d, d, map[string]directory.Source{}
+	for _, l := range o.Links {
+		s.sources[l.Name] = l.Source
+	}
 	return nil
 }
 
 // directoryRows are the configured directories as the management API sees them.
-func (c *Config) directoryRows() (rows []manage.DirectoryRow) {
-	for _, d := range c.Directories {
-		rows = append(rows, manage.DirectoryRow{Name: d.Name, External: d.open != nil, Domains: d.Domains})
+func (s *Server) directoryRows() (rows []manage.DirectoryRow) {
+	for _, d := range s.config.Directories {
+		row := manage.DirectoryRow{Name: d.Name, External: d.open != nil, Domains: d.Domains}
+		if c, ok := s.sources[d.Name].(directory.Checker); ok {
+			row.Check = c.Check
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

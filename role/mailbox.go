@@ -23,6 +23,7 @@ type mailboxRole struct {
 	directory directory.Writable
 	own       *dirembedded.Directory
 	chain     *chain.Directory // directory when there are several, else nil
+	sources   map[string]directory.Source
 	others    *others
 	lmtp      *service
 }

@@ -2,6 +2,8 @@ package directories
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +12,10 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/test/mitkdc"
+	"github.com/postern-mail/postern/test/sambadc"
 	"github.com/postern-mail/postern/test/server"
+	"github.com/postern-mail/postern/test/slapd"
+	"github.com/postern-mail/postern/test/toxiproxy"
 )
 
 // kerberosTable is the settings file's table for a realm.
@@ -323,4 +328,82 @@ func TestKerberosActing(t *testing.T) {
 	if out := s.MustShell("Get-AuditLog", "-Cmdlet", "ActFor", "-Target", local, "-Outcome", "OK", "|", "ConvertTo-Json"); strings.Count(out, "GS2-KRB5") < 2 || !strings.Contains(out, "anna@example.org") {
 		t.Error(out)
 	}
+}
+
+// failingKerberos is a KDC behind a network that fails. Who says yes in its place knows
+// everybody's name, and the password that is wrong at the real one; it gives everybody a
+// ticket, as its word alone that a password is wrong nobody could tell from the KDC's.
+func failingKerberos(t *testing.T, toxics *toxiproxy.Server) *failing {
+	kdc, evil := mitkdc.Start(t), mitkdc.Start(t)
+	var people, impostors strings.Builder
+	for i := range faultPeople {
+		name := strings.TrimSuffix(person(i), "@example.org")
+		fmt.Fprintf(&people, "addprinc -pw geheim %s\n", name)
+		fmt.Fprintf(&impostors, "addprinc -requires_preauth -pw false-%d %s\n", i, name)
+	}
+	kdc.Script(people.String())
+	evil.Script(impostors.String())
+	keytab := kdc.Services("imap/localhost")
+	evil.Services("imap/localhost")
+	f := byPassword("geheim")
+	f.wrong = func(i int) string { return login(person(i%faultPeople), fmt.Sprint("false-", i%faultPeople)) }
+	f.proxy = toxics.Proxy("kerberos", "", kdc.Address)
+	f.table = fmt.Sprintf("[[directories]]\nkind = \"kerberos\"\ndomains = [\"example.org\"]\nkeytab = %q\nrealms = { %q = \"example.org\" }\nkdcs = [%q]\ntimeout = %s\n",
+		keytab, mitkdc.Realm, f.proxy.Addr, faultTimeout)
+	f.yes = func(c net.Conn) {
+		behind, err := net.Dial("tcp", evil.Address)
+		if err != nil {
+			return
+		}
+		defer behind.Close()
+		go io.Copy(behind, c)
+		io.Copy(c, behind)
+	}
+	return f
+}
+
+// Active Directory: its tickets have a PAC, its people names of any case.
+func TestKerberosActiveDirectory(t *testing.T) {
+	ca, certificate, key := slapd.Certificate(t)
+	dc := sambadc.Start(t, ca, certificate, key)
+	folder := t.TempDir()
+	keytab := filepath.Join(folder, "keytab")
+	dc.Tool("user", "create", "Anna", "Gehe1m-Secret!")
+	dc.Tool("user", "create", "postern-svc", "--random-password")
+	editor := filepath.Join(folder, "aes")
+	if err := os.WriteFile(editor, []byte("#!/bin/sh\nsed -i '/^sAMAccountName:/a msDS-SupportedEncryptionTypes: 24' \"$1\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dc.Tool("user", "edit", "postern-svc", "--editor="+editor)
+	for _, service := range []string{"imap/localhost", "pop/localhost"} {
+		dc.Tool("spn", "add", service, "postern-svc")
+		dc.Tool("domain", "exportkeytab", keytab, "--principal="+service)
+	}
+	s := server.Serve(t, server.Options{Directories: fmt.Sprintf(`
+[[directories]]
+kind = "kerberos"
+name = "realm"
+keytab = %q
+realms = { %q = "example.org" }
+kdcs = [%q]
+ignore_case = true
+`, keytab, sambadc.Realm, dc.Address)})
+	conf := filepath.Join(folder, "krb5.conf")
+	if err := os.WriteFile(conf, []byte(fmt.Sprintf("[libdefaults]\ndefault_realm = %[1]s\ndns_lookup_kdc = false\ndns_canonicalize_hostname = false\nrdns = false\n[realms]\n%[1]s = {\nkdc = %[2]s\n}\n[domain_realm]\nlocalhost = %[1]s\n",
+		sambadc.Realm, dc.Address)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"KRB5_CONFIG=" + conf, "KRB5CCNAME=FILE:" + filepath.Join(folder, "cache")}
+	for _, name := range []string{"Anna", "anna", "ANNA"} {
+		if out, code := server.Run(t, 30*time.Second, folder, env, "Gehe1m-Secret!\n", server.Program(t, "kinit", "krb5-user"), name); code != 0 {
+			t.Fatal(out)
+		}
+		attempts(t, s, env, attempt{"imap", "1.3", "GSSAPI", "tls-server-end-point", "", loggedIn["imap"]}, attempt{"pop", "1.2", "GSS-SPNEGO", "tls-unique", "", loggedIn["pop"]},
+			attempt{"imap", "1.3", "GS2-KRB5-PLUS", "tls-server-end-point", "", loggedIn["imap"]})
+	}
+	s.MustDeliver(t, message, "anna@example.org")
+	signsIn(t, s, "anna@example.org", "Gehe1m-Secret!", true)
+	signsIn(t, s, "anna@example.org", "wrong", false)
+	dc.Tool("user", "disable", "Anna")
+	signsIn(t, s, "anna@example.org", "Gehe1m-Secret!", false)
 }

@@ -146,6 +146,22 @@ func (s *Server) Kadmin(format string, args ...any) {
 	s.run("kadmin.local", "-r", Realm, "-q", fmt.Sprintf(format, args...))
 }
 
+// Person makes somebody with a password, of any characters but a line's end.
+func (s *Server) Person(name, password string) {
+	s.t.Helper()
+	if out, err := s.try(password+"\n"+password+"\n", nil, "kadmin.local", "-r", Realm, "addprinc", name); err != nil {
+		s.t.Fatalf("addprinc %s: %v\n%s", name, err, out)
+	}
+}
+
+// Script runs many commands of kadmin.local, one a line.
+func (s *Server) Script(lines string) {
+	s.t.Helper()
+	if out, err := s.try(lines, nil, "kadmin.local", "-r", Realm); err != nil {
+		s.t.Fatalf("kadmin.local: %v\n%s", err, out)
+	}
+}
+
 // Services makes principals with random keys and writes these into a keytab; it gives
 // the file.
 func (s *Server) Services(names ...string) string {

@@ -1,5 +1,5 @@
 // Package sambadc starts Samba's Active Directory domain controller for tests: its
-// LDAP part alone, on a loopback address of its own, in a folder of its own, ended
+// LDAP server and its KDC alone, on a loopback address of its own, in a folder of its own, ended
 // with the test.
 package sambadc
 
@@ -19,13 +19,14 @@ import (
 // The domain, and who may do all in it.
 const (
 	Suffix                = "DC=ad,DC=test,DC=example"
+	Realm                 = "AD.TEST.EXAMPLE"
 	Administrator         = "CN=Administrator,CN=Users," + Suffix
 	AdministratorPassword = "Adm1n-Secret!"
 )
 
 // Server is a running domain controller.
 type Server struct {
-	Address string // of ldap:// (389) and ldaps:// (636)
+	Address string // of ldap:// (389), ldaps:// (636) and the KDC (88)
 
 	t      testing.TB
 	config string
@@ -57,7 +58,7 @@ func Start(t testing.TB, ca, certificate, key string) *Server {
 		t.Fatal(err)
 	}
 	for key, value := range map[string]string{
-		"interfaces": s.Address + "/8", "server services": "ldap", "log file": folder + "/log.%m", "panic action": "",
+		"interfaces": s.Address + "/8", "server services": "ldap, kdc", "log file": folder + "/log.%m", "panic action": "",
 	} {
 		text = regexp.MustCompile(`(?m)^\t`+key+` =.*$`).ReplaceAll(text, []byte("\t"+key+" = "+value))
 	}
