@@ -582,15 +582,35 @@ func failingPAM(t *testing.T, toxics *toxiproxy.Server) *failing {
 	return f
 }
 
+// failingKerberos is a KDC behind a network that fails. Who says yes in its place knows
+// everybody's name, and the password that is wrong at the real one; it gives everybody a
+// ticket, as its word alone that a password is wrong nobody could tell from the KDC's.
 func failingKerberos(t *testing.T, toxics *toxiproxy.Server) *failing {
-	kdc := mitkdc.Start(t)
+	kdc, evil := mitkdc.Start(t), mitkdc.Start(t)
+	var people, impostors strings.Builder
 	for i := range faultPeople {
-		kdc.Kadmin("addprinc -pw geheim %s", strings.TrimSuffix(person(i), "@example.org"))
+		name := strings.TrimSuffix(person(i), "@example.org")
+		fmt.Fprintf(&people, "addprinc -pw geheim %s\n", name)
+		fmt.Fprintf(&impostors, "addprinc -requires_preauth -pw false-%d %s\n", i, name)
 	}
+	kdc.Script(people.String())
+	evil.Script(impostors.String())
+	keytab := kdc.Services("imap/localhost")
+	evil.Services("imap/localhost")
 	f := byPassword("geheim")
+	f.wrong = func(i int) string { return login(person(i%faultPeople), fmt.Sprint("false-", i%faultPeople)) }
 	f.proxy = toxics.Proxy("kerberos", "", kdc.Address)
 	f.table = fmt.Sprintf("[[directories]]\nkind = \"kerberos\"\ndomains = [\"example.org\"]\nkeytab = %q\nrealms = { %q = \"example.org\" }\nkdcs = [%q]\ntimeout = %s\n",
-		kdc.Services("imap/localhost", "pop/localhost"), mitkdc.Realm, f.proxy.Addr, faultTimeout)
+		keytab, mitkdc.Realm, f.proxy.Addr, faultTimeout)
+	f.yes = func(c net.Conn) {
+		behind, err := net.Dial("tcp", evil.Address)
+		if err != nil {
+			return
+		}
+		defer behind.Close()
+		go io.Copy(behind, c)
+		io.Copy(c, behind)
+	}
 	return f
 }
 

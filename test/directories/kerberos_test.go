@@ -2,8 +2,6 @@ package directories
 
 import (
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +13,6 @@ import (
 	"github.com/postern-mail/postern/test/sambadc"
 	"github.com/postern-mail/postern/test/server"
 	"github.com/postern-mail/postern/test/slapd"
-	"github.com/postern-mail/postern/test/toxiproxy"
 )
 
 // kerberosTable is the settings file's table for a realm.
@@ -328,38 +325,6 @@ func TestKerberosActing(t *testing.T) {
 	if out := s.MustShell("Get-AuditLog", "-Cmdlet", "ActFor", "-Target", local, "-Outcome", "OK", "|", "ConvertTo-Json"); strings.Count(out, "GS2-KRB5") < 2 || !strings.Contains(out, "anna@example.org") {
 		t.Error(out)
 	}
-}
-
-// failingKerberos is a KDC behind a network that fails. Who says yes in its place knows
-// everybody's name, and the password that is wrong at the real one; it gives everybody a
-// ticket, as its word alone that a password is wrong nobody could tell from the KDC's.
-func failingKerberos(t *testing.T, toxics *toxiproxy.Server) *failing {
-	kdc, evil := mitkdc.Start(t), mitkdc.Start(t)
-	var people, impostors strings.Builder
-	for i := range faultPeople {
-		name := strings.TrimSuffix(person(i), "@example.org")
-		fmt.Fprintf(&people, "addprinc -pw geheim %s\n", name)
-		fmt.Fprintf(&impostors, "addprinc -requires_preauth -pw false-%d %s\n", i, name)
-	}
-	kdc.Script(people.String())
-	evil.Script(impostors.String())
-	keytab := kdc.Services("imap/localhost")
-	evil.Services("imap/localhost")
-	f := byPassword("geheim")
-	f.wrong = func(i int) string { return login(person(i%faultPeople), fmt.Sprint("false-", i%faultPeople)) }
-	f.proxy = toxics.Proxy("kerberos", "", kdc.Address)
-	f.table = fmt.Sprintf("[[directories]]\nkind = \"kerberos\"\ndomains = [\"example.org\"]\nkeytab = %q\nrealms = { %q = \"example.org\" }\nkdcs = [%q]\ntimeout = %s\n",
-		keytab, mitkdc.Realm, f.proxy.Addr, faultTimeout)
-	f.yes = func(c net.Conn) {
-		behind, err := net.Dial("tcp", evil.Address)
-		if err != nil {
-			return
-		}
-		defer behind.Close()
-		go io.Copy(behind, c)
-		io.Copy(c, behind)
-	}
-	return f
 }
 
 // Active Directory: its tickets have a PAC, its people names of any case.
