@@ -12,6 +12,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/ntlm"
@@ -66,6 +67,8 @@ type Config struct {
 	// NTLM is the helper that checks NTLM, the table [ntlm]; there is none when it is
 	// left out.
 	NTLM *ntlm.Options `toml:"ntlm"`
+	// Authentication is the table [authentication].
+	Authentication AuthenticationConfig `toml:"authentication"`
 	// TracesSample is the part of sessions that is traced, above 0 to 1; 0.1 when it
 	// is left out.
 	TracesSample float64 `toml:"traces_sample"`
@@ -148,7 +151,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, ntlm, traces and traces_sample. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, ntlm, authentication, traces and traces_sample. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -220,6 +223,9 @@ func (c *Config) check() error {
 		if _, err := ntlm.Open(*c.NTLM); err != nil { // which starts nothing
 			return err
 		}
+	}
+	if _, err := c.Authentication.limits(auth.Limits{}); err != nil {
+		return err
 	}
 	if c.Traces != "" {
 		if _, err := tracing.Endpoint(c.Traces); err != nil {

@@ -127,7 +127,11 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	s.auth = auth.New(auth.Options{NTLM: ntlm, Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Host: config.Name, Limits: s.options.Limits, Log: s.log, Observe: s.signedIn})
+	limits, err := config.Authentication.limits(options.Limits)
+	if err != nil {
+		return nil, err
+	}
+	s.auth = auth.New(auth.Options{NTLM: ntlm, Directory: s.options.wrap(s.directory), AppPasswords: appPasswords{s}, Records: s.store, AccountURL: s.accountURL, Delegation: delegation{s}, Host: config.Name, Limits: limits, Log: s.log, Observe: s.signedIn})
 	s.beginObservation()
 	if slices.Contains(config.Roles, ClientAccess) {
 		if err := s.openClientAccess(ctx); err != nil {
