@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -515,11 +516,36 @@ func TestFullDiskAtStart(t *testing.T) {
 	sound(t, l, 4)
 }
 
+// TestWarnings: warnings are kept, and a line without them, as older versions wrote it,
+// is what it was, to the byte.
+func TestWarnings(t *testing.T) {
+	const older = `{"sequence":1,"previous":"0000000000000000000000000000000000000000000000000000000000000000","time":"2026-11-23T09:00:00Z","who":"unix:root","from":"socket","roles":["Server Administrator"],"local":true,"server":"mail.example.org","cmdlet":"Set-PopSettings","parameters":{"Banner":"<0>"},"changes":[{"target":"POP3","name":"Banner","old":"old","new":["new",0,null,true]}],"outcome":"OK","hash":"2d06cd88bbea553727e0943a94027ea8d6ca3f8995641ceccd6a6c5e4709a51e"}`
+	e, err := decode([]byte(older))
+	if err != nil || e.Warnings != nil || e.Who != "unix:root" {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if line, _, err := encode(Head{0, genesis}, e.Record); err != nil || string(line) != older+"\n" {
+		t.Errorf("%s, %v", line, err)
+	}
+	r := record(0)
+	r.Warnings = []string{"first", "second <you>"}
+	line, _, err := encode(Head{1, e.Hash}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = decode(bytes.TrimSuffix(line, []byte("\n"))); err != nil || !slices.Equal(e.Warnings, r.Warnings) {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 // TestBounds: whatever is recorded, a record is bounded, and says that it was cut.
 func TestBounds(t *testing.T) {
 	l := open(t, Options{Dir: t.TempDir()})
 	long := strings.Repeat("ä\x00<", 100000)
 	huge := Record{Who: long, From: long, Roles: []string{long, long}, Server: long, Cmdlet: long, Outcome: OK, Error: long, Parameters: map[string]string{}}
+	for range 1000 {
+		huge.Warnings = append(huge.Warnings, long)
+	}
 	for i := range 5000 {
 		huge.Parameters[fmt.Sprint(i, long[:i])] = long[:i]
 		huge.Changes = append(huge.Changes, Change{long[:i], long[:i], []string{long[:i], long[:i]}, i})
@@ -531,7 +557,7 @@ func TestBounds(t *testing.T) {
 		t.Error(size)
 	}
 	found, _, err := l.Search(context.Background(), Query{})
-	if err != nil || !found[0].Shortened || len(found[0].Changes) == 0 {
+	if err != nil || !found[0].Shortened || len(found[0].Changes) == 0 || len(found[0].Warnings) == 0 {
 		t.Errorf("%v %+v", err, found)
 	}
 	if err := l.Record(context.Background(), Record{Changes: []Change{{"", "", func() {}, nil}}}); mail.KindOf(err) != mail.KindServerBug {

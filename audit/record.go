@@ -39,6 +39,7 @@ type Record struct {
 	Cmdlet     string            `json:"cmdlet"`
 	Parameters map[string]string `json:"parameters,omitempty"` // secrets are [redacted]
 	Changes    []Change          `json:"changes,omitempty"`    // made; of a refused call, to be made
+	Warnings   []string          `json:"warnings,omitempty"`   // what the caller was warned of
 	Outcome    string            `json:"outcome"`              // OK, or the name of the error's mail.Kind
 	Error      string            `json:"error,omitempty"`
 	// Omitted counts refused attempts before this one that were too many to record.
@@ -148,7 +149,7 @@ func decode(line []byte) (*Entry, error) {
 }
 
 // bounded gives the record within maxRecord: long values are cut, then the last
-// changes and parameters are left out, and Shortened says so.
+// changes, warnings and parameters are left out, and Shortened says so.
 func bounded(r Record) (Record, error) {
 	r.Who, r.From, r.Server, r.Cmdlet = cut(r.Who, 1000), cut(r.From, 1000), cut(r.Server, 1000), cut(r.Cmdlet, 1000)
 	r.Way, r.Token, r.Error, r.Note = cut(r.Way, 100), cut(r.Token, 1000), cut(r.Error, 4000), cut(r.Note, 4000)
@@ -168,6 +169,7 @@ func bounded(r Record) (Record, error) {
 	short := shortened(r, 100)
 	short.Parameters, short.Roles = nil, nil
 	short.Changes = short.Changes[:min(len(short.Changes), 20)]
+	short.Warnings = short.Warnings[:min(len(short.Warnings), 20)]
 	return short, nil
 }
 
@@ -186,12 +188,17 @@ func shortened(r Record, limit int) Record {
 		changes = append(changes, Change{cut(c.Target, limit), cut(c.Name, limit), cutValue(c.Old, limit), cutValue(c.New, limit)})
 	}
 	r.Changes = changes
-	roles := make([]string, 0, min(len(r.Roles), 20))
-	for _, role := range r.Roles[:min(len(r.Roles), 20)] {
-		roles = append(roles, cut(role, limit))
-	}
-	r.Roles = roles
+	r.Roles, r.Warnings = cutTexts(r.Roles, 20, limit), cutTexts(r.Warnings, 200, limit)
 	return r
+}
+
+// cutTexts keeps the first n texts, each shortened to limit bytes.
+func cutTexts(texts []string, n, limit int) []string {
+	kept := make([]string, 0, min(len(texts), n))
+	for _, text := range texts[:min(len(texts), n)] {
+		kept = append(kept, cut(text, limit))
+	}
+	return kept
 }
 
 // cutValue gives a value whose JSON is longer than limit as the beginning of it.

@@ -151,6 +151,7 @@ type audited struct {
 	Changes               []manage.Change
 	More                  int // changes that are not shown
 	Parameters            manage.Object
+	Warnings              []string
 	Outcome, OutcomeText  string
 	Error, Note, Hash     string
 	Omitted               int64
@@ -209,7 +210,7 @@ func auditPage(v *Visit) error {
 func (v *Visit) auditedRow(o manage.Object) any {
 	a := &audited{
 		Sequence: intOf(o, "Sequence"), Time: timeOf(o, "Time"), Who: textOf(o, "Who"), From: textOf(o, "From"), Way: textOf(o, "Way"), Token: textOf(o, "Token"),
-		Roles: strings.Join(listOf(o, "Roles"), ", "), Cmdlet: textOf(o, "Cmdlet"), Outcome: textOf(o, "Outcome"),
+		Roles: strings.Join(listOf(o, "Roles"), ", "), Warnings: listOf(o, "Warnings"), Cmdlet: textOf(o, "Cmdlet"), Outcome: textOf(o, "Outcome"),
 		Error: textOf(o, "Error"), Note: textOf(o, "Note"), Hash: textOf(o, "Hash"), Omitted: intOf(o, "Omitted"),
 	}
 	parameters, _ := o.Value("Parameters")

@@ -307,6 +307,7 @@ func TestChange(t *testing.T) {
 	if r := s.Audit.Records(); len(r) != 1 || r[0].Cmdlet != "Set-ImapSettings" || r[0].Who != "unix:root" {
 		t.Errorf("audit: %v", r)
 	}
+	s.as("root").get("/audit").want(t, 200, "Set-ImapSettings", `<p class="second warned">`, "cross the network unencrypted")
 	s.as("root").get("/").want(t, 200, `data-test="finding"`, "/imap4/authentication")
 
 	// The way back counts what it would have refused.

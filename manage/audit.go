@@ -47,7 +47,7 @@ type Audit interface {
 
 // audit writes the record of a call that changed something, or was to.
 func (s *Server) audit(ctx context.Context, c *Call, err error) {
-	r := Record{Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes}
+	r := Record{Cmdlet: c.Cmdlet.Name, Parameters: map[string]string{}, Changes: c.result.Changes, Warnings: slices.Clone(c.result.Warnings)}
 	for name, value := range c.arguments {
 		if object, ok := value.(map[string]json.RawMessage); ok {
 			value = c.Cmdlet.withoutSecrets(object)
@@ -264,7 +264,7 @@ func auditObject(e *audit.Entry) Object {
 	return Object{
 		{"Sequence", int64(e.Sequence)}, {"Time", moment(e.Time)}, {"Who", e.Who}, {"From", e.From}, {"Way", e.Way}, {"Token", e.Token},
 		{"Roles", addresses(e.Roles)}, {"Local", e.Local}, {"Server", e.Server}, {"Cmdlet", e.Cmdlet}, {"Target", targetsOf(e)},
-		{"Summary", summary}, {"Parameters", parameters}, {"Changes", changes},
+		{"Summary", summary}, {"Parameters", parameters}, {"Changes", changes}, {"Warnings", addresses(e.Warnings)},
 		{"Outcome", e.Outcome}, {"Error", e.Error}, {"Omitted", int64(e.Omitted)}, {"Note", e.Note}, {"Hash", e.Hash},
 	}
 }

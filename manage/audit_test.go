@@ -49,7 +49,8 @@ func TestAuditLog(t *testing.T) {
 		want string // parts, or with ! what must not be there
 	}{
 		{nil, `"Sequence":4 "Sequence":1 LoginType:\ SecureLogin\ →\ PlainTextLogin`},
-		{args{"Target": "POP3"}, `"Sequence":1 !"Sequence":2 !"Sequence":4`},
+		{args{"Target": "POP3"}, `"Sequence":1 !"Sequence":2 !"Sequence":4 "Warnings":["`},
+		{args{"Target": "IMAP4"}, `"Sequence":2 "Warnings":[] !"Warnings":["`},
 		{args{"Cmdlet": "Set-*Settings", "ResultSize": 2}, `"Sequence":4 "Sequence":2 !"Sequence":1 -Before\ 2`},
 		{args{"Identity": "mallory*"}, `"Outcome":"NoPermission" "From":"192.0.2.1" "LoginType":"1" !"Sequence":3`},
 		{args{"Before": 3, "ResultSize": 1}, `"Sequence":2 !"Sequence":1`},
