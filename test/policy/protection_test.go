@@ -7,10 +7,42 @@ import (
 
 	"github.com/xdg-go/scram"
 
+	"github.com/postern-mail/postern/krb5"
+	"github.com/postern-mail/postern/krb5/krb5test"
 	"github.com/postern-mail/postern/mail"
 )
 
-const stripped = "stripped"
+// Classes of protection.csv alone.
+const (
+	stripped     = "stripped"
+	unbound      = "unbound"
+	ticketBound  = "ticket"
+	foreign      = "foreign"
+	boundForeign = "bound-foreign"
+)
+
+// protected are the ways of using a mechanism that shows tickets, by class.
+func protected() (list []method) {
+	for _, m := range byTicket {
+		classes := []string{unbound, ticketBound, foreign}
+		switch m.mechanism {
+		case "GS2-KRB5":
+			classes = []string{challenge, stripped}
+		case "GS2-KRB5-PLUS":
+			classes = []string{bound, boundForeign}
+		}
+		for _, class := range classes {
+			forms := []string{"tls-exporter", "tls-server-end-point"}
+			if class == unbound || class == challenge || class == stripped {
+				forms = []string{""}
+			}
+			for _, form := range forms {
+				list = append(list, method{mechanism: m.mechanism, form: form, class: class, ticket: true})
+			}
+		}
+	}
+	return list
+}
 
 // TestExtendedProtection makes a right log-in by every method, on every connection, under
 // every ExtendedProtectionPolicy, with the method named in AuthMechanisms and not, and
@@ -22,7 +54,7 @@ func TestExtendedProtection(t *testing.T) {
 	}
 	r := start(t, 1)
 	r.login(t, mail.PlainTextLogin)
-	s := &speaker{clients: map[string]*scram.Client{}}
+	s := &speaker{t: t, clients: map[string]*scram.Client{}, tickets: newTickets(t, r.asked, 1)}
 	count := 0
 	for _, policy := range []string{"None", "Allow", "Require"} {
 		for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
@@ -30,7 +62,7 @@ func TestExtendedProtection(t *testing.T) {
 		}
 		for _, protocol := range protocols {
 			for _, w := range ways {
-				list := methods(protocol)
+				list := append(methods(protocol), protected()...)
 				for _, m := range list {
 					if m.hash != "" && m.class == challenge {
 						m.class = stripped
@@ -66,16 +98,18 @@ func protectionCell(t *testing.T, r *running, s *speaker, at, protocol string, w
 	if m.class == command {
 		shown = protocol == "POP3" && names["USER"] || protocol == "IMAP4" && !names["LOGINDISABLED"]
 	}
-	if accepted := answer == "yes" || answer == "failed"; shown != accepted {
+	if accepted := answer == "yes" || answer == "failed" || answer == "denied"; shown != accepted {
 		t.Errorf("%s: offered is %v", at, shown)
 	}
 	c := cell{protocol: protocol, way: w, method: m, spelling: "upper", initial: true, credentials: "right"}
 	r.asked.take(0)
 	var o outcome
-	switch m.class {
-	case command:
+	switch {
+	case m.class == command:
 		o, err = conn.attempt(s.command(c), false)
-	case stripped:
+	case m.ticket:
+		o = s.protectedTicket(t, c, conn)
+	case m.class == stripped:
 		client, e := s.client(m.hash, address(anna, 0), password, "")
 		if e != nil {
 			t.Fatal(e)
@@ -96,6 +130,7 @@ func protectionCell(t *testing.T, r *running, s *speaker, at, protocol string, w
 		"tls":    {"POP3": "-ERR [AUTH]", "IMAP4": "NO [PRIVACYREQUIRED]"},
 		"no":     {"POP3": "-ERR ", "IMAP4": "NO [CANNOT]"},
 		"failed": failedLogin,
+		"denied": failedLogin,
 	}[answer][protocol]
 	asked := r.asked.take(0)
 	switch {
@@ -103,7 +138,7 @@ func protectionCell(t *testing.T, r *running, s *speaker, at, protocol string, w
 		t.Errorf("%s: answered %q, want %s", at, o.status, answer)
 	case o.in != (answer == "yes"):
 		t.Errorf("%s: answered %q, and logged in afterwards: %v", at, o.status, o.in)
-	case (answer == "yes") != (asked == 1):
+	case (answer == "yes" || answer == "denied") != (asked == 1):
 		t.Errorf("%s: the directory was asked %d times", at, asked)
 	case (answer == "tls" || answer == "no") && o.asks > 0:
 		t.Errorf("%s: asked for something that is refused", at)
@@ -113,6 +148,30 @@ func protectionCell(t *testing.T, r *running, s *speaker, at, protocol string, w
 			t.Error(err)
 		}
 	}
+}
+
+// protectedTicket shows a ticket with the binding that the method's class says.
+func (s *speaker) protectedTicket(t *testing.T, c cell, conn *client) outcome {
+	t.Helper()
+	class := c.method.class
+	if class == boundForeign {
+		c.method.class = bound
+	}
+	first, replies := s.showTicket(t, c, conn, address(anna, 0), "", func(_ *krb5test.Want, ticket *krb5test.Client) {
+		switch {
+		case ticket == nil:
+		case class == ticketBound, class == foreign:
+			b, err := bindingOf(conn, c.method.form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ticket.Binding = krb5.Bind(slices.Concat([]byte(c.method.form+":"), b.Data))
+		}
+		if ticket != nil && (class == foreign || class == boundForeign) {
+			ticket.Binding[0] ^= 1
+		}
+	})
+	return exchange(t, conn, c.method.mechanism, first, replies...)
 }
 
 // TestAuthMechanisms has one mechanism at a time named: it alone is offered and

@@ -93,8 +93,11 @@ func (s *speaker) showTicket(t testing.TB, c cell, conn *client, name, authzid s
 	name, _, _ = strings.Cut(name, "@")
 	ticket := s.tickets.realms[s.worker].Client(name, want)
 	header := "n,"
-	if c.method.class == bound {
+	switch c.method.class {
+	case bound:
 		header = "p=" + c.method.form + ","
+	case stripped:
+		header = "y,"
 	}
 	if authzid != "" {
 		header += "a=" + authzid
