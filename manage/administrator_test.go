@@ -131,7 +131,9 @@ func TestGuardedMailboxes(t *testing.T) {
 	}
 	alice := "alice@example.org"
 	for cmdlet, refused := range map[string][]args{
-		"Set-Mailbox":    {{"Identity": alice, "Password": "mine"}, {"Identity": "a.example@example.org", "Password": "mine"}, {"Identity": alice, "Enabled": true}},
+		"Set-Mailbox": {{"Identity": alice, "Password": "mine"}, {"Identity": "a.example@example.org", "Password": "mine"}, {"Identity": alice, "Enabled": true},
+			// A client's certificate, a token or a ticket for one of the addresses signs in.
+			{"Identity": alice, "EmailAddresses": []string{"bobs.certificate@example.org"}}, {"Identity": alice, "EmailAddresses": args{"Add": []string{"bobs.token@example.org"}}}},
 		"Remove-Mailbox": {{"Identity": alice, "Confirm": false}},
 	} {
 		for _, a := range refused {

@@ -373,7 +373,8 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err := errors.Join(hasMailbox(e), c.ownHere(e, "Password", "ResetPasswordOnNextLogon", "DisplayName", "EmailAddresses")); err != nil {
 		return nil, err
 	}
-	if c.Given("Password") || c.Given("ResetPasswordOnNextLogon") || c.Given("Enabled") || c.Given("LinkedAccounts") {
+	// A client's certificate, a token or a ticket signs in by any of the addresses.
+	if slices.ContainsFunc([]string{"Password", "ResetPasswordOnNextLogon", "Enabled", "LinkedAccounts", "EmailAddresses"}, c.Given) {
 		if err := c.guardAdministrator(ctx, holderOf(e)); err != nil {
 			return nil, err
 		}
@@ -539,7 +540,7 @@ func removeMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		if err := c.forgetNetworks(context.WithoutCancel(ctx), e, netip.Prefix{}); err != nil {
 			c.Log.WarnContext(ctx, "known networks of a removed mailbox cannot be removed", "account", e.Account, "error", err)
 		}
-		if err := c.dropSecondFactor(context.WithoutCancel(ctx), e.Account); err != nil {
+		if err := c.dropSecondFactor(context.WithoutCancel(ctx), e.Account, nil); err != nil {
 			c.Log.WarnContext(ctx, "the second factor of a removed mailbox cannot be removed", "account", e.Account, "error", err)
 		}
 		err := c.Mail.RemoveAccount(context.WithoutCancel(ctx), e.Account)

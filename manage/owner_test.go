@@ -428,6 +428,43 @@ func TestSecondFactor(t *testing.T) {
 	run(t, f, "Remove-Mailbox", args{"Identity": "bob@example.org", "Confirm": false})
 }
 
+// TestDisableRace: a session that began before the second factor does not take it away
+// with a call that was begun while it was set up.
+func TestDisableRace(t *testing.T) {
+	f := newOwned(t)
+	_, thief := atAccount(t, f, secret)
+	_, alice := atAccount(t, f, secret)
+	made, err := as(f, alice, "New-SecondFactor", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := made.Objects[0].Value("Secret")
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(text.(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Between what the thief's call reads and what it does alice sends her first code.
+	reads := 0
+	f.Records.Read = func(kind string) {
+		if kind != "secondfactor" {
+			return
+		}
+		if reads++; reads == 2 {
+			f.Records.Read = nil
+			if _, err := as(f, alice, "Enable-SecondFactor", `{"Code":"`+totp.Code(key, totp.Step(now(f)))+`"}`); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := as(f, thief, "Disable-SecondFactor", `{"Code":"000000"}`); err == nil {
+		t.Error("it was taken away without a code")
+	}
+	f.Records.Read = nil
+	if got := plainJSON(t, run(t, f, "Get-SecondFactor", args{"Identity": "alice@example.org"})); !strings.Contains(got, `"Status":"Enabled"`) {
+		t.Error(got)
+	}
+}
+
 // TestRequireSecondFactor: an administrator with a password alone stays outside.
 func TestRequireSecondFactor(t *testing.T) {
 	f := newOwned(t)

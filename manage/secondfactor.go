@@ -99,12 +99,16 @@ func (s *Server) changeSecondFactor(ctx context.Context, account mail.AccountID,
 	}
 }
 
-// dropSecondFactor removes an account's, if it has one.
-func (s *Server) dropSecondFactor(ctx context.Context, account mail.AccountID) error {
+// dropSecondFactor removes an account's, if it has one. With was not nil only that one,
+// and not after it was enabled meanwhile: KindConflict.
+func (s *Server) dropSecondFactor(ctx context.Context, account mail.AccountID, was *secondFactor) error {
 	for try := 1; ; try++ {
 		f, err := s.secondFactor(ctx, account)
 		if err != nil || f == nil {
 			return err
+		}
+		if was != nil && !f.Enabled.Equal(was.Enabled) {
+			return mail.Errorf(mail.KindConflict, "somebody else has changed the second factor meanwhile")
 		}
 		f.record.Value = nil
 		err = s.Records.PutRecords(ctx, []store.Record{f.record})
@@ -336,14 +340,21 @@ func disableSecondFactor(ctx context.Context, c *Call) (func(context.Context) er
 	if f == nil {
 		return nil, about("Identity", mail.Errorf(mail.KindNotFound, "%s has no second factor", e.Name))
 	}
-	c.Change(e.Name, "SecondFactor", "Enabled", nil)
+	was, proved := "Enabled", f
+	if f.Enabled.IsZero() {
+		was = "Pending"
+	}
+	if !c.own() {
+		proved = nil // whichever it has
+	}
+	c.Change(e.Name, "SecondFactor", was, nil)
 	return func(ctx context.Context) error {
 		if c.own() && !f.Enabled.IsZero() {
 			if _, _, err := c.proveSecondFactor(ctx, e.Account, e.Name, string(c.Secret("Code"))); err != nil {
 				return about("Code", err)
 			}
 		}
-		if err := c.dropSecondFactor(ctx, e.Account); err != nil {
+		if err := c.dropSecondFactor(ctx, e.Account, proved); err != nil {
 			return err
 		}
 		c.renew(func(p *proof) { p.factor = time.Time{} })

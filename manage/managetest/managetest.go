@@ -240,10 +240,15 @@ type Records struct {
 	mu   sync.Mutex
 	rows map[[2]string]store.Record
 	Err  error // given instead of anything when it is not nil
+	// Read is told of each read before it is done; nil is nobody. It may read and write.
+	Read func(kind string)
 }
 
 // Records implements manage.Records.
 func (r *Records) Records(_ context.Context, kind, prefix string) ([]store.Record, error) {
+	if r.Read != nil {
+		r.Read(kind)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var list []store.Record
