@@ -155,13 +155,15 @@ func (t *throttle) brakes(at guess) []brake {
 		f, _ := t.places.get(at.place)
 		return []brake{{at.place, t.delay(t.left(f) + t.busy[at.place]/accountAtOnce), t.limits.AccountWaiting, false}}
 	}
-	account, _ := t.accounts.get(at.account)
 	network, _ := t.networks.get(at.network)
-	all := []brake{
-		{at.account, t.delay(t.left(account) + t.busy[at.account]/accountAtOnce), t.limits.AccountWaiting, false},
-		{at.network, t.delay(t.left(network) - t.limits.NetworkFailures + t.busy[at.network]/networkAtOnce), t.limits.Waiting, false},
+	all := []brake{{at.network, t.delay(t.left(network) - t.limits.NetworkFailures + t.busy[at.network]/networkAtOnce), t.limits.Waiting, false}}
+	if at.account != "" {
+		// Tickets and tokens say no name before they are looked at: with one for all of
+		// them everybody would wait for any guesser.
+		account, _ := t.accounts.get(at.account)
+		delay := t.delay(t.left(account) + t.busy[at.account]/accountAtOnce)
+		all = append(all, brake{at.account, delay, t.limits.AccountWaiting, false}, brake{at.place, delay, placeWaiting, true})
 	}
-	all = append(all, brake{at.place, all[0].delay, placeWaiting, true})
 	if at.password != (passwordDigest{}) {
 		all = append(all, brake{at.password, t.delay(t.tries(at.password, at.account) - t.limits.PasswordAccounts), t.limits.Waiting, false})
 	}

@@ -3,7 +3,9 @@ package auth
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -77,4 +79,47 @@ func TestTicketsOffered(t *testing.T) {
 	if offered := strings.Join(a.Offered(c), " "); strings.Contains(offered, "GSS") {
 		t.Errorf("the console offers %s", offered)
 	}
+}
+
+// Who guesses with tickets and tokens that say no name makes nobody wait but their network:
+// there is no account that all of these have.
+func TestNamelessWaitByNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{NetworkFailures: 1})
+		p.tickets, p.until = true, time.Now().Add(24*time.Hour)
+		try := func(remote, name string) (time.Duration, error) {
+			began := time.Now()
+			x, err := a.Begin(t.Context(), clear(remote), "GS2-KRB5")
+			if err == nil {
+				_, _, err = x.Next(t.Context(), ticketOf(name))
+			}
+			return time.Since(began), err
+		}
+		for range 8 {
+			try("192.0.2.1:1", "nobody")
+		}
+		var wait sync.WaitGroup
+		for range 16 {
+			wait.Go(func() { try("192.0.2.1:1", "nobody") })
+		}
+		synctest.Wait()
+		if w, err := try("203.0.113.1:1", "anna@example.org"); err != nil || w != 0 {
+			t.Errorf("elsewhere: %v after %v", err, w)
+		}
+		if w, err := try("192.0.2.1:1", "nobody"); mail.KindOf(err) != mail.KindUnavailable || w == 0 {
+			t.Errorf("from the network itself: %v after %v", err, w)
+		}
+		wait.Wait()
+
+		// Nor do many at once, as after a restart, hinder each other.
+		p.took = time.Second
+		for range 40 {
+			wait.Go(func() {
+				if w, err := try("203.0.113.1:1", "anna@example.org"); err != nil || w > p.took {
+					t.Errorf("one of many: %v after %v", err, w)
+				}
+			})
+		}
+		wait.Wait()
+	})
 }
