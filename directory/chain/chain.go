@@ -383,8 +383,17 @@ func (d *Directory) CheckAnswer(ctx context.Context, name string, right func([]b
 		return nil, mail.Errorf(mail.KindCannot, "This server keeps no passwords that it can read.")
 	}
 	began, outside := d.now(), false
+	judge, _, err := d.judge(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	for _, l := range d.links {
-		if !l.covers(name) {
+		if judge != nil {
+			// The password is another directory's to judge, and what is kept here is none.
+			outside = true
+			break
+		}
+		if !l.has(name) {
 			continue
 		}
 		if l.Own != nil {

@@ -297,3 +297,32 @@ func TestJudge(t *testing.T) {
 	_, err = f.CheckPassword(t.Context(), "anna@example.org", "pam")
 	wantKind(t, "it proves somebody else", err, mail.KindUnavailable)
 }
+
+// Whose password another directory judges does not get in with the one that is kept here,
+// by whatever mechanism.
+func TestJudgedHasNoAnswer(t *testing.T) {
+	pam := &outside{people: []directorytest.Someone{someone("local", "local", "pam")}}
+	f := proving(t, pam)
+	e := directory.Entry{Name: "local", Account: 7, Enabled: true, LegacyMechanisms: []string{"CRAM-MD5"}}
+	if err := f.own.Create(t.Context(), e, "own"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.CheckPassword(t.Context(), "local", "own")
+	wantKind(t, "PLAIN", err, mail.KindAuthenticationFailed)
+	asked := 0
+	_, err = f.CheckAnswer(t.Context(), "local", func([]byte) bool { asked++; return true })
+	wantKind(t, "CRAM-MD5", err, mail.KindAuthenticationFailed)
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	// A directory that proves others' people and is asked first says nothing of who exists.
+	f.open(t, []Link{{Name: "ldap", Source: &outside{people: []directorytest.Someone{someone("x", "free", "")}}, People: []string{"first"}},
+		{Name: "own", Own: f.own}, {Name: "first", Source: f.first}})
+	e.Name, e.Account = "free", 8
+	if err := f.own.Create(t.Context(), e, "own"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CheckAnswer(t.Context(), "free", func(p []byte) bool { return string(p) == "own" }); err != nil {
+		t.Errorf("nobody judges it: %v", err)
+	}
+}
