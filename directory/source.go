@@ -219,6 +219,10 @@ type Linker interface {
 	// directories' people, in their order.
 	LinkedAccounts(ctx context.Context, e *Entry) ([]LinkedAccount, error)
 
+	// LinkedTo gives who the person id of a directory was found to be, or was linked to;
+	// nil when nobody, or somebody who is gone.
+	LinkedTo(ctx context.Context, directory, id string) (*Entry, error)
+
 	// Link makes the person l of the directory l.Directory be e, and nobody else of
 	// that directory; whoever l was before, they are not any more. KindBadArgument for a
 	// directory that does not prove e.

@@ -58,6 +58,13 @@ func (c *Call) editLinks(ctx context.Context, e *directory.Entry) (func(context.
 	if !slices.Equal(now, next) {
 		c.Change(e.Name, "LinkedAccounts", addresses(now), addresses(next))
 	}
+	for _, text := range next {
+		if dir, id, _ := strings.Cut(text, ":"); !slices.Contains(now, text) {
+			if err := c.losesLink(ctx, d, dir, id); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return func(ctx context.Context) error {
 		for _, text := range now {
 			if dir, _, _ := strings.Cut(text, ":"); linked[dir] == "" {
@@ -76,4 +83,23 @@ func (c *Call) editLinks(ctx context.Context, e *directory.Entry) (func(context.
 		}
 		return nil
 	}, nil
+}
+
+// losesLink says from whom a link takes an account, and keeps an administrator's from
+// those who hold less: without it whoever is proved next under the name would get in.
+func (c *Call) losesLink(ctx context.Context, d directory.Linker, dir, id string) error {
+	other, err := d.LinkedTo(ctx, dir, id)
+	if err != nil || other == nil {
+		return err
+	}
+	if err := c.guardAdministrator(ctx, holderOf(other)); err != nil {
+		return about("LinkedAccounts", err)
+	}
+	had, err := c.linkedAccounts(ctx, other)
+	if err != nil {
+		return err
+	}
+	left := slices.DeleteFunc(slices.Clone(had), func(text string) bool { return text == dir+":"+id })
+	c.Change(other.Name, "LinkedAccounts", addresses(had), addresses(left))
+	return nil
 }

@@ -269,6 +269,24 @@ func (d *Directory) LinkedAccounts(ctx context.Context, e *directory.Entry) ([]d
 	return list, nil
 }
 
+// LinkedTo is part of directory.Linker.
+func (d *Directory) LinkedTo(ctx context.Context, dir, id string) (*directory.Entry, error) {
+	s, err := d.readLink(ctx, provedKey(dir, id))
+	if err != nil || s.l == nil {
+		return nil, err
+	}
+	list, err := d.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if personKey(&list[i]) == s.l.Person {
+			return &list[i], nil
+		}
+	}
+	return nil, nil
+}
+
 // Link is part of directory.Linker.
 func (d *Directory) Link(ctx context.Context, e *directory.Entry, as directory.LinkedAccount) error {
 	l, of := d.link(as.Directory), d.linkOf(e)

@@ -198,6 +198,16 @@ func TestLink(t *testing.T) {
 		}
 	}
 	linked(anna, "provider/s1")
+	for id, want := range map[string]string{"s1": "anna@example.org", "s2": "bert@example.org", "s9": ""} {
+		got := ""
+		e, err := f.LinkedTo(t.Context(), "provider", id)
+		if e != nil {
+			got = e.Name
+		}
+		if got != want || err != nil {
+			t.Errorf("%s is linked to %q, %v, want %q", id, got, err, want)
+		}
+	}
 	// What was bert's becomes anna's: bert's is open, and s1 is nobody.
 	if err := f.Link(t.Context(), anna, directory.LinkedAccount{Directory: "provider", ID: "s2"}); err != nil {
 		t.Fatal(err)
