@@ -6,8 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -251,5 +254,37 @@ func TestLegacyMeans(t *testing.T) {
 	}
 	if cells != 1 {
 		t.Errorf("%d ways are permitted", cells)
+	}
+}
+
+// Who leaves conversations of NTLM, and so processes, waiting is slowed down like a guesser.
+func TestNTLMHeldOn(t *testing.T) {
+	for _, how := range []string{"closed", "taken away"} {
+		synctest.Test(t, func(t *testing.T) {
+			a, _, _ := setup(Limits{NetworkFailures: 2})
+			d := a.ntlm.(*domain)
+			var waited []time.Duration
+			for range 4 {
+				x, err := a.Begin(t.Context(), legacy("192.0.2.1:1"), "NTLM")
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				if _, _, err := x.Next(t.Context(), append([]byte("NTLMSSP\x00\x01\x00\x00\x00"), make([]byte, 20)...)); err != nil {
+					t.Fatal(err)
+				}
+				waited = append(waited, time.Since(began))
+				if how == "taken away" {
+					d.err = mail.Errorf(mail.KindLimit, "")
+					_, _, err := x.Next(t.Context(), ntlmAnswer("EXAMPLE", "anna"))
+					wantKind(t, how, err, mail.KindUnavailable)
+					d.err = nil
+				}
+				x.Close()
+			}
+			if want := []time.Duration{0, 0, 0, 250e6}; !slices.Equal(waited, want) || d.open != 0 {
+				t.Errorf("%s: waited %v, want %v; %d are open", how, waited, want, d.open)
+			}
+		})
 	}
 }

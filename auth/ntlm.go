@@ -17,7 +17,7 @@ type NTLM interface {
 }
 
 // NTLMConversation is one sign-in. Its messages are those of the mechanism. Errors:
-// KindAuthenticationFailed, KindUnavailable.
+// KindAuthenticationFailed, KindUnavailable; KindLimit when the client took too long.
 type NTLMConversation interface {
 	// Challenge answers the client's first message.
 	Challenge(ctx context.Context, negotiate []byte) ([]byte, error)
@@ -32,12 +32,18 @@ func (s *signIn) NTLMChallenge(ctx context.Context, negotiate []byte) ([]byte, e
 	if s.a.ntlm == nil {
 		return nil, mail.Errorf(mail.KindCannot, "")
 	}
-	var err error
+	// A conversation holds a process: who lets many of them wait gets the next one later.
+	release, err := s.wait(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if s.ntlm, err = s.a.ntlm.Begin(ctx); err != nil {
 		return nil, refused(err)
 	}
 	challenge, err := s.ntlm.Challenge(ctx, negotiate)
 	if err != nil {
+		s.closeNTLM()
 		return nil, refused(err)
 	}
 	return challenge, nil
@@ -55,12 +61,17 @@ func (s *signIn) NTLMProof(ctx context.Context, account string, answer []byte) (
 	if err := s.prepare(said); err != nil {
 		return "", err
 	}
+	began := s.a.now()
 	release, err := s.wait(ctx, "")
 	if err != nil {
 		return "", err
 	}
 	defer release()
+	atOnce := s.a.now().Sub(began) < s.a.throttle.limits.FirstDelay
 	proved, err := s.ntlm.Prove(ctx, answer)
+	if mail.KindOf(err) == mail.KindLimit && atOnce { // else it was not the client who took so long
+		s.heldOn()
+	}
 	if err != nil {
 		return "", refused(err)
 	}
@@ -78,6 +89,14 @@ func (s *signIn) NTLMProof(ctx context.Context, account string, answer []byte) (
 	}
 	s.entry, s.secret = e, AccountPassword
 	return name, nil
+}
+
+// heldOn counts, against its network, a client that let a conversation wait and left.
+func (s *signIn) heldOn() {
+	if !s.counted {
+		s.counted = true
+		s.a.throttle.failed(guess{place: place{network: s.conn.network()}, exempt: s.exempt()})
+	}
 }
 
 func (s *signIn) closeNTLM() {

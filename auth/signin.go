@@ -80,6 +80,9 @@ func (a *Authenticator) exchange(c Conn, m sasl.Mechanism, server sasl.Server) *
 
 // Close gives back what the exchange holds, at any point, once or more often.
 func (x *Exchange) Close() {
+	if !x.over && x.signIn.ntlm != nil {
+		x.signIn.heldOn()
+	}
 	x.over = true
 	x.signIn.closeNTLM()
 }

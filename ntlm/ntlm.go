@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -49,11 +50,13 @@ type Options struct {
 const (
 	maxProcesses = 64
 	maxTimeout   = time.Minute
-	// turnWait is how long a sign-in waits for a free process.
+	// turnWait is how long a sign-in waits for a free process, twice.
 	turnWait = time.Second
 	// heldFor is how long a client may take for its second message: then its process is
 	// somebody else's.
 	heldFor = 30 * time.Second
+	// patience is how long it may when somebody else needs the process.
+	patience = time.Second
 	// restartWait is how long nothing is started after a process failed.
 	restartWait = time.Second
 	// maxMessage bounds a message of NTLM in octets.
@@ -72,6 +75,7 @@ type Helper struct {
 	mu     sync.Mutex
 	failed time.Time // when a process failed last
 	closed bool
+	open   map[*Conversation]struct{} // with a process
 }
 
 // Open checks the options. It starts nothing.
@@ -94,7 +98,7 @@ func Open(o Options) (*Helper, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Helper{o: o, domains: map[string]string{}}
+	h := &Helper{o: o, domains: map[string]string{}, open: map[*Conversation]struct{}{}}
 	var err error
 	switch h.timeout, err = settings.ParseSpan(o.Timeout); {
 	case !filepath.IsAbs(o.Helper):
@@ -163,23 +167,20 @@ type Conversation struct {
 	mu      sync.Mutex
 	process *process // nil once it is given back
 	asking  bool
+	idle    time.Time // since when it waits for the client, while not asking
+	lost    bool      // the process was taken away
 }
 
-// Begin begins a conversation. KindUnavailable when no process is free for a second, or
-// none can be started.
+// Begin begins a conversation. KindUnavailable when no process is free for two
+// seconds, or none can be started. Who keeps others waiting loses its process to them.
 func (h *Helper) Begin(ctx context.Context) (*Conversation, error) {
-	ctx, cancel := context.WithTimeout(ctx, turnWait)
-	defer cancel()
-	var p *process
-	select {
-	case p = <-h.free:
-	case <-ctx.Done():
-		return nil, unavailable("all helpers for NTLM are busy")
+	p, err := h.turn(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if p != nil && p.gone() {
 		p = nil
 	}
-	var err error
 	if p == nil {
 		p, err = h.start()
 	}
@@ -187,11 +188,53 @@ func (h *Helper) Begin(ctx context.Context) (*Conversation, error) {
 		h.free <- nil
 		return nil, err
 	}
-	c := &Conversation{helper: h, process: p}
+	c := &Conversation{helper: h, process: p, idle: time.Now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.late = time.AfterFunc(heldFor, c.Close)
+	c.late = time.AfterFunc(heldFor, func() { c.leave(true) })
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open[c] = struct{}{}
 	return c, nil
+}
+
+// turn waits for a place among the processes; it may have none yet.
+func (h *Helper) turn(ctx context.Context) (*process, error) {
+	select {
+	case p := <-h.free:
+		return p, nil
+	default:
+	}
+	for range 2 {
+		h.takeAway()
+		select {
+		case p := <-h.free:
+			return p, nil
+		case <-time.After(turnWait):
+		case <-ctx.Done():
+		}
+	}
+	return nil, unavailable("all helpers for NTLM are busy")
+}
+
+// takeAway takes the process of the conversation that waits longest for its client, if
+// that is longer than patience.
+func (h *Helper) takeAway() {
+	h.mu.Lock()
+	all := slices.Collect(maps.Keys(h.open))
+	h.mu.Unlock()
+	var longest *Conversation
+	since := time.Now().Add(-patience)
+	for _, c := range all {
+		c.mu.Lock()
+		if !c.asking && c.process != nil && c.idle.Before(since) {
+			longest, since = c, c.idle
+		}
+		c.mu.Unlock()
+	}
+	if longest != nil {
+		longest.leave(true)
+	}
 }
 
 // start starts a process, unless one failed just now.
@@ -238,7 +281,7 @@ func (c *Conversation) Challenge(ctx context.Context, negotiate []byte) ([]byte,
 }
 
 // Prove judges the client's second message and gives whose it is, as DOMAIN\user. The
-// conversation is over then.
+// conversation is over then. KindLimit when the client took too long for it.
 func (c *Conversation) Prove(ctx context.Context, message []byte) (string, error) {
 	defer c.Close()
 	answer, err := c.ask(ctx, "KK", message)
@@ -258,11 +301,14 @@ func (c *Conversation) Prove(ctx context.Context, message []byte) (string, error
 // meanwhile, the process is ended: nobody else may get the answer.
 func (c *Conversation) ask(ctx context.Context, word string, message []byte) (answer, error) {
 	c.mu.Lock()
-	p := c.process
+	p, lost := c.process, c.lost
 	c.asking = p != nil
 	c.mu.Unlock()
-	if p == nil {
-		return answer{}, unavailable("the sign-in took too long")
+	switch {
+	case lost:
+		return answer{}, &mail.Error{Kind: mail.KindLimit, Cause: errors.New("the sign-in took too long")}
+	case p == nil:
+		return answer{}, unavailable("the conversation is over")
 	}
 	limited, cancel := context.WithTimeout(ctx, c.helper.timeout)
 	defer cancel()
@@ -274,7 +320,7 @@ func (c *Conversation) ask(ctx context.Context, word string, message []byte) (an
 		a, err = parse(line)
 	}
 	c.mu.Lock()
-	c.asking = false
+	c.asking, c.idle = false, time.Now()
 	mine := c.process == p
 	c.mu.Unlock()
 	if err == nil && intact && mine {
@@ -290,22 +336,33 @@ func (c *Conversation) ask(ctx context.Context, word string, message []byte) (an
 }
 
 // Close gives the process back, or ends it when it is asked just now.
-func (c *Conversation) Close() {
+func (c *Conversation) Close() { c.leave(false) }
+
+// leave is Close; late is because the client took too long, if it still does.
+func (c *Conversation) leave(late bool) {
 	c.mu.Lock()
 	p, asking := c.process, c.asking
-	c.process = nil
-	c.mu.Unlock()
-	if p == nil {
+	if p == nil || late && asking {
+		if p != nil {
+			c.late.Reset(heldFor)
+		}
+		c.mu.Unlock()
 		return
 	}
+	c.process, c.lost = nil, late
+	c.mu.Unlock()
 	c.late.Stop()
+	h := c.helper
+	h.mu.Lock()
+	delete(h.open, c)
+	h.mu.Unlock()
 	if asking {
 		p.end()
 	}
 	if p.gone() {
 		p = nil
 	}
-	c.helper.free <- p // a place is there: it was taken
+	h.free <- p // a place is there: it was taken
 }
 
 // Close ends all processes, and waits for them. Conversations that go on fail.

@@ -124,7 +124,9 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	h := open(t, "", func(o *Options) { o.Domains = map[string]string{"EXAMPLE": "Example.ORG", "local": "", "": "home.example"} })
+	h := open(t, "", func(o *Options) {
+		o.Domains = map[string]string{"EXAMPLE": "Example.ORG", "local": "", "": "home.example"}
+	})
 	for account, want := range map[string]string{
 		`EXAMPLE\anna`: "anna@example.org", `example\Anna`: "Anna@example.org", `LOCAL\root`: "root", "anna": "anna@home.example", `\anna`: "anna@home.example",
 		"anna@example.org": "anna@example.org", `\anna@HOME.example`: "anna@HOME.example", "anna@EXAMPLE": "",
@@ -186,9 +188,20 @@ func TestPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	was := a.process
+	// Both are asked just now: nothing can be taken from them.
+	for _, c := range []*Conversation{a, b} {
+		c.mu.Lock()
+		c.asking = true
+		c.mu.Unlock()
+	}
 	began := time.Now()
 	if _, err := h.Begin(t.Context()); mail.KindOf(err) != mail.KindUnavailable || time.Since(began) < turnWait/2 {
 		t.Errorf("a third: %v after %v", err, time.Since(began))
+	}
+	for _, c := range []*Conversation{a, b} {
+		c.mu.Lock()
+		c.asking = false
+		c.mu.Unlock()
 	}
 	// Who goes between the messages leaves the process to the next.
 	if _, err := a.Challenge(t.Context(), []byte("hello")); err != nil {
@@ -272,6 +285,36 @@ func TestGone(t *testing.T) {
 		if got, err := signIn(t.Context(), h, "hello", `as EXAMPLE\anna`); got != `EXAMPLE\anna` {
 			t.Errorf("%s: the next: %v", how, err)
 		}
+	}
+}
+
+// Clients that say nothing more keep nobody out: their processes are taken away.
+func TestTakenAway(t *testing.T) {
+	h := open(t, "", nil)
+	var silent []*Conversation
+	for range 2 {
+		c, err := h.Begin(t.Context())
+		if err == nil {
+			_, err = c.Challenge(t.Context(), []byte("hello"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, c)
+	}
+	for range 2 {
+		if got, err := signIn(t.Context(), h, "hello", `as EXAMPLE\anna`); err != nil || got != `EXAMPLE\anna` {
+			t.Errorf("while others hold all processes: %q, %v", got, err)
+		}
+	}
+	if _, err := silent[0].Prove(t.Context(), []byte(`as EXAMPLE\bert`)); mail.KindOf(err) != mail.KindLimit {
+		t.Errorf("the first to be silent: %v", err)
+	}
+	if got, err := silent[1].Prove(t.Context(), []byte(`as EXAMPLE\bert`)); err != nil || got != `EXAMPLE\bert` {
+		t.Errorf("the second, whose process nobody needed: %q, %v", got, err)
+	}
+	if len(h.free) != 2 || len(h.open) != 0 {
+		t.Errorf("%d places are free, %d conversations open", len(h.free), len(h.open))
 	}
 }
 
