@@ -2,9 +2,14 @@ package manage
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
@@ -26,6 +31,49 @@ type owner struct {
 	account mail.AccountID
 	session secretSum
 	factor  bool // the second factor, too
+}
+
+// Bounds of what one owner does that is recorded, sign-ins and attempts too: so many at
+// once, and then one in so long.
+const (
+	ownersAtOnce = 60
+	ownersPause  = 5 * time.Second
+	maxOwners    = 4096 // that are counted apart
+)
+
+// ownerPace keeps people from filling the audit log and the store.
+type ownerPace struct {
+	mu   sync.Mutex
+	rows map[mail.AccountID]*rate.Limiter
+}
+
+// admit counts one more of an account's, or refuses it with KindLimit.
+func (p *ownerPace) admit(account mail.AccountID, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	row := p.rows[account]
+	if row == nil {
+		if len(p.rows) >= maxOwners {
+			maps.DeleteFunc(p.rows, func(_ mail.AccountID, r *rate.Limiter) bool { return r.TokensAt(now) >= ownersAtOnce })
+		}
+		if p.rows == nil || len(p.rows) >= maxOwners {
+			p.rows = map[mail.AccountID]*rate.Limiter{}
+		}
+		row = rate.NewLimiter(rate.Every(ownersPause), ownersAtOnce)
+		p.rows[account] = row
+	}
+	if !row.AllowN(now, 1) {
+		return mail.Errorf(mail.KindLimit, "That was too often; try again in a minute.")
+	}
+	return nil
+}
+
+// paced counts a call of an owner that may change something.
+func (c *Call) paced() error {
+	if !c.own() || c.Caller.owner == nil || !c.Cmdlet.Changes || c.Bool("WhatIf") {
+		return nil
+	}
+	return c.pace.admit(c.Caller.owner.account, c.Now())
 }
 
 // AccountSignIns are the sign-ins at the pages of people's own accounts.

@@ -56,6 +56,7 @@ func TestOwnerRights(t *testing.T) {
 	f := newOwned(t)
 	_, alice := atAccount(t, f, secret)
 	for _, c := range manage.Cmdlets() {
+		f.Advance(time.Minute)
 		_, theirs := owners[c.Name]
 		_, err := as(f, alice, c.Name, `{"NoSuchParameter":1}`)
 		if kind := mail.KindOf(err); theirs != (kind == mail.KindBadArgument) || !theirs && kind != mail.KindNoPermission {
@@ -426,6 +427,41 @@ func TestSecondFactor(t *testing.T) {
 	}
 	atAccount(t, f, secret)
 	run(t, f, "Remove-Mailbox", args{"Identity": "bob@example.org", "Confirm": false})
+}
+
+// TestOwnersAreBounded: whoever has a mailbox does not fill the audit log and the store,
+// neither by what works nor by what fails nor by signing in, and keeps out nobody else.
+func TestOwnersAreBounded(t *testing.T) {
+	f := newOwned(t)
+	ctx := context.Background()
+	_, alice := atAccount(t, f, secret)
+	for what, try := range map[string]func() error{
+		"a change":  func() error { _, err := as(f, alice, "New-SecondFactor", ""); return err },
+		"a mistake": func() error { _, err := as(f, alice, "New-AppPassword", `{"Name":"*"}`); return err },
+		"a sign-in": func() error {
+			_, err := f.Account().SignIn(ctx, "alice@example.org", secret, here)
+			return err
+		},
+	} {
+		before, err := len(f.Audit.Records()), error(nil)
+		for range 500 {
+			err = try()
+		}
+		if n := len(f.Audit.Records()) - before; n > 250 || mail.KindOf(err) != mail.KindLimit {
+			t.Errorf("%s: %d records, %v", what, n, err)
+		}
+		if _, err := as(f, alice, "New-AppPassword", `{"Name":"phone","WhatIf":true}`); err != nil {
+			t.Errorf("%s: a trial: %v", what, err)
+		}
+		if _, err := f.Account().SignIn(ctx, "bob@example.org", secret, here); err != nil {
+			t.Errorf("%s: bob: %v", what, err)
+		}
+		f.Advance(10 * time.Minute)
+		_, alice = atAccount(t, f, secret)
+		if _, err := as(f, alice, "New-SecondFactor", ""); err != nil {
+			t.Errorf("%s: later: %v", what, err)
+		}
+	}
 }
 
 // TestDisableRace: a session that began before the second factor does not take it away

@@ -108,7 +108,7 @@ func (s *Server) dropSecondFactor(ctx context.Context, account mail.AccountID, w
 			return err
 		}
 		if was != nil && !f.Enabled.Equal(was.Enabled) {
-			return mail.Errorf(mail.KindConflict, "somebody else has changed the second factor meanwhile")
+			return mail.Errorf(mail.KindConflict, "somebody else has changed it meanwhile")
 		}
 		f.record.Value = nil
 		err = s.Records.PutRecords(ctx, []store.Record{f.record})

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -198,6 +199,7 @@ type Server struct {
 	cmdlets   []*Cmdlet
 	sessions  sessions // of administrators
 	owners    sessions // of people at their own accounts
+	pace      ownerPace
 	following following
 	guesses   guesses
 	refusals  refusals
@@ -254,7 +256,7 @@ func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, argumen
 	given, fault := readArguments(cmdlet, arguments)
 	c.arguments = given // also of a call that is refused: the audit record has them
 	if err == nil {
-		err = fault
+		err = cmp.Or(c.paced(), fault)
 	}
 	var do func(context.Context) error
 	if err == nil {

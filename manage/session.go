@@ -179,6 +179,9 @@ func (s *Server) begin(ctx context.Context, v *sessions, row session, remote net
 	if err == nil && row.proof.factor.IsZero() {
 		row.waiting, err = s.secondFactorDue(ctx, v, row.proof.account)
 	}
+	if err == nil && v.way == WayAccount && !row.waiting {
+		err = s.pace.admit(row.proof.account, s.Now())
+	}
 	if err == nil {
 		token, err = v.add(row, s.over, s.Now())
 	}
