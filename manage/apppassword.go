@@ -36,20 +36,12 @@ func appPasswordKey(account mail.AccountID, secret string) string {
 
 // appPasswordsOf gives the app passwords whose key begins with prefix, by name.
 func (s *Server) appPasswordsOf(ctx context.Context, prefix string) ([]appPassword, error) {
-	records, err := s.Records.Records(ctx, appPasswordKind, prefix)
-	if err != nil {
-		return nil, err
-	}
-	var list []appPassword
-	for _, r := range records {
-		p := appPassword{record: r}
-		if err := json.Unmarshal(r.Value, &p.AppPassword); err != nil {
-			return nil, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
-		}
-		list = append(list, p)
-	}
+	list, err := keptUnder(ctx, s.Records, appPasswordKind, prefix, func(p *appPassword, r store.Record) any {
+		p.record = r
+		return &p.AppPassword
+	})
 	slices.SortFunc(list, func(a, b appPassword) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	return list, err
 }
 
 func (s *Server) keepAppPassword(ctx context.Context, p appPassword) error {

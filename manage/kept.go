@@ -14,6 +14,24 @@ type Records interface {
 	PutRecords(ctx context.Context, records []store.Record) error
 }
 
+// keptUnder gives what the records of kind whose key begins with prefix keep, by key. of
+// notes the record and says where its JSON goes.
+func keptUnder[T any](ctx context.Context, records Records, kind, prefix string, of func(*T, store.Record) any) ([]T, error) {
+	found, err := records.Records(ctx, kind, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var list []T
+	for _, r := range found {
+		var v T
+		if err := json.Unmarshal(r.Value, of(&v, r)); err != nil {
+			return nil, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
 // keptList is a list that is kept as one record, so that each change of it is
 // computed from what it was: of two administrators who remove one another at the
 // same time, the second is told.

@@ -57,19 +57,10 @@ func permissionKey(user, mailbox mail.AccountID) string {
 
 // permissionsOf gives the permissions whose key begins with prefix, by key.
 func (s *Server) permissionsOf(ctx context.Context, prefix string) ([]permission, error) {
-	records, err := s.Records.Records(ctx, permissionKind, prefix)
-	if err != nil {
-		return nil, err
-	}
-	var list []permission
-	for _, r := range records {
-		p := permission{record: r}
-		if err := json.Unmarshal(r.Value, &p); err != nil {
-			return nil, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
-		}
-		list = append(list, p)
-	}
-	return list, nil
+	return keptUnder(ctx, s.Records, permissionKind, prefix, func(p *permission, r store.Record) any {
+		p.record = r
+		return p
+	})
 }
 
 // ActsFor implements auth.Delegation. It is asked at every sign-in that is for another

@@ -46,22 +46,16 @@ type secondFactor struct {
 
 // secondFactor gives an account's, also one that is not enabled yet; nil for none.
 func (s *Server) secondFactor(ctx context.Context, account mail.AccountID) (*secondFactor, error) {
-	key := account.String()
-	records, err := s.Records.Records(ctx, secondFactorKind, key)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range records {
-		if r.Key != key {
-			continue
+	list, err := keptUnder(ctx, s.Records, secondFactorKind, account.String(), func(f *secondFactor, r store.Record) any {
+		f.record = r
+		return f
+	})
+	for i := range list {
+		if list[i].record.Key == account.String() {
+			return &list[i], nil
 		}
-		f := &secondFactor{record: r}
-		if err := json.Unmarshal(r.Value, f); err != nil {
-			return nil, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
-		}
-		return f, nil
 	}
-	return nil, nil
+	return nil, err
 }
 
 func (s *Server) keepSecondFactor(ctx context.Context, f *secondFactor) error {

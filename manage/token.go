@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -52,26 +53,14 @@ func tokenKey(token string) string {
 
 // tokens gives the tokens whose key begins with prefix.
 func (s *Server) tokens(ctx context.Context, prefix string) ([]apiToken, error) {
-	records, err := s.Records.Records(ctx, tokenKind, prefix)
-	if err != nil {
-		return nil, err
-	}
-	var list []apiToken
-	for _, r := range records {
-		var t apiToken
-		if err := json.Unmarshal(r.Value, &t); err != nil {
-			return nil, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
-		}
+	list, err := keptUnder(ctx, s.Records, tokenKind, prefix, func(t *apiToken, r store.Record) any {
 		t.record = r
-		list = append(list, t)
-	}
-	slices.SortFunc(list, func(a, b apiToken) int {
-		if n := strings.Compare(a.Owner, b.Owner); n != 0 {
-			return n
-		}
-		return strings.Compare(a.Name, b.Name)
+		return t
 	})
-	return list, nil
+	slices.SortFunc(list, func(a, b apiToken) int {
+		return cmp.Or(strings.Compare(a.Owner, b.Owner), strings.Compare(a.Name, b.Name))
+	})
+	return list, err
 }
 
 // keepToken writes a token's record.
