@@ -23,8 +23,12 @@ type Outcome struct {
 	id, who string
 }
 
-// maxOutcomes bounds how many are remembered.
-const maxOutcomes = 200
+// Bounds of how many are remembered, and of one visitor: nobody pushes out others' before
+// they are shown.
+const (
+	maxOutcomes = 200
+	ownOutcomes = 10
+)
 
 // outcomes are the latest ones.
 type outcomes struct {
@@ -37,8 +41,16 @@ func (o *outcomes) add(done *Outcome, who string) string {
 	done.id, done.who = rand.Text(), who
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.list) >= maxOutcomes {
-		o.list = slices.Delete(o.list, 0, 1)
+	oldest, own := 0, 0
+	for i := range slices.Backward(o.list) {
+		if o.list[i].who == who {
+			if own++; own == ownOutcomes {
+				oldest = i
+			}
+		}
+	}
+	if own >= ownOutcomes || len(o.list) >= maxOutcomes {
+		o.list = slices.Delete(o.list, oldest, oldest+1)
 	}
 	o.list = append(o.list, done)
 	return done.id
