@@ -725,13 +725,16 @@ func (b *bodyFiles) clean(ctx context.Context, f *bodyFile) error {
 	b.mu.Lock()
 	f.wasted = f.size - live
 	b.mu.Unlock()
-	if f.wasted*worthIt < f.size {
+	if (f.size-live)*worthIt < f.size {
 		return nil
 	}
 	for len(list) > 0 {
-		some := 0
-		for size := int64(0); some < len(list) && (some == 0 || size < 4<<20); some++ {
+		some, size := 0, int64(0)
+		for ; some < len(list) && (some == 0 || size < 4<<20); some++ {
 			size += list[some].at.size
+		}
+		if !b.room(size) {
+			return nil
 		}
 		if err := b.move(ctx, f, list[:some]); err != nil {
 			return b.leave(f, err)
@@ -739,6 +742,14 @@ func (b *bodyFiles) clean(ctx context.Context, f *bodyFile) error {
 		list = list[some:]
 	}
 	return b.remove(f)
+}
+
+// room tells whether the disk has room to move size bytes: moving must not be what fills
+// it. A file of which nothing is needed goes without.
+func (b *bodyFiles) room(size int64) bool {
+	e := b.engine
+	use, err := e.disk.GetDiskUsage(e.dir)
+	return err != nil || e.reserve < 0 || use.AvailBytes > uint64(2*size+e.reserve/2)
 }
 
 // leave lets reclaim leave a damaged file alone from now on.

@@ -104,6 +104,40 @@ func TestBodyFile(t *testing.T) {
 	}
 }
 
+// TestReclaimFull: on a full disk nothing is moved, and what nobody needs goes.
+func TestReclaimFull(t *testing.T) {
+	fs := vfs.NewMem()
+	e := open(t, "store", small(fs))
+	defer e.Close()
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	for range 4 { // two in a file
+		l.Deliver(m, 30_000)
+		storetest.Commit(t, e, l.Batch())
+	}
+	l.Deliver(m, 50_000)
+	storetest.Commit(t, e, l.Batch())
+	for _, uid := range []mail.UID{1, 2, 3} { // all of the first file, half of the second
+		l.Expunge(m, uid)
+	}
+	storetest.Commit(t, e, l.Batch())
+	before := e.bodyFiles.fileNumbers()
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 1 << 31})
+	if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if now := e.bodyFiles.fileNumbers(); !slices.Equal(now, before[1:]) {
+		t.Fatal(before, now)
+	}
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30, TotalBytes: 1 << 31})
+	if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if now := e.bodyFiles.fileNumbers(); slices.Contains(now, before[1]) {
+		t.Fatal(before, now)
+	}
+}
+
 // TestReclaimCrash cuts the power at random moments while accounts change and their
 // files are cleaned, again and again.
 func TestReclaimCrash(t *testing.T) {
