@@ -415,3 +415,34 @@ func TestExplain(t *testing.T) {
 		t.Errorf("the throttle is not explained: %s", steps)
 	}
 }
+
+// TestKeysWait: who asks for SCRAM keys and leaves makes directories work; it is counted
+// against the network, which waits from then on. Others do not.
+func TestKeysWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, _, _ := setup(Limits{NetworkFailures: 2})
+		c := Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1"), Service: settings.IMAP4, LoginType: mail.PlainTextLogin, Mechanisms: everyMechanism()}
+		var waited []time.Duration
+		for i := range 4 {
+			x, err := a.Begin(t.Context(), c, "SCRAM-SHA-256")
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if _, _, err := x.Next(t.Context(), fmt.Appendf(nil, "n,,n=somebody%d@example.org,r=abcdefgh", i)); err != nil {
+				t.Fatal(err)
+			}
+			waited = append(waited, time.Since(began))
+			x.Close()
+			x.Close()
+		}
+		if want := []time.Duration{0, 0, 0, 250e6}; !slices.Equal(waited, want) {
+			t.Errorf("waited %v, want %v", waited, want)
+		}
+		c.Remote = netip.MustParseAddrPort("198.51.100.1:1")
+		began := time.Now()
+		if _, _, err := scram(t, a, c, "SCRAM-SHA-256", "anna@example.org", "secret", "", nil); err != nil || time.Since(began) > 0 {
+			t.Error("another network waits too", time.Since(began), err)
+		}
+	})
+}

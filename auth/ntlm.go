@@ -91,7 +91,8 @@ func (s *signIn) NTLMProof(ctx context.Context, account string, answer []byte) (
 	return name, nil
 }
 
-// heldOn counts, against its network, a client that let a conversation wait and left.
+// heldOn counts, against its network, a client that made work, let its answer wait and
+// left.
 func (s *signIn) heldOn() {
 	if !s.counted {
 		s.counted = true

@@ -80,7 +80,7 @@ func (a *Authenticator) exchange(c Conn, m sasl.Mechanism, server sasl.Server) *
 
 // Close gives back what the exchange holds, at any point, once or more often.
 func (x *Exchange) Close() {
-	if !x.over && x.signIn.ntlm != nil {
+	if !x.over && (x.signIn.ntlm != nil || x.signIn.proofDue) {
 		x.signIn.heldOn()
 	}
 	x.over = true
@@ -220,6 +220,11 @@ func (s *signIn) Keys(ctx context.Context, name, hash string) (sasl.Keys, error)
 	if err := s.prepare(name); err != nil {
 		return sasl.Keys{}, err
 	}
+	release, err := s.waitToLook(ctx)
+	if err != nil {
+		return sasl.Keys{}, err
+	}
+	defer release()
 	entry, keys, err := s.a.directory.ScramKeys(ctx, s.name, directory.Hash(hash))
 	if err != nil {
 		return sasl.Keys{}, refused(err)
@@ -403,6 +408,16 @@ func (s *signIn) wait(ctx context.Context, password string) (release func(), err
 		return nil, refused(err)
 	}
 	s.guess = at
+	return s.a.throttle.wait(ctx, at)
+}
+
+// waitToLook waits like who comes from the same network, whatever the name: a look into a
+// directory is work, and who leaves after it (see Close) has guessed at nobody.
+func (s *signIn) waitToLook(ctx context.Context) (release func(), err error) {
+	at := guess{place: place{network: s.conn.network()}, exempt: s.exempt()}
+	if at.known, err = s.a.networks.Known(ctx, s.name, at.network); err != nil {
+		return nil, refused(err)
+	}
 	return s.a.throttle.wait(ctx, at)
 }
 
