@@ -23,6 +23,7 @@ type client struct {
 	greeting string
 	heard    []string // every line
 	tags     int
+	journal  *journal
 }
 
 const patience = 15 * time.Second
@@ -53,10 +54,15 @@ func (r *running) dialFrom(source net.IP, protocol string, w way, config *tls.Co
 		dialer.LocalAddr = &net.TCPAddr{IP: source}
 	}
 	raw, err := dialer.Dial("tcp", r.addr[protocol+door])
+	for err == nil && !r.journal.claim(protocol, raw) {
+		again, x := dialer.Dial("tcp", r.addr[protocol+door])
+		raw.Close() // only now, or it would be the same port again
+		raw, err = again, x
+	}
 	if err != nil {
 		return nil, err
 	}
-	c := &client{protocol: protocol, raw: raw, conn: raw, in: bufio.NewReader(raw)}
+	c := &client{protocol: protocol, raw: raw, conn: raw, in: bufio.NewReader(raw), journal: r.journal}
 	if w.name == "ssl" {
 		err = c.handshake(config)
 	}
@@ -67,7 +73,7 @@ func (r *running) dialFrom(source net.IP, protocol string, w way, config *tls.Co
 		err = c.startTLS(config)
 	}
 	if err != nil {
-		raw.Close()
+		c.close()
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
 	return c, nil
@@ -99,7 +105,10 @@ func (c *client) handshake(config *tls.Config) error {
 	return nil
 }
 
-func (c *client) close() { c.raw.Close() }
+func (c *client) close() {
+	c.journal.release(c.protocol, c.raw)
+	c.raw.Close()
+}
 
 // send sends in one write.
 func (c *client) send(text string) error {

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"sync"
 	"testing"
 )
@@ -15,7 +16,8 @@ type journal struct {
 
 	mu      sync.Mutex
 	records map[string][]record
-	secret  [][]byte // beside the password
+	clients map[string]bool // who are connected
+	secret  [][]byte        // beside the password
 }
 
 // record is what the log has of one sign-in.
@@ -55,8 +57,8 @@ func (j *journal) Write(line []byte) (int, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	who := r.Service + " " + r.Remote
-	j.records[who] = append(j.records[who], r)
+	w := r.Service + " " + r.Remote
+	j.records[w] = append(j.records[w], r)
 	return len(line), nil
 }
 
@@ -67,13 +69,36 @@ func (j *journal) secrets(list ...string) {
 	}
 }
 
+func who(protocol string, raw net.Conn) string { return protocol + " " + raw.LocalAddr().String() }
+
+// claim tells whether a client's address is nobody else's at its service. Towards two
+// ports of a service, in the clear and with TLS, the system may give one twice.
+func (j *journal) claim(protocol string, raw net.Conn) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	w := who(protocol, raw)
+	if j.clients[w] {
+		return false
+	}
+	j.clients[w] = true
+	delete(j.records, w) // of who had it before
+	return true
+}
+
+// release gives a claimed address back.
+func (j *journal) release(protocol string, raw net.Conn) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.clients, who(protocol, raw))
+}
+
 // take gives the records of a client since the last call.
 func (j *journal) take(c *client) []record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	who := c.protocol + " " + c.raw.LocalAddr().String()
-	list := j.records[who]
-	delete(j.records, who)
+	w := who(c.protocol, c.raw)
+	list := j.records[w]
+	delete(j.records, w)
 	return list
 }
 

@@ -83,7 +83,7 @@ func try(t testing.TB, workers int, price embedded.Argon2) *running {
 	// NTLM is there once it is named; nobody is let in by it here.
 	config.NTLM = &ntlm.Options{Helper: "/bin/false", Domains: map[string]string{"EXAMPLE": "example.org"}}
 	config.LMTP = []string{filepath.Join(folder, "l")}
-	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}}, addr: map[string]string{}}
+	r := &running{asked: &asked{t: t, times: map[int]int{}}, journal: &journal{t: t, records: map[string][]record{}, clients: map[string]bool{}}, addr: map[string]string{}}
 	config.NTLM, r.ntlm = helperNTLM(t, folder)
 	var err error
 	r.Server, err = role.Open(ctx, config, role.Options{
