@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdsa"
@@ -33,7 +34,7 @@ func perSecond(f func()) float64 {
 }
 
 func copied() float64 {
-	from, to := make([]byte, 64<<20), make([]byte, 64<<20)
+	from, to := bytes.Repeat([]byte{1}, 64<<20), bytes.Repeat([]byte{2}, 64<<20) // no page is new
 	return perSecond(func() { copy(to, from) }) * float64(len(from)) / 1e6
 }
 
