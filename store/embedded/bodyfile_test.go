@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -146,17 +145,7 @@ func TestReclaimCrash(t *testing.T) {
 	opt := small(fs)
 	opt.fileSize = 4 << 10
 	e := open(t, "store", opt)
-	r := rand.New(rand.NewPCG(seed, 99))
-	type crash struct {
-		fs    *vfs.MemFS
-		acked []int
-	}
-	const accounts = 3
-	var mu sync.Mutex
-	var crashes []crash
-	acked := make([]atomic.Int32, accounts)
-	all := make([]*history, accounts)
-	var work, cleaning sync.WaitGroup
+	var cleaning sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
 	first := e.bodyFiles.fileNumbers()
 	cleaned := 0
@@ -169,30 +158,7 @@ func TestReclaimCrash(t *testing.T) {
 			}
 		}
 	})
-	for i := range all {
-		h := &history{ledger: storetest.NewLedger(mail.AccountID(i + 1))}
-		all[i] = h
-		work.Go(func() {
-			r2 := rand.New(rand.NewPCG(seed, uint64(i)))
-			for range 40 {
-				b := h.ledger.Random(r2)
-				h.batches = append(h.batches, b)
-				storetest.Commit(t, e, b)
-				acked[i].Add(1)
-				mu.Lock()
-				if r.IntN(12) == 0 {
-					var c crash
-					for i := range acked {
-						c.acked = append(c.acked, int(acked[i].Load()))
-					}
-					c.fs = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(3) * 50, RNG: r})
-					crashes = append(crashes, c)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	work.Wait()
+	all, crashes := crashing(t, seed, e, fs, 3, 40, 12)
 	cancel()
 	cleaning.Wait()
 	last := e.bodyFiles.fileNumbers()

@@ -89,34 +89,33 @@ func storm(e *Engine, seed uint64, accounts, n int) []*history {
 	return all
 }
 
-// TestCrash cuts the power at random moments while many accounts change.
-func TestCrash(t *testing.T) {
-	seed := storetest.Seed(t)
-	fs := vfs.NewCrashableMem()
-	e := open(t, "store", small(fs))
+// crash is the disk as it was when the power was cut, and how many changes of each
+// account were acknowledged before.
+type crash struct {
+	fs    *vfs.MemFS
+	acked []int
+}
+
+// crashing changes accounts n times each, all at once, and cuts the power at random
+// moments, after one of rarely changes.
+func crashing(t *testing.T, seed uint64, e *Engine, fs *vfs.MemFS, accounts, n, rarely int) (all []*history, crashes []crash) {
 	r := rand.New(rand.NewPCG(seed, 99))
-	type crash struct {
-		fs    *vfs.MemFS
-		acked []int
-	}
-	const accounts = 4
 	var mu sync.Mutex
-	var crashes []crash
 	acked := make([]atomic.Int32, accounts)
-	all := make([]*history, accounts)
+	all = make([]*history, accounts)
 	var work sync.WaitGroup
 	for i := range all {
 		h := &history{ledger: storetest.NewLedger(mail.AccountID(i + 1))}
 		all[i] = h
 		work.Go(func() {
 			r2 := rand.New(rand.NewPCG(seed, uint64(i)))
-			for range 25 {
+			for range n {
 				b := h.ledger.Random(r2)
 				h.batches = append(h.batches, b)
 				storetest.Commit(t, e, b)
 				acked[i].Add(1)
 				mu.Lock()
-				if r.IntN(16) == 0 {
+				if r.IntN(rarely) == 0 {
 					var c crash
 					for i := range acked {
 						c.acked = append(c.acked, int(acked[i].Load()))
@@ -129,6 +128,15 @@ func TestCrash(t *testing.T) {
 		})
 	}
 	work.Wait()
+	return all, crashes
+}
+
+// TestCrash cuts the power at random moments while many accounts change.
+func TestCrash(t *testing.T) {
+	seed := storetest.Seed(t)
+	fs := vfs.NewCrashableMem()
+	e := open(t, "store", small(fs))
+	all, crashes := crashing(t, seed, e, fs, 4, 25, 16)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
