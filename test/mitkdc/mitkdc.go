@@ -11,7 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/postern-mail/postern/test/daemon"
 )
 
 // Realm is the realm.
@@ -23,8 +24,7 @@ type Server struct {
 
 	t       testing.TB
 	folder  string
-	process *exec.Cmd
-	done    chan struct{}
+	process *daemon.Process
 	caches  int
 }
 
@@ -191,43 +191,13 @@ func (s *Server) Run() {
 	s.t.Helper()
 	path, err := find("krb5kdc")
 	s.check(err)
-	log, err := os.Create(filepath.Join(s.folder, "log"))
-	s.check(err)
-	defer log.Close()
-	s.process = exec.Command(path, "-n", "-r", Realm, "-P", filepath.Join(s.folder, "pid"))
-	s.process.Env = append(os.Environ(), s.Env()...)
-	s.process.Stdout, s.process.Stderr = log, log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.check(s.process.Start())
-	s.done = make(chan struct{})
-	go func(p *exec.Cmd, done chan struct{}) {
-		p.Wait()
-		close(done)
-	}(s.process, s.done)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", s.Address, time.Second)
-		if err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case <-s.done:
-		default:
-			if time.Now().Before(end) {
-				continue
-			}
-		}
-		text, _ := os.ReadFile(log.Name())
-		s.t.Fatalf("krb5kdc does not serve: %v\n%s", err, text)
-	}
+	cmd := exec.Command(path, "-n", "-r", Realm, "-P", filepath.Join(s.folder, "pid"))
+	cmd.Env = append(os.Environ(), s.Env()...)
+	s.process = daemon.Run(s.t, cmd, s.Address, filepath.Join(s.folder, "log"))
 }
 
 // Stop ends the process.
 func (s *Server) Stop() {
-	if s.process == nil {
-		return
-	}
-	s.process.Process.Kill()
-	<-s.done
+	s.process.Stop(syscall.SIGKILL)
 	s.process = nil
 }

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/postern-mail/postern/test/daemon"
 )
 
 // What a server has: a suffix, who may do all, and who may read.
@@ -50,8 +52,7 @@ type Server struct {
 
 	t       testing.TB
 	folder  string
-	process *exec.Cmd
-	done    chan struct{}
+	process *daemon.Process
 }
 
 // Start starts a server that has the suffix with ou=people, ou=groups and the reader.
@@ -124,46 +125,12 @@ access to * by dn.exact="%[5]s" read by anonymous auth by * none
 // Run starts the process; Start did it once already.
 func (s *Server) Run() {
 	s.t.Helper()
-	log, err := os.Create(filepath.Join(s.folder, "log"))
-	s.check(err)
-	defer log.Close()
-	s.process = exec.Command("slapd", "-f", filepath.Join(s.folder, "slapd.conf"), "-h", "ldap://"+s.Clear+"/ ldaps://"+s.SSL+"/", "-d", "0")
-	s.process.Stdout, s.process.Stderr = log, log
-	s.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.check(s.process.Start())
-	s.done = make(chan struct{})
-	go func(p *exec.Cmd, done chan struct{}) {
-		p.Wait()
-		close(done)
-	}(s.process, s.done)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.DialTimeout("tcp", s.Clear, time.Second)
-		if err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case <-s.done:
-		default:
-			if time.Now().Before(end) {
-				continue
-			}
-		}
-		text, _ := os.ReadFile(log.Name())
-		s.t.Fatalf("slapd does not start: %v\n%s", err, text)
-	}
+	cmd := exec.Command("slapd", "-f", filepath.Join(s.folder, "slapd.conf"), "-h", "ldap://"+s.Clear+"/ ldaps://"+s.SSL+"/", "-d", "0")
+	s.process = daemon.Run(s.t, cmd, s.Clear, filepath.Join(s.folder, "log"))
 }
 
 // Stop ends the process, which may be run again.
-func (s *Server) Stop() {
-	s.process.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-s.done:
-	case <-time.After(10 * time.Second):
-		s.process.Process.Kill()
-		<-s.done
-	}
-}
+func (s *Server) Stop() { s.process.Stop(syscall.SIGTERM) }
 
 // Add adds an entry; attributes are names and values in turn, a name as often as it
 // has values.
