@@ -31,6 +31,7 @@ func (s *session) append(r *request) error {
 	defer a.release()
 	d.SP()
 	a.mailbox = s.mailboxName()
+	given := d.Given()
 	for {
 		a.readMessage()
 		if d.AtEnd() || len(a.arrivals) >= maxArrivals {
@@ -45,6 +46,7 @@ func (s *session) append(r *request) error {
 	if err != nil {
 		return tryCreate(err)
 	}
+	s.tellName(a.mailbox, given)
 	r.code = "APPENDUID " + formatUint(uint64(done.UIDValidity)) + " " + mail.UIDSet(done.UIDs...).String()
 	return nil
 }

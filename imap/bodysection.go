@@ -92,8 +92,8 @@ func (item *fetchItem) cutText(text []byte, nul bool) []byte {
 // cut gives the part of r that a partial FETCH wants.
 func (item *fetchItem) cut(r message.Range) message.Range {
 	if item.partial {
-		r.Start = min(r.Start+item.offset, r.End)
-		r.End = min(r.Start+item.count, r.End)
+		r.Start += min(item.offset, r.Len())
+		r.End = r.Start + min(item.count, r.Len())
 	}
 	return r
 }

@@ -24,6 +24,7 @@ type capability struct {
 // capabilities lists what CAPABILITY can name, in its order.
 var capabilities = []capability{
 	{name: "IMAP4rev1"},
+	{name: "IMAP4rev2", enable: (*session).enableRev2},
 	// Before login a literal without asking has a bound (RFC 7888, 5).
 	{name: "LITERAL-", when: beforeLogin},
 	{name: "LITERAL+", when: afterLogin},
@@ -119,7 +120,7 @@ func (s *session) enable(*request) error {
 		d.SP()
 		name := d.Word()
 		for i := range capabilities {
-			if c := &capabilities[i]; c.enable != nil && c.name == string(name) {
+			if c := &capabilities[i]; c.enable != nil && strings.EqualFold(c.name, string(name)) {
 				wanted = append(wanted, c)
 			}
 		}

@@ -314,7 +314,7 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		return e
 	}
 	implied := len(w.marked) > 0 && w.marked.Contains(uint32(m.UID))
-	if w.uid || implied && w.s.qresync {
+	if w.uid || implied && (w.s.qresync || w.s.rev2) {
 		next().Const("UID ").Number(uint64(m.UID))
 	}
 	uid := !start
@@ -326,7 +326,7 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		next().RawString(item.label)
 		switch item.kind {
 		case itemFlags:
-			e.Flags(m.Flags, w.keywords, w.s.mailbox.Recent(m.UID))
+			e.Flags(m.Flags, w.keywords, w.s.isRecent(m.UID))
 			implied = implied && w.s.condstore && !w.has(itemModSeq)
 			if implied {
 				e.Const(" MODSEQ (").Number(uint64(m.ModSeq)).Close()
@@ -367,7 +367,7 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		}
 	}
 	if implied {
-		next().Const("FLAGS ").Flags(m.Flags, w.keywords, w.s.mailbox.Recent(m.UID))
+		next().Const("FLAGS ").Flags(m.Flags, w.keywords, w.s.isRecent(m.UID))
 		if w.s.condstore && !w.has(itemModSeq) {
 			e.Const(" MODSEQ (").Number(uint64(m.ModSeq)).Close()
 		}

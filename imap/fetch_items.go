@@ -275,9 +275,9 @@ func (f *fetch) readItem(d *wire.Decoder, name string) {
 	if d.Peek() == '<' && item.kind != itemBinarySize {
 		d.Byte('<')
 		item.partial = true
-		item.offset = int64(d.Number())
+		item.offset = d.Number64() // RFC 9051, 9 partial
 		d.Byte('.')
-		item.count = int64(d.NZNumber())
+		item.count = d.NZNumber64()
 		d.Byte('>')
 		label += "<" + strconv.FormatInt(item.offset, 10) + ">"
 	}

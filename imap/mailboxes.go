@@ -46,6 +46,7 @@ func (s *session) create(r *request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
+	given := strings.TrimSuffix(d.Given(), store.Delimiter)
 	name, err := store.CleanName(strings.TrimSuffix(name, store.Delimiter))
 	if err != nil {
 		return err
@@ -58,6 +59,7 @@ func (s *session) create(r *request) error {
 	if err != nil {
 		return err
 	}
+	s.tellName(name, given)
 	r.code = "MAILBOXID (" + record.ID.String() + ")"
 	return nil
 }
@@ -93,6 +95,7 @@ func (s *session) specialUse(uses []string) (string, error) {
 func (s *session) deleteMailbox(*request) error {
 	s.dec.SP()
 	name := s.mailboxName()
+	given := s.dec.Given()
 	s.dec.End()
 	if err := s.dec.Err(); err != nil {
 		return err
@@ -105,6 +108,7 @@ func (s *session) deleteMailbox(*request) error {
 		s.leaveMailbox()
 		s.enc.Status(wire.OK, "CLOSED", "The mailbox was deleted.")
 	}
+	s.tellName(name, given)
 	return nil
 }
 
@@ -114,6 +118,7 @@ func (s *session) deleteMailbox(*request) error {
 func (s *session) rename(*request) error {
 	s.dec.SP()
 	from := s.mailboxName()
+	given := s.dec.Given()
 	s.dec.SP()
 	to := s.dec.Mailbox()
 	s.dec.End()
@@ -124,7 +129,13 @@ func (s *session) rename(*request) error {
 	if err != nil {
 		return err
 	}
-	return s.account.RenameMailbox(s.ctx, from, to)
+	if err := s.account.RenameMailbox(s.ctx, from, to); err != nil {
+		return err
+	}
+	if from != store.Inbox {
+		s.tellName(to, given)
+	}
+	return nil
 }
 
 // subscribe is SUBSCRIBE (RFC 3501, 6.3.6). The name need not exist.

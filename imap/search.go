@@ -70,6 +70,9 @@ func (s *session) search(r *request) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.rev2 && !q.results.extended {
+		q.results = searchResults{extended: true, all: true} // RFC 9051, 6.4.4
+	}
 	// No EXPUNGE while the client thinks in sequence numbers (RFC 7162, 3.2.10.2).
 	r.holds = q.seqs
 	if err := s.resolve(q); err != nil {

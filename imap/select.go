@@ -34,6 +34,7 @@ func (s *session) open(r *request, readOnly bool) error {
 	if err != nil {
 		return err // no name, so that no mailbox can be selected
 	}
+	given := s.dec.Given()
 	if name, err = store.CleanName(name); err != nil {
 		return err
 	}
@@ -47,6 +48,9 @@ func (s *session) open(r *request, readOnly bool) error {
 	s.mailbox = m
 	s.conn.SetState("Selected", name)
 	s.writeSelected()
+	if s.rev2 {
+		s.writeName(name, given)
+	}
 	if sync != nil && sync.uidValidity == m.Record().UIDValidity {
 		if err := s.writeResync(sync); err != nil {
 			s.leaveMailbox()
@@ -134,8 +138,8 @@ func (s *session) writeSelected() {
 	s.writeFlagTable()
 	e.Count(uint64(view.Len()), "EXISTS")
 	s.recent = s.mailbox.RecentCount()
-	e.Count(uint64(s.recent), "RECENT")
-	if record.Unseen > 0 {
+	s.tellRecent()
+	if record.Unseen > 0 && !s.rev2 {
 		if seq := firstUnseen(view); seq > 0 {
 			e.Untagged().Const("OK [UNSEEN ").Number(uint64(seq)).Const("] First unseen.").CRLF()
 		}

@@ -43,6 +43,7 @@ type session struct {
 	// Enabled by the client, for the rest of the session.
 	condstore bool            // RFC 7162, 3.1
 	qresync   bool            // RFC 7162, 3.2.3
+	rev2      bool            // RFC 9051; see rev2.go
 	enabled   map[string]bool // what ENABLE named
 
 	// The conversation.

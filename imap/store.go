@@ -147,7 +147,7 @@ func expectedFlags(op store.FlagOp, before *store.Snapshot, uid mail.UID, mask m
 func (s *session) writeModSeq(seq uint32, m *store.Message, withUID bool) {
 	e := s.enc
 	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
-	if withUID || s.qresync {
+	if withUID || s.qresync || s.rev2 {
 		e.Const("UID ").Number(uint64(m.UID)).SP()
 	}
 	e.Const("MODSEQ (").Number(uint64(m.ModSeq)).Const("))").CRLF()

@@ -48,7 +48,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 		// EXPUNGE does not say whether a message that was \Recent is gone.
 		if n := s.mailbox.RecentCount(); c.Exists || n != s.recent {
 			s.recent = n
-			s.enc.Count(uint64(n), "RECENT")
+			s.tellRecent()
 		}
 	}
 	if c.Keywords {
@@ -98,15 +98,15 @@ func (s *session) tellKnown(r *request, err error) {
 }
 
 // writeFlags writes the FETCH response that tells of a message's flags, with UID
-// and MODSEQ where the client enabled them (RFC 7162, 3.1.4.1 and 3.2.4) or
+// and MODSEQ where the client enabled them (RFC 7162, 3.1.4.1 and 3.2.4; RFC 9051, 7.5.2) or
 // withUID asks.
 func (s *session) writeFlags(seq uint32, m *store.Message, withUID bool) {
 	e := s.enc
 	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
-	if withUID || s.qresync {
+	if withUID || s.qresync || s.rev2 {
 		e.Const("UID ").Number(uint64(m.UID)).SP()
 	}
-	e.Const("FLAGS ").Flags(m.Flags, s.mailbox.Record().Keywords, s.mailbox.Recent(m.UID))
+	e.Const("FLAGS ").Flags(m.Flags, s.mailbox.Record().Keywords, s.isRecent(m.UID))
 	if s.condstore {
 		e.Const(" MODSEQ (").Number(uint64(m.ModSeq)).Close()
 	}

@@ -44,6 +44,7 @@ type Decoder struct {
 	fatal bool
 	lit   Literal
 	tag   []byte
+	given string // the mailbox name that was consumed last
 	line  int   // bytes of its lines so far
 	sum   int64 // bytes of its literals so far
 	atoms int

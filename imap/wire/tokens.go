@@ -165,6 +165,9 @@ func (d *Decoder) NZNumber() uint32 { return uint32(d.nzNumber(math.MaxUint32)) 
 // Number64 consumes a number64 of 0 to 9223372036854775807 (RFC 9051, 9).
 func (d *Decoder) Number64() int64 { return int64(d.number(math.MaxInt64)) }
 
+// NZNumber64 consumes an nz-number64: 1 to 9223372036854775807.
+func (d *Decoder) NZNumber64() int64 { return int64(d.nzNumber(math.MaxInt64)) }
+
 // ModSeq consumes a mod-sequence-valzer: 0 to 2^63-1 (RFC 7162, 7).
 func (d *Decoder) ModSeq() mail.ModSeq { return mail.ModSeq(d.number(math.MaxInt64)) }
 

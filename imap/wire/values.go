@@ -20,14 +20,22 @@ const Inbox = "INBOX"
 func (d *Decoder) Mailbox() string {
 	b := d.astringBytes()
 	if equalFold(b, Inbox) {
+		if d.given = Inbox; string(b) != Inbox {
+			d.given = string(b)
+		}
 		return Inbox
 	}
 	if len(b) == 0 {
 		d.noName("The mailbox name is empty.")
 		return ""
 	}
-	return d.name(b)
+	d.given = d.name(b)
+	return d.given
 }
+
+// Given is what Mailbox consumed last as it was written, in UTF-8: "inbox" where
+// Mailbox gave "INBOX".
+func (d *Decoder) Given() string { return d.given }
 
 // MailboxOrEmpty is Mailbox that takes the empty name too: the reference of LIST,
 // or the server's name in GETMETADATA.
