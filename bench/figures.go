@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -52,6 +53,7 @@ var figures = []figure{
 	{name: "memory of an idle session over TLS, 1,000 of them", unit: "KiB", goal: goal{most: 24}, prepare: inWorkers, measure: idle(1000, loginTLS)},
 	{name: "memory of an idle session, 5,000 of them", unit: "KiB", goal: goal{most: 8}, prepare: inWorkers, measure: idle(5000, login)},
 	{name: "memory of an idle session over TLS, 5,000 of them", unit: "KiB", goal: goal{most: 24}, prepare: inWorkers, measure: idle(5000, loginTLS)},
+	{name: "an arrival told to 1,000 sessions of one mailbox, of 50,000 over TLS", unit: "ms", goal: goal{most: 50}, own: true, prepare: inSmall, measure: told(50_000, 1000)},
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -110,35 +112,126 @@ func (b *bench) again(p *peer, drop bool) float64 {
 	return milliseconds(time.Since(begun))
 }
 
-// idle holds n sessions in IDLE and gives what each costs the server in memory.
+// idle gives what each of n sessions in IDLE costs the server in memory: by how much
+// the memory of its process tree (see memory) grows from a quarter of them to all, for
+// each of the others. The first quarter pays for what is had once, however many
+// come: processes at the ready, pools, the accounts' records. Both are read when they no longer
+// change, so that what is left over from the sign-ins counts in neither. Each session
+// has signed in to one of the workers' accounts, selected its INBOX and said IDLE. What the kernel
+// holds for sockets is counted for no server.
 func idle(n int, open func(*peer, int) *conn) func(*bench, *peer) float64 {
 	return func(b *bench, p *peer) float64 {
-		n := b.count(n)
+		n := max(8, b.count(n))
 		p.stop()
 		p.start(b.ctx)
-		for i := range workers { // the first sign-in of each is not what is measured
-			open(p, i).Close()
-		}
-		time.Sleep(time.Second)
-		before := memory(p.cmd.Process.Pid)
 		sessions := make([]*conn, n)
-		defer func() {
-			for _, c := range sessions {
-				if c != nil {
-					c.Close()
+		defer closeAll(sessions)
+		hold := func(from, to int) float64 {
+			parallel(8, func(worker int) {
+				for i := from + worker; i < to; i += 8 {
+					sessions[i] = waiting(selected(open, p, i%workers))
 				}
-			}
-		}()
+			})
+			return settled(p.cmd.Process.Pid)
+		}
+		first := hold(0, n/4)
+		return (hold(n/4, n) - first) / float64(n-n/4) / 1024
+	}
+}
+
+// waiting says IDLE.
+func waiting(c *conn) *conn {
+	c.start("IDLE")
+	c.expect("", "+")
+	return c
+}
+
+func closeAll(sessions []*conn) {
+	for _, c := range sessions {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// settled gives the memory of a process tree when it has stayed within a hundredth for
+// 10 s, or after 90 s.
+func settled(pid int) float64 {
+	const every, readings, tries = 2 * time.Second, 6, 45
+	var last []float64
+	for range tries {
+		last = append(last, float64(memory(pid)))
+		if last = last[max(0, len(last)-readings):]; len(last) == readings && slices.Max(last)-slices.Min(last) < slices.Max(last)/100 {
+			break
+		}
+		time.Sleep(every)
+	}
+	return last[len(last)-1]
+}
+
+// told holds n sessions over TLS, each in IDLE, of which told are of one mailbox, and
+// gives the median time from the first byte of a delivery to that mailbox until the
+// last of them has read of it. Nobody may be lost.
+func told(n, told int) func(*bench, *peer) float64 {
+	return func(b *bench, p *peer) float64 {
+		n, told := b.count(n), b.count(told)
+		if most := files() - 500; n > most { // of the server, and as many here
+			b.remark("%d sessions over TLS instead of %d: a process may have no more files open here", most, n)
+			n = most
+		}
+		p.stop()
+		p.start(b.ctx)
+		sessions := make([]*conn, n)
+		defer closeAll(sessions)
 		parallel(8, func(worker int) {
 			for i := worker; i < n; i += 8 {
-				c := selected(open, p, i%workers)
-				sessions[i] = c
-				c.start("IDLE")
-				c.expect("", "+")
+				account := small
+				if i >= told {
+					account = i % workers
+				}
+				c := signIn(dialFrom(p.imaps, i), account)
+				c.imap("SELECT INBOX")
+				sessions[i] = waiting(c)
 			}
 		})
-		time.Sleep(5 * time.Second)
-		return float64(memory(p.cmd.Process.Pid)-before) / float64(n) / 1024
+		b.remark("%d idle sessions over TLS, %d of them of one mailbox: %s has %.0f MiB", n, told, p.name, settled(p.cmd.Process.Pid)/(1<<20))
+		from := lmtp(p)
+		defer from.Close()
+		var took []float64
+		for i := range 9 {
+			heard := make(chan any, told)
+			for _, c := range sessions[:told] {
+				go func() {
+					defer func() { heard <- recover() }()
+					for {
+						if fields := splitFields(c.line()); fields[2] == "EXISTS" {
+							return
+						}
+					}
+				}()
+			}
+			time.Sleep(100 * time.Millisecond) // all of them read
+			begun := time.Now()
+			from.deliver(small, message(i, 4096))
+			for range told {
+				if err := <-heard; err != nil {
+					panic(err)
+				}
+			}
+			took = append(took, milliseconds(time.Since(begun)))
+			for _, c := range sessions[:told] {
+				c.expect("", "*") // RECENT
+			}
+		}
+		parallel(8, func(worker int) {
+			for i := worker; i < n; i += 8 { // each is alive
+				_, err := io.WriteString(sessions[i], "DONE\r\n")
+				check(err)
+				sessions[i].finish()
+			}
+		})
+		slices.Sort(took)
+		return took[len(took)/2]
 	}
 }
 

@@ -41,6 +41,13 @@ type bench struct {
 	round  int             // of the row that is measured
 	filled map[string]bool // mailboxes that have their messages
 	window window
+
+	remarks []string // to be read below the figures
+}
+
+// remark says something beside the figures.
+func (b *bench) remark(format string, args ...any) {
+	b.remarks = append(b.remarks, fmt.Sprintf(format, args...))
 }
 
 // window is what is measured of a run: all of it, unless the run says.
@@ -186,4 +193,11 @@ func raiseFiles() {
 			return
 		}
 	}
+}
+
+// files is how many this process and each server may have open.
+func files() int {
+	var limit syscall.Rlimit
+	check(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	return int(min(limit.Cur, 1<<30))
 }

@@ -31,6 +31,7 @@ type rate struct {
 type figure struct {
 	name, unit string
 	goal       goal
+	own        bool // it is more than the peers can do: only Postern does
 	prepare    func(*bench, *peer)
 	measure    func(*bench, *peer) float64
 }
@@ -60,14 +61,14 @@ type result struct {
 	err        error
 }
 
-// rounds measures each peer in every round; who goes first alternates.
-func (b *bench) alternate(prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
+// alternate measures each peer, or with own Postern alone, in every round; who goes first alternates.
+func (b *bench) alternate(own bool, prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
 	results := make([]result, len(b.peers))
 	for b.round = range b.rounds {
 		for i := range b.peers {
 			j := (i + b.round) % len(b.peers)
 			p, r := b.peers[j], &results[j]
-			if r.err != nil || b.ctx.Err() != nil {
+			if r.err != nil || b.ctx.Err() != nil || own && j > 0 {
 				continue
 			}
 			r.err = caught(func() {
@@ -82,7 +83,7 @@ func (b *bench) alternate(prepare func(*bench, *peer), once func(p *peer, r *res
 }
 
 func (b *bench) rate(row rate) []result {
-	return b.alternate(row.prepare, func(p *peer, r *result) {
+	return b.alternate(false, row.prepare, func(p *peer, r *result) {
 		b.window = window{pid: p.cmd.Process.Pid}
 		b.begin()
 		n := row.run(b, p)
@@ -95,7 +96,7 @@ func (b *bench) rate(row rate) []result {
 }
 
 func (b *bench) figure(row figure) []result {
-	return b.alternate(row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
+	return b.alternate(row.own, row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
 }
 
 // best gives the peers' best median by better; NaN when there is none.
@@ -212,7 +213,7 @@ func (b *bench) report(out io.Writer, only string) error {
 		of := own / best(results, speeds, math.Min)
 		fmt.Fprintf(out, " %s | %.0f %% | %s |\n", times(of), results[0].speed.spread(), row.goal.verdict(of, math.NaN(), own))
 	}
-	for _, f := range failed {
+	for _, f := range append(b.remarks, failed...) {
 		fmt.Fprintf(out, "\n- %s", f)
 	}
 	fmt.Fprintln(out)

@@ -60,7 +60,7 @@ func cpu(pid int) time.Duration {
 }
 
 // memory is the proportional set size of a process tree in bytes: pages that
-// several processes share are counted once.
+// several processes share are counted once, those of programs and libraries too.
 func memory(pid int) int64 {
 	var sum int64
 	for _, id := range tree(pid) {
