@@ -9,16 +9,21 @@ import (
 )
 
 // searchResults are the result options of SEARCH RETURN (RFC 4731, 3.1; RFC 5182,
-// 2.4).
+// 2.4; RFC 9394, 3.1; RFC 5267, 4).
 type searchResults struct {
 	extended             bool // RETURN was given
 	min, max, count, all bool
+	partial              partialRange
 	save                 bool
+	update               bool // the client follows the results
 }
 
-// readResults reads the result options.
+// readResults reads the result options (RFC 4466, 2.6.1). CONTEXT is a hint that is
+// not needed here.
 //
 //	search-return-opts = SP "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"
+//	search-return-opt  = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / "CONTEXT" / "UPDATE" /
+//	                     "PARTIAL" SP partial-range
 func readResults(d *wire.Decoder) searchResults {
 	o := searchResults{extended: true}
 	n := 0
@@ -36,6 +41,14 @@ func readResults(d *wire.Decoder) searchResults {
 			o.all = true
 		case "SAVE":
 			o.save = true
+		case "CONTEXT":
+		case "UPDATE":
+			o.update = true
+		case "PARTIAL":
+			if o.partial.given() {
+				d.Bad("PARTIAL is given twice")
+			}
+			o.partial = readPartial(d)
 		default:
 			d.Bad("unknown result option of SEARCH")
 		}
@@ -43,7 +56,22 @@ func readResults(d *wire.Decoder) searchResults {
 	if n == 0 {
 		o.all = true
 	}
+	if o.all && o.partial.given() {
+		d.Bad("ALL and PARTIAL exclude each other")
+	}
 	return o
+}
+
+// told tells whether a result is to be sent: not when it is only to be saved
+// (RFC 5182, 2.1).
+func (o *searchResults) told() bool {
+	return !o.save || o.min || o.max || o.count || o.all || o.update || o.partial.given()
+}
+
+// keeps tells whether SAVE and these options save the whole result, and not only
+// what MIN, MAX and PARTIAL name (RFC 5182, 2.4; RFC 9394, 3.2).
+func (o *searchResults) keeps() bool {
+	return o.all || o.count || !o.min && !o.max && !o.partial.given()
 }
 
 // findings are the sequence numbers that a search found, entered in any order.
@@ -57,6 +85,8 @@ func newFindings(view *store.Snapshot) *findings {
 }
 
 func (f *findings) add(seq uint32) { f.bits[seq/64] |= 1 << (seq % 64) }
+
+func (f *findings) has(seq uint32) bool { return f.bits[seq/64]&(1<<(seq%64)) != 0 }
 
 func (f *findings) count() int {
 	n := 0
@@ -86,11 +116,19 @@ func (f *findings) ends() (first, last uint32) {
 	return first, last
 }
 
-// set gives the sequence numbers or UIDs as a set.
-func (f *findings) set(uid bool) mail.NumSet {
+// set gives the sequence numbers as a set.
+func (f *findings) set() mail.NumSet {
 	var s mail.NumSet
-	f.each(func(seq uint32) { s.Add(f.number(seq, uid)) })
+	f.each(func(seq uint32) { s.Add(seq) })
 	return s
+}
+
+// numbers gives the sequence numbers seqs, or their UIDs.
+func (f *findings) numbers(seqs mail.NumSet, uid bool) mail.NumSet {
+	if uid {
+		return f.view.UIDsOf(seqs)
+	}
+	return seqs
 }
 
 // number gives the sequence number or UID.
@@ -101,61 +139,71 @@ func (f *findings) number(seq uint32, uid bool) uint32 {
 	return seq
 }
 
-// modSeq gives the highest MODSEQ of the messages with these sequence numbers.
-func (f *findings) modSeq(seqs ...uint32) (highest mail.ModSeq) {
-	for _, seq := range seqs {
-		highest = max(highest, f.view.At(seq).ModSeq)
-	}
-	return highest
-}
-
-func (f *findings) highestModSeq() (highest mail.ModSeq) {
-	f.each(func(seq uint32) { highest = max(highest, f.view.At(seq).ModSeq) })
+// highestModSeq gives the highest MODSEQ of the messages with the sequence numbers
+// seqs.
+func (f *findings) highestModSeq(seqs mail.NumSet) (highest mail.ModSeq) {
+	f.view.EachSeq(seqs, func(_ uint32, m *store.Message) bool {
+		highest = max(highest, m.ModSeq)
+		return true
+	})
 	return highest
 }
 
 // writeFound writes the SEARCH or ESEARCH response and saves what is to be saved.
 func (s *session) writeFound(r *request, q *searching, f *findings) {
-	o := q.results
-	first, last := f.ends()
-	if o.save {
-		s.saved = nil
-		switch {
-		case first == 0:
-		case o.all || o.count || !o.min && !o.max:
-			s.saved = f.set(true)
-		default:
-			// RFC 5182, 2.4: what MIN and MAX name.
-			if o.min {
-				s.saved.Add(f.number(first, true))
-			}
-			if o.max {
-				s.saved.Add(f.number(last, true))
-			}
-		}
-	}
 	switch {
-	case !o.extended:
-		s.writeSearch(r, q, f, first != 0)
-	case o.min || o.max || o.count || o.all:
-		s.writeESearch(r, q, f, first, last)
+	case !q.results.extended:
+		s.writeSearch(r, q, f)
+	default:
+		named := s.writeESearch(r, q, f)
+		if q.results.save {
+			s.saved = f.numbers(named, true)
+		}
 	}
 }
 
 // writeSearch writes the SEARCH response (RFC 3501, 7.2.5; RFC 7162, 3.1.6).
-func (s *session) writeSearch(r *request, q *searching, f *findings, some bool) {
+func (s *session) writeSearch(r *request, q *searching, f *findings) {
 	e := s.enc
+	some := false
 	e.Untagged().Const("SEARCH")
-	f.each(func(seq uint32) { e.SP().Number(uint64(f.number(seq, r.uid))) })
+	f.each(func(seq uint32) {
+		some = true
+		e.SP().Number(uint64(f.number(seq, r.uid)))
+	})
 	if q.modSeq && some {
-		e.Const(" (MODSEQ ").Number(uint64(f.highestModSeq())).Close()
+		e.Const(" (MODSEQ ").Number(uint64(f.highestModSeq(f.set()))).Close()
 	}
 	e.CRLF()
 }
 
-// writeESearch writes the ESEARCH response (RFC 4731, 3.1 and 3.2).
-func (s *session) writeESearch(r *request, q *searching, f *findings, first, last uint32) {
-	o, e := q.results, s.enc
+// writeESearch writes the ESEARCH response, unless nobody wants it, and gives the
+// sequence numbers that SAVE saves (RFC 4731, 3.1 and 3.2; RFC 9394, 3.1 and 3.2).
+func (s *session) writeESearch(r *request, q *searching, f *findings) (named mail.NumSet) {
+	o, e := &q.results, s.enc
+	first, last := f.ends()
+	var all, part mail.NumSet
+	if o.keeps() || o.partial.given() {
+		all = f.set()
+	}
+	if o.partial.given() {
+		part = o.partial.of(all)
+	}
+	switch {
+	case o.keeps():
+		named = all
+	default:
+		named = append(named, part...)
+		if o.min && first != 0 {
+			named.Add(first)
+		}
+		if o.max && first != 0 {
+			named.Add(last)
+		}
+	}
+	if !o.told() {
+		return named
+	}
 	e.Untagged().Const("ESEARCH (TAG ").String(r.tag).Close()
 	if r.uid {
 		e.Const(" UID")
@@ -170,22 +218,23 @@ func (s *session) writeESearch(r *request, q *searching, f *findings, first, las
 		e.Const(" COUNT ").Number(uint64(f.count()))
 	}
 	if o.all && first != 0 {
-		e.Const(" ALL ").NumSet(f.set(r.uid))
+		e.Const(" ALL ").NumSet(f.numbers(all, r.uid))
 	}
-	if q.modSeq && first != 0 {
-		// Of MIN and MAX alone, the MODSEQ of these messages (RFC 4731, 3.2).
-		highest := mail.ModSeq(0)
-		switch {
-		case o.all || o.count:
-			highest = f.highestModSeq()
-		case o.min && o.max:
-			highest = f.modSeq(first, last)
-		case o.min:
-			highest = f.modSeq(first)
-		default:
-			highest = f.modSeq(last)
+	if o.partial.given() {
+		e.Const(" PARTIAL (")
+		o.partial.write(e)
+		e.SP()
+		if len(part) > 0 {
+			e.NumSet(f.numbers(part, r.uid))
+		} else {
+			e.Nil()
 		}
-		e.Const(" MODSEQ ").Number(uint64(highest))
+		e.Close()
+	}
+	if q.modSeq && len(named) > 0 {
+		// Of MIN, MAX and PARTIAL alone, the MODSEQ of what they name.
+		e.Const(" MODSEQ ").Number(uint64(f.highestModSeq(named)))
 	}
 	e.CRLF()
+	return named
 }

@@ -35,9 +35,15 @@ func (s *session) fetch(r *request) error {
 	if f.vanished && !(r.uid && f.changed && s.qresync) {
 		return &wire.SyntaxError{Text: "VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC."}
 	}
+	if f.partial.given() && !r.uid {
+		return &wire.SyntaxError{Text: "PARTIAL needs UID FETCH."}
+	}
 	seqs, err := s.seqsOf(f.set, r.uid)
 	if err != nil {
 		return err
+	}
+	if f.partial.given() {
+		seqs = f.partial.of(seqs)
 	}
 	if f.has(itemModSeq) {
 		s.enableCondstore()

@@ -93,6 +93,7 @@ type fetch struct {
 	changed  bool        // CHANGEDSINCE was given
 	since    mail.ModSeq // of CHANGEDSINCE
 	vanished bool        // VANISHED was given
+	partial  partialRange
 }
 
 // has tells whether an item of this kind is asked for.
@@ -157,7 +158,8 @@ func (f *fetch) addNamed(d *wire.Decoder, name string) bool {
 //	fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" /
 //	        fetch-att / "(" fetch-att *(SP fetch-att) ")") [fetch-modifiers]
 //	fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"
-//	fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"
+//	fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED" /
+//	                 "PARTIAL" SP partial-range
 func readFetch(d *wire.Decoder) (*fetch, error) {
 	f := &fetch{}
 	d.SP()
@@ -234,6 +236,11 @@ func (f *fetch) readModifier(d *wire.Decoder, preview bool) (lazy bool) {
 		f.changed, f.since = true, d.ModSeq()
 	case string(word) == "VANISHED":
 		f.vanished = true
+	case string(word) == "PARTIAL":
+		if f.partial.given() {
+			d.Bad("PARTIAL is given twice")
+		}
+		f.partial = readPartial(d)
 	default:
 		d.Bad("unknown modifier of FETCH")
 	}

@@ -136,6 +136,7 @@ type testServer struct {
 	people  *people
 	alice   mail.AccountID
 	values  atomic.Pointer[settings.Values]
+	later   atomic.Int64 // nanoseconds that the store's clock is after testClock
 }
 
 // testCertificate is made once.
@@ -155,12 +156,13 @@ var testClock = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 func newServer(t testing.TB, engine store.Engine) *testServer {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	st, err := store.Open(engine, store.Options{Clock: func() time.Time { return testClock }, Log: log})
+	ts := &testServer{}
+	st, err := store.Open(engine, store.Options{Clock: func() time.Time { return testClock.Add(time.Duration(ts.later.Load())) }, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := &people{entries: map[string]*directory.Entry{}}
-	ts := &testServer{people: dir}
+	ts.people = dir
 	for _, name := range []string{"alice", "bob"} {
 		id, err := st.CreateAccount(t.Context(), 0)
 		if err != nil {
@@ -247,7 +249,8 @@ func (ts *testServer) set(name, value string) error {
 }
 
 // player plays a transcript. Its directives: [set NAME VALUE] a setting,
-// [quota BYTES] alice's quota, [drain] stops the service.
+// [quota BYTES] alice's quota, [later DURATION] lets time pass for the store, [drain]
+// stops the service.
 func (ts *testServer) player(t *testing.T) *transcript.Player {
 	ts.listen(t)
 	return &transcript.Player{
@@ -258,6 +261,11 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 			"set": func(args string) error {
 				name, value, _ := strings.Cut(args, " ")
 				return ts.set(name, value)
+			},
+			"later": func(args string) error {
+				d, err := time.ParseDuration(args)
+				ts.later.Add(int64(d))
+				return err
 			},
 			"quota": func(args string) error {
 				n, err := strconv.ParseInt(args, 10, 64)

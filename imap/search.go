@@ -30,6 +30,10 @@ type searching struct {
 	memos   int  // how many keys need a place in candidate.memo
 	modSeq  bool // MODSEQ is among the keys
 	seqs    bool // sequence numbers are
+
+	// What a context must look at again: the keys depend on flags, MODSEQ or
+	// keywords; on what "*" means; on the time.
+	flags, star, ages bool
 }
 
 // readSearch reads the arguments of SEARCH and UID SEARCH.
@@ -61,6 +65,16 @@ func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
 	}
 	p.arrange(q.key)
 	q.memos, q.modSeq, q.seqs = p.memos, p.modSeq, p.seqs
+	q.key.walk(func(k *searchKey) {
+		switch k.op {
+		case opFlags, opKeyword, opModSeq:
+			q.flags = true
+		case opSeqs:
+			q.star = q.star || k.uids && k.set.Star
+		case opOlder, opYounger:
+			q.ages = true
+		}
+	})
 	return q, p.unknown, nil
 }
 
@@ -73,11 +87,11 @@ func (s *session) search(r *request) (err error) {
 	if s.rev2 && !q.results.extended {
 		q.results = searchResults{extended: true, all: true} // RFC 9051, 6.4.4
 	}
+	if q.results.update && s.context(r.tag) != nil {
+		return errTagReused
+	}
 	// No EXPUNGE while the client thinks in sequence numbers (RFC 7162, 3.2.10.2).
 	r.holds = q.seqs
-	if err := s.resolve(q); err != nil {
-		return err
-	}
 	defer func() {
 		if err != nil && q.results.save {
 			// RFC 5182, 2.1.
@@ -90,42 +104,67 @@ func (s *session) search(r *request) (err error) {
 	if q.modSeq {
 		s.enableCondstore()
 	}
+	q.resolve(s.mailbox.View(), s.saved, s.server.Store.Now())
 	found := newFindings(s.mailbox.View())
 	if err := s.find(q, found); err != nil {
 		return err
 	}
 	s.writeFound(r, q, found)
+	if q.results.update {
+		s.follow(r, q, found)
+	}
 	return nil
 }
 
-// resolve puts sequence numbers and keyword bits into the keys.
-func (s *session) resolve(q *searching) error {
-	var fault error
-	keywords := s.mailbox.Record().Keywords
+// resolve puts the sequence numbers, keyword bits and times of now into the keys.
+// Numbers that do not exist are no fault here (RFC 7377, 2).
+func (q *searching) resolve(view *store.Snapshot, saved mail.NumSet, now time.Time) {
+	q.key.walk(func(k *searchKey) {
+		switch n := uint32(view.Len()); {
+		case k.op != opSeqs:
+		case k.set.Saved:
+			k.seqs = view.Seqs(saved)
+		case k.uids:
+			k.seqs = view.Seqs(k.set.Resolve(uint32(lastUID(view))))
+		default:
+			k.seqs = k.set.Resolve(n)
+		}
+	})
+	q.refer(view.Mailbox.Keywords, now)
+}
+
+// refer puts keyword bits and times into the keys.
+func (q *searching) refer(keywords []string, now time.Time) {
 	q.key.walk(func(k *searchKey) {
 		switch k.op {
-		case opSeqs:
-			seqs, err := s.seqsOf(k.set, k.uids)
-			if err != nil && fault == nil {
-				fault = err
-			}
-			k.seqs = seqs
 		case opKeyword:
+			k.flags = 0
 			if i := mail.KeywordIndex(keywords, string(k.text)); i >= 0 {
 				k.flags = mail.Keyword(i)
 			}
+		case opOlder, opYounger:
+			k.target = now.Unix() - int64(k.number)
 		}
 	})
-	return fault
 }
 
-// find finds the messages that match. The index decides first, for all messages;
-// what it leaves open is read in batches.
+// find finds the messages that match for a client that waits for it.
 func (s *session) find(q *searching, found *findings) error {
-	w := &searcher{mailbox: s.mailbox}
-	view := s.mailbox.View()
+	ctx, done := s.ctx, func() {}
+	if q.key.cost > costIndex {
+		ctx, done = s.conn.Attend(s.ctx)
+	}
+	defer done()
+	return find(ctx, s.mailbox, q, found.view.All(), found, maxSearchTime)
+}
+
+// find finds those of the messages seqs of a mailbox's view that match, which are
+// added to found. The index decides first, for all messages; what it leaves open is
+// read in batches. It gives errSearchTime when most is over.
+func find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.NumSet, found *findings, most time.Duration) error {
+	w := &searcher{mailbox: mailbox}
 	if q.key.cost == costIndex {
-		view.EachSeq(view.All(), func(seq uint32, m *store.Message) bool {
+		found.view.EachSeq(seqs, func(seq uint32, m *store.Message) bool {
 			if !m.Gone && w.match(q.key, &candidate{seq: seq, m: m}) == yes {
 				found.add(seq)
 			}
@@ -133,13 +172,11 @@ func (s *session) find(q *searching, found *findings) error {
 		})
 		return nil
 	}
-	ctx, done := s.conn.Attend(s.ctx)
-	defer done()
-	ctx, cancel := context.WithTimeoutCause(ctx, maxSearchTime, errSearchTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, most, errSearchTime)
 	defer cancel()
 	b := newSearchRun(w, q, found)
 	var err error
-	view.EachSeq(view.All(), func(seq uint32, m *store.Message) bool {
+	found.view.EachSeq(seqs, func(seq uint32, m *store.Message) bool {
 		if m.Gone {
 			return true
 		}

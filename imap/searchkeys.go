@@ -40,6 +40,8 @@ const (
 	opModSeq     // MODSEQ is number or above
 	opEmail      // EMAILID is number
 	opThread     // THREADID is number
+	opOlder      // INTERNALDATE is number seconds ago or longer
+	opYounger    // INTERNALDATE is number seconds ago or less
 
 	// Answered from the summary.
 	opSentBefore // the Date field's day is before day
@@ -71,6 +73,7 @@ type searchKey struct {
 	seqs   mail.NumSet // of opSeqs, resolved
 	flags  mail.Flags  // of opFlags
 	number uint64
+	target int64  // of opOlder, opYounger: now less number, in Unix seconds
 	day    int64  // days since 1970-01-01
 	name   string // of opField
 	text   []byte // folded; of opKeyword, the name
@@ -78,7 +81,7 @@ type searchKey struct {
 
 // searchWords is the table of search keys by name, NOT and OR apart: the functions
 // read what follows the name (RFC 3501, 6.4.4; RFC 7162, 3.1.5; RFC 8474, 6;
-// RFC 8514, 4.3).
+// RFC 8514, 4.3; RFC 5032, 3).
 var searchWords = map[string]func(p *searchReader) *searchKey{
 	"ALL":        constantKey(searchKey{op: opAnd}),
 	"ANSWERED":   flagKey(mail.Answered),
@@ -111,6 +114,8 @@ var searchWords = map[string]func(p *searchReader) *searchKey{
 	"SAVEDSINCE":        dateKey(opSaveSince),
 	"SAVEDON":           dayKey(opSaveSince, opSaveBefore),
 	"SAVEDATESUPPORTED": constantKey(searchKey{op: opAnd}),
+	"OLDER":             intervalKey(opOlder),
+	"YOUNGER":           intervalKey(opYounger),
 	"LARGER":            numberKey(opLarger),
 	"SMALLER":           numberKey(opSmaller),
 	"BCC":               fieldKey("Bcc"),
@@ -181,6 +186,14 @@ func numberKey(op searchOp) func(*searchReader) *searchKey {
 	return func(p *searchReader) *searchKey {
 		p.d.SP()
 		return &searchKey{op: op, number: uint64(p.d.Number64())}
+	}
+}
+
+// intervalKey reads seconds.
+func intervalKey(op searchOp) func(*searchReader) *searchKey {
+	return func(p *searchReader) *searchKey {
+		p.d.SP()
+		return &searchKey{op: op, number: uint64(p.d.NZNumber())}
 	}
 }
 

@@ -117,6 +117,10 @@ func (s *searcher) matchIndex(k *searchKey, c *candidate) bool {
 		return m.Email == mail.EmailID(k.number)
 	case opThread:
 		return m.Thread == mail.ThreadID(k.number)
+	case opOlder:
+		return m.InternalDate <= k.target
+	case opYounger:
+		return m.InternalDate >= k.target
 	}
 	return false
 }

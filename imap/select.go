@@ -223,7 +223,7 @@ func (s *session) leaveMailbox() {
 		s.mailbox.Close()
 		s.conn.SetState("Authenticated", "")
 	}
-	s.mailbox, s.saved = nil, nil
+	s.mailbox, s.saved, s.contexts = nil, nil, nil
 	s.held, s.vanished = 0, false
 }
 

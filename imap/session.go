@@ -35,6 +35,8 @@ type session struct {
 	mailbox *store.Mailbox // nil unless selected
 	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
 	recent  int            // the number that the last RECENT told
+	// contexts are the searches whose results the client follows, oldest first.
+	contexts []*searchContext
 	// held is up to where the client knows every change while removals are kept for
 	// later, 0 while none are.
 	held     mail.ModSeq

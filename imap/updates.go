@@ -37,6 +37,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 		s.held = before.Mailbox.HighestModSeq
 	}
 	if len(c.Expunged) > 0 {
+		s.tellRemoved(before, c.Vanished)
 		s.saved = s.saved.Subtract(c.Vanished)
 		s.writeExpunged(c)
 	}
@@ -61,6 +62,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 		}
 		s.writeFlags(seq, m, false)
 	}
+	s.tellContexts(before, c)
 }
 
 func (s *session) writeExpunged(c store.Changes) {

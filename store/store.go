@@ -99,6 +99,9 @@ func (s *Store) Close() error {
 	return s.engine.Close()
 }
 
+// Now is the time by the store's clock.
+func (s *Store) Now() time.Time { return s.opt.Clock() }
+
 // MaxMessage is the largest message that is accepted, in bytes.
 func (s *Store) MaxMessage() int64 { return s.opt.MaxMessage }
 
