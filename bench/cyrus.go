@@ -63,8 +63,8 @@ EVENTS {
 `))
 
 // cyrus starts Debian's Cyrus, like postern.
-func cyrus(ctx context.Context, dir string, started func(*peer)) *peer {
-	dir = filepath.Join(dir, "cyrus")
+func cyrus(ctx context.Context, s site) *peer {
+	dir := filepath.Join(s.dir, "cyrus")
 	uid, gid := owner()
 	check(os.MkdirAll(dir, 0o755))
 	for _, d := range []string{"conf", "conf/socket", "mail", "run", "sieve"} {
@@ -100,7 +100,7 @@ func cyrus(ctx context.Context, dir string, started func(*peer)) *peer {
 		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+cyrusRoot+"/usr/lib/x86_64-linux-gnu", "CYRUS_USER=mail")
 		return cmd
 	}
-	started(p)
+	s.started(p)
 	p.start(ctx)
 	return p
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/template"
 )
 
@@ -31,14 +29,18 @@ auth_cache_size = 20M
 auth_cache_ttl = 1 hour
 auth_failure_delay = 0
 mail_location = mdbox:~/mdbox
-mail_max_userip_connections = 100000
+{{if .Zstd}}mail_plugins = zlib
+plugin {
+  zlib_save = zstd
+}
+{{end}}mail_max_userip_connections = 100000
 first_valid_uid = 1
 default_client_limit = 19000
 default_process_limit = 10000
 default_vsz_limit = 1G
 passdb {
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u {{.Dir}}/users
+  args = scheme=PLAIN username_format=%u {{.Users}}
 }
 userdb {
   driver = static
@@ -82,6 +84,9 @@ service pop3 {
   service_count = 1000
   process_min_avail = 16
 }
+service auth {
+  client_limit = 30000
+}
 service lmtp {
   inet_listener lmtp {
     address = 127.0.0.1
@@ -93,25 +98,20 @@ service lmtp {
 `))
 
 // dovecot starts Debian's Dovecot, like postern.
-func dovecot(ctx context.Context, dir string, started func(*peer)) *peer {
-	dir = filepath.Join(dir, "dovecot")
+func dovecot(ctx context.Context, s site) *peer {
+	dir := filepath.Join(s.dir, "dovecot")
 	uid, gid := owner()
 	for _, d := range []string{"run", "state", "mail"} {
 		check(os.MkdirAll(filepath.Join(dir, d), 0o755))
 	}
 	check(os.Chown(filepath.Join(dir, "mail"), uid, gid))
 	certFile, keyFile := pair(dir)
-	var users strings.Builder
-	for i := range accounts {
-		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", accountName(i), password)
-	}
-	check(os.WriteFile(filepath.Join(dir, "users"), []byte(users.String()), 0o644))
 	p := &peer{name: "Dovecot", imap: port(), imaps: port(), pop3: port(), pop3s: port(), lmtp: port(), data: filepath.Join(dir, "mail")}
 	config := filepath.Join(dir, "dovecot.conf")
 	f, err := os.Create(config)
 	check(err)
 	check(dovecotConfig.Execute(f, map[string]any{
-		"Dir": dir, "UID": uid, "GID": gid, "Cert": certFile, "Key": keyFile, "IMAP": onlyPort(p.imap), "IMAPS": onlyPort(p.imaps),
+		"Dir": dir, "Users": passwd(dir, max(accounts, s.people)), "Zstd": s.zstd, "UID": uid, "GID": gid, "Cert": certFile, "Key": keyFile, "IMAP": onlyPort(p.imap), "IMAPS": onlyPort(p.imaps),
 		"POP3": onlyPort(p.pop3), "POP3S": onlyPort(p.pop3s), "LMTP": onlyPort(p.lmtp),
 	}))
 	check(f.Close())
@@ -120,7 +120,7 @@ func dovecot(ctx context.Context, dir string, started func(*peer)) *peer {
 		cmd.Stderr = os.Stderr
 		return cmd
 	}
-	started(p)
+	s.started(p)
 	p.start(ctx)
 	return p
 }

@@ -40,6 +40,8 @@ type bench struct {
 
 	round  int             // of the row that is measured
 	filled map[string]bool // mailboxes that have their messages
+	grown  map[*peer]int   // how many messages the mailbox that grows has
+	note   func(*peer)     // is told of each process, so that it is ended
 	window window
 
 	remarks []string // to be read below the figures
@@ -69,7 +71,7 @@ func (b *bench) end() {
 }
 
 func main() {
-	b := &bench{filled: map[string]bool{}}
+	b := &bench{filled: map[string]bool{}, grown: map[*peer]int{}}
 	flag.IntVar(&b.rounds, "rounds", 3, fmt.Sprintf("how often each row is measured, alternating between the servers; at most %d", maxRounds))
 	flag.Float64Var(&b.scale, "scale", 1, "how much of each workload; 0.1 for a quick look")
 	only := flag.String("only", "", "only rows whose name contains one of these, parted by |")
@@ -77,6 +79,7 @@ func main() {
 	quick := flag.Bool("quick", false, "only look whether processor time of each operation, against Dovecot's, is as it was")
 	page := flag.String("page", "", "also write the table into this Markdown file")
 	storms := flag.Bool("storm", false, "only measure a known user's sign-in under a storm of wrong ones")
+	growth := flag.Bool("growth", false, "only measure how costs grow with messages and accounts; the page gets a plot beside it")
 	flag.StringVar(&b.dir, "dir", "", "folder for the servers' data; a new one in /var/tmp when empty")
 	flag.Parse()
 	if text := os.Getenv(stormVariable); text != "" {
@@ -86,7 +89,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b.ctx, b.rounds = ctx, min(b.rounds, maxRounds)
-	if err := b.run(*servers, *only, *page, *quick, *storms); err != nil {
+	if err := b.run(*servers, *only, *page, *quick, *storms, *growth); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -107,7 +110,7 @@ func caught(f func()) (err error) {
 	return nil
 }
 
-func (b *bench) run(servers, only, page string, quick, storms bool) (err error) {
+func (b *bench) run(servers, only, page string, quick, storms, growth bool) (err error) {
 	raiseFiles()
 	if b.dir == "" {
 		// Not /tmp, which is often in memory: durability is part of what is measured.
@@ -125,30 +128,22 @@ func (b *bench) run(servers, only, page string, quick, storms bool) (err error) 
 			p.stop()
 		}
 	}()
-	note := func(p *peer) { started = append(started, p) }
+	b.note = func(p *peer) { started = append(started, p) }
 	if storms {
-		return caught(func() { b.storm(os.Stdout, note) })
+		return caught(func() { b.storm(os.Stdout, b.note) })
 	}
 	err = caught(func() {
-		for name, start := range map[string]func(context.Context, string, func(*peer)) *peer{"postern": postern, "dovecot": dovecot, "cyrus": cyrus} {
-			if name == "postern" || strings.Contains(servers, name) {
-				p := start(b.ctx, b.dir, note)
-				for i := range accounts { // so that no workload pays for the first time
-					login(p, i).Close()
-				}
-				b.peers = append(b.peers, p)
+		for _, name := range peerNames {
+			if name == "Postern" || strings.Contains(servers, strings.ToLower(name)) {
+				b.peers = append(b.peers, b.peer(name))
 			}
 		}
 	})
 	if err != nil {
 		return err
 	}
-	for i, name := range []string{"Postern", "Dovecot", "Cyrus"} {
-		for j := i; j < len(b.peers); j++ {
-			if b.peers[j].name == name {
-				b.peers[i], b.peers[j] = b.peers[j], b.peers[i]
-			}
-		}
+	if growth {
+		return b.growth(page)
 	}
 	if quick {
 		return b.guard(os.Stdout)
@@ -163,6 +158,16 @@ func (b *bench) run(servers, only, page string, quick, storms bool) (err error) 
 		out = io.MultiWriter(os.Stdout, f)
 	}
 	return b.report(out, only)
+}
+
+// peer starts a server for the bench's accounts, each of whom signs in so that no
+// workload pays for the first time.
+func (b *bench) peer(name string) *peer {
+	p := servers[name](b.ctx, site{dir: b.dir, started: b.note})
+	for i := range accounts {
+		login(p, i).Close()
+	}
+	return p
 }
 
 // machine says what the figures were measured on.

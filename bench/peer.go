@@ -37,6 +37,39 @@ type peer struct {
 // accountName gives the i-th account.
 func accountName(i int) string { return fmt.Sprintf("u%d@bench.example", i) }
 
+// site is what a server is started for.
+type site struct {
+	dir     string      // for its data
+	people  int         // accounts in a passwd file; 0: the bench's, as each server keeps them itself
+	zstd    bool        // Dovecot compresses what it keeps
+	started func(*peer) // is told of each process
+}
+
+// peerNames are the servers, in the order of columns; servers starts each.
+var (
+	peerNames = []string{"Postern", "Dovecot", "Cyrus"}
+	servers   = map[string]func(context.Context, site) *peer{"Postern": postern, "Dovecot": dovecot, "Cyrus": cyrus}
+)
+
+// names are those of the servers that are measured.
+func (b *bench) names() (names []string) {
+	for _, p := range b.peers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// passwd writes a file with the first n accounts.
+func passwd(dir string, n int) (file string) {
+	var users strings.Builder
+	for i := range n {
+		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", accountName(i), password)
+	}
+	file = filepath.Join(dir, "users")
+	check(os.WriteFile(file, []byte(users.String()), 0o644))
+	return file
+}
+
 // start starts the server; it is ready when start returns.
 func (p *peer) start(ctx context.Context) {
 	p.cmd = p.command(ctx)

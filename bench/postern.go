@@ -8,15 +8,20 @@ import (
 	"path/filepath"
 )
 
-// postern builds Postern and starts it. started is told of each process.
-func postern(ctx context.Context, dir string, started func(*peer)) *peer {
+// postern builds Postern and starts it.
+func postern(ctx context.Context, s site) *peer {
+	dir := s.dir
 	binary := filepath.Join(dir, "postern")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		fail("go build: %s", out)
 	}
 	p := &peer{name: "Postern", imap: port(), imaps: port(), pop3: port(), pop3s: port(), lmtp: port(), data: filepath.Join(dir, "postern-data")}
 	socket, config := filepath.Join(dir, "postern.sock"), filepath.Join(dir, "postern.toml")
-	check(os.WriteFile(config, fmt.Appendf(nil, "data = %q\nname = \"bench.example\"\nsocket = %q\nlmtp = [%q]\n", p.data, socket, p.lmtp), 0o600))
+	text := fmt.Appendf(nil, "data = %q\nname = \"bench.example\"\nsocket = %q\nlmtp = [%q]\n", p.data, socket, p.lmtp)
+	if s.people > 0 {
+		text = fmt.Appendf(text, "[[directories]]\nkind = \"passwd\"\nprovision = true\nfile = %q\n", passwd(dir, s.people))
+	}
+	check(os.WriteFile(config, text, 0o600))
 	log, err := os.Create(filepath.Join(dir, "postern.log"))
 	check(err)
 	command := func(ctx context.Context) *exec.Cmd {
@@ -32,7 +37,7 @@ func postern(ctx context.Context, dir string, started func(*peer)) *peer {
 	// The ports are settings: a first run writes them.
 	first := &peer{cmd: command(ctx)}
 	check(first.cmd.Start())
-	started(first)
+	s.started(first)
 	waitForFile(socket)
 	shell := func(args ...string) {
 		out, err := exec.Command(binary, append([]string{"--socket", socket}, args...)...).CombinedOutput()
@@ -42,12 +47,14 @@ func postern(ctx context.Context, dir string, started func(*peer)) *peer {
 	}
 	shell("Set-ImapSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.imap, "-SSLBindings", p.imaps, "-MaxConnectionsPerUser", "100000", "-X509CertificateName", "bench.example")
 	shell("Set-PopSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.pop3, "-SSLBindings", p.pop3s, "-X509CertificateName", "bench.example")
-	for i := range accounts {
-		shell("New-Mailbox", accountName(i), "-Password", password)
+	if s.people == 0 {
+		for i := range accounts {
+			shell("New-Mailbox", accountName(i), "-Password", password)
+		}
 	}
 	first.stop()
 	p.command = command
-	started(p)
+	s.started(p)
 	p.start(ctx)
 	return p
 }

@@ -50,7 +50,7 @@ func generate(text string) {
 // core guesses from a thousand addresses. The server starts anew for each round: then it
 // remembers no passwords, but knows the networks.
 func (b *bench) storm(out io.Writer, started func(*peer)) {
-	p := postern(b.ctx, b.dir, started)
+	p := postern(b.ctx, site{dir: b.dir, started: started})
 	for i := range accounts {
 		known(p.imap, "IMAP4", i) // from now on the address is known
 	}

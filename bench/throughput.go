@@ -45,25 +45,6 @@ func parallel(n int, work func(i int)) {
 	}
 }
 
-// fill puts n messages into an INBOX by LMTP, eight at once, once for each peer.
-func fill(account, n, size int) func(*bench, *peer) {
-	return func(b *bench, p *peer) {
-		key := fmt.Sprint(p.name, account)
-		if b.filled[key] {
-			return
-		}
-		b.filled[key] = true
-		n := b.count(n)
-		parallel(8, func(worker int) {
-			c := lmtp(p)
-			defer c.Close()
-			for i := worker; i < n; i += 8 {
-				c.deliver(account, message(i, size))
-			}
-		})
-	}
-}
-
 var (
 	inSmall  = fill(small, 2000, 4096)
 	inLarge  = fill(large, 100_000, 4096)
@@ -71,8 +52,10 @@ var (
 	inBodies = fill(bodies, 2000, 109_000)
 )
 
-// inFresh fills a mailbox that nobody has looked at.
-func inFresh(b *bench, p *peer) { fill(fresh+b.round, 20_000, 4096)(b, p) }
+// inFresh delivers to a mailbox that nobody has looked at.
+func inFresh(b *bench, p *peer) {
+	b.once(p, fresh+b.round, func() { deliver(p, fresh+b.round, 0, b.count(20_000), 4096) })
+}
 
 func logins(n int, once func(p *peer, worker int)) func(*bench, *peer) float64 {
 	return func(b *bench, p *peer) float64 {

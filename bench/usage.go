@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tree gives the process ids of pid and all its descendants.
@@ -43,20 +45,26 @@ func stat(pid int) []string {
 }
 
 // cpu is the processor time that a process tree has used, ended children
-// included. The kernel counts in steps of 10 ms.
+// included. Only of those the kernel counts in steps of 10 ms.
 func cpu(pid int) time.Duration {
-	var ticks int64
+	var used time.Duration
 	for _, id := range tree(pid) {
 		f := stat(id)
 		if f == nil {
 			continue
 		}
-		for _, i := range []int{11, 12, 13, 14} { // utime stime cutime cstime
+		for _, i := range []int{13, 14} { // cutime cstime
 			n, _ := strconv.ParseInt(f[i], 10, 64)
-			ticks += n
+			used += time.Duration(n) * 10 * time.Millisecond
+		}
+		// clock_getcpuclockid(3): a process's own clock, to the nanosecond.
+		const schedClock = 2
+		var t unix.Timespec
+		if unix.ClockGettime(int32(^id<<3|schedClock), &t) == nil {
+			used += time.Duration(t.Nano())
 		}
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return used
 }
 
 // memory is the proportional set size of a process tree in bytes: pages that
