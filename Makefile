@@ -1,7 +1,7 @@
 # The few words that are used here and in CI. GO may be another go command.
 GO ?= go
 
-.PHONY: check test fuzz docs bench bench-quick bench-storm setup mutate
+.PHONY: check test fuzz docs bench bench-quick bench-growth bench-storm setup mutate
 
 # check is what to run before a commit: formatting, vet, unit tests in seconds.
 check:
@@ -43,6 +43,12 @@ bench:
 bench-quick:
 	./scripts/bench-packages
 	$(GO) run ./bench -servers dovecot -rounds 1 -scale 0.1 -quick
+
+# bench-growth measures how costs grow up to 1,000,000 messages in a mailbox and
+# 100,000 accounts, and writes docs/growth.md with its plot.
+bench-growth:
+	./scripts/bench-packages
+	$(GO) run ./bench -growth -page docs/growth.md
 
 # bench-storm measures how long a known user's sign-in takes while one core guesses
 # passwords from a thousand addresses, and the server's memory; it needs no root.

@@ -36,7 +36,7 @@ plugin {
 {{end}}mail_max_userip_connections = 100000
 first_valid_uid = 1
 default_client_limit = 19000
-default_process_limit = 10000
+default_process_limit = 5000
 default_vsz_limit = 1G
 passdb {
   driver = passwd-file
@@ -76,6 +76,7 @@ service pop3-login {
 }
 service imap {
   client_limit = 1
+  process_limit = 6000
   service_count = 1000
   process_min_avail = 16
 }
@@ -83,9 +84,6 @@ service pop3 {
   client_limit = 1
   service_count = 1000
   process_min_avail = 16
-}
-service auth {
-  client_limit = 30000
 }
 service lmtp {
   inet_listener lmtp {

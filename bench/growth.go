@@ -19,7 +19,6 @@ const messageSize = 1024
 // cost is what is measured at each size.
 type cost struct {
 	name, unit string
-	each       bool // of one of so many: it may not grow either
 	measure    func(b *bench, p *peer, n int) float64
 }
 
@@ -29,8 +28,8 @@ type growing struct {
 	sizes     []int
 	most      map[string]int // up to where a peer is measured; absent: not at all
 	costs     []cost
-	// at starts or fills p's server so that it has n, and gives it.
-	at func(b *bench, p *peer, name string, n int) *peer
+	// at makes p, or another in its place, have n.
+	at func(b *bench, p *peer, n int) *peer
 }
 
 var growths = []growing{
@@ -39,30 +38,30 @@ var growths = []growing{
 		most: map[string]int{"Postern": 1_000_000, "Dovecot": 100_000, "Cyrus": 100_000},
 		at:   grown,
 		costs: []cost{
-			{"a delivery into it, processor time", "µs", false, func(b *bench, p *peer, n int) float64 { return b.each(p, deliverTo(b, p, n)) }},
-			{"SELECT again, processor time", "µs", false, func(b *bench, p *peer, n int) float64 {
-				return b.each(p, commands(p, 300, func(int) string { return "SELECT INBOX" }))
+			{"a delivery into it, processor time", "µs", func(b *bench, p *peer, n int) float64 { return b.each(p, deliverTo(b, p, n)) }},
+			{"SELECT again, processor time", "µs", func(b *bench, p *peer, n int) float64 {
+				return b.commands(p, 300, func(int) string { return "SELECT INBOX" })
 			}},
-			{"the newest 50 ENVELOPEs, processor time", "µs", false, func(b *bench, p *peer, n int) float64 {
-				return b.each(p, commands(p, 300, func(int) string { return fmt.Sprintf("FETCH %d:* (UID FLAGS ENVELOPE)", max(1, n-49)) }))
+			{"the newest 50 ENVELOPEs, processor time", "µs", func(b *bench, p *peer, n int) float64 {
+				return b.commands(p, 300, func(int) string { return fmt.Sprintf("FETCH %d:* (UID FLAGS ENVELOPE)", max(1, n-49)) })
 			}},
-			{"STORE of one message's flag, processor time", "µs", false, func(b *bench, p *peer, n int) float64 {
+			{"STORE of one message's flag, processor time", "µs", func(b *bench, p *peer, n int) float64 {
 				r := rand.New(rand.NewPCG(3, 3))
-				return b.each(p, commands(p, 300, func(i int) string { return fmt.Sprintf("STORE %d %cFLAGS.SILENT (\\Flagged)", 1+r.IntN(n), "+-"[i%2]) }))
+				return b.commands(p, 300, func(i int) string { return fmt.Sprintf("STORE %d %cFLAGS.SILENT (\\Flagged)", 1+r.IntN(n), "+-"[i%2]) })
 			}},
-			{"list ENVELOPE of all, processor time of each", "µs", true, func(b *bench, p *peer, n int) float64 {
-				return b.each(p, commands(p, max(1, 20_000/n), func(int) string { return "FETCH 1:* (UID FLAGS ENVELOPE)" })) / float64(n)
+			{"list ENVELOPE of all, processor time of each", "µs", func(b *bench, p *peer, n int) float64 {
+				return b.commands(p, max(1, 20_000/n), func(int) string { return "FETCH 1:* (UID FLAGS ENVELOPE)" }) / float64(n)
 			}},
-			{"list FLAGS of all, processor time of each", "µs", true, func(b *bench, p *peer, n int) float64 {
-				return b.each(p, commands(p, max(1, 200_000/n), func(int) string { return "FETCH 1:* (FLAGS)" })) / float64(n)
+			{"list FLAGS of all, processor time of each", "µs", func(b *bench, p *peer, n int) float64 {
+				return b.commands(p, max(1, 200_000/n), func(int) string { return "FETCH 1:* (FLAGS)" }) / float64(n)
 			}},
-			{"the first SELECT after a restart, processor time of each", "µs", true, func(b *bench, p *peer, n int) float64 {
+			{"the first SELECT after a restart, processor time of each", "µs", func(b *bench, p *peer, n int) float64 {
 				return firstSelect(b, p) / float64(n)
 			}},
-			{"memory of the server with the mailbox open, more than before, of each", "bytes", true, func(b *bench, p *peer, n int) float64 {
+			{"memory of the server with the mailbox open, more than before, of each", "bytes", func(b *bench, p *peer, n int) float64 {
 				return opened(b, p) / float64(n)
 			}},
-			{"start to the first greeting", "ms", false, func(b *bench, p *peer, _ int) float64 { return started(b, p) }},
+			{"start to the first greeting", "ms", func(b *bench, p *peer, _ int) float64 { return started(b, p) }},
 		},
 	},
 	{
@@ -70,7 +69,7 @@ var growths = []growing{
 		most: map[string]int{"Postern": 100_000, "Dovecot": 100_000},
 		at:   peopled,
 		costs: []cost{
-			{"a delivery to any of them, processor time", "µs", false, func(b *bench, p *peer, n int) float64 {
+			{"a delivery to any of them, processor time", "µs", func(b *bench, p *peer, n int) float64 {
 				r := rand.New(rand.NewPCG(4, 4))
 				return b.each(p, func() float64 {
 					c := lmtp(p)
@@ -81,7 +80,7 @@ var growths = []growing{
 					return 2000
 				})
 			}},
-			{"a sign-in of any of them, processor time", "µs", false, func(b *bench, p *peer, n int) float64 {
+			{"a sign-in of any of them, processor time", "µs", func(b *bench, p *peer, n int) float64 {
 				r := rand.New(rand.NewPCG(5, 5))
 				return b.each(p, func() float64 {
 					for range 1000 {
@@ -90,8 +89,8 @@ var growths = []growing{
 					return 1000
 				})
 			}},
-			{"start to the first greeting", "ms", false, func(b *bench, p *peer, _ int) float64 { return started(b, p) }},
-			{"memory at rest, after a restart", "MiB", false, func(b *bench, p *peer, _ int) float64 { return atRest(b, p) }},
+			{"start to the first greeting", "ms", func(b *bench, p *peer, _ int) float64 { return started(b, p) }},
+			{"memory at rest, after a restart", "MiB", func(b *bench, p *peer, _ int) float64 { return atRest(b, p) }},
 		},
 	},
 }
@@ -105,23 +104,29 @@ func (b *bench) each(p *peer, run func() float64) float64 {
 	return float64(b.window.used.Nanoseconds()) / 1e3 / n
 }
 
-// commands sends some commands to the mailbox that grows.
-func commands(p *peer, times int, command func(i int) string) func() float64 {
-	return func() float64 {
-		c := selected(login, p, large)
-		defer c.Close()
+// commands gives microseconds of processor time of some commands in the mailbox that
+// grows; opening it is not among them.
+func (b *bench) commands(p *peer, times int, command func(i int) string) float64 {
+	c := selected(login, p, large)
+	defer c.Close()
+	c.imap("SELECT INBOX") // so that nothing is \Recent
+	return b.each(p, func() float64 {
 		for i := range times {
 			c.imap("%s", command(i))
 		}
 		return float64(times)
-	}
+	})
 }
 
-// grown fills the mailbox, all but what is then delivered one by one.
-func grown(b *bench, p *peer, _ string, n int) *peer {
-	deliveries := arriving(n)
-	put(p, large, b.grown[p], n-deliveries, messageSize)
+// grown fills the mailbox, all but what is then delivered one by one. All but the
+// newest 100 are \Seen.
+func grown(b *bench, p *peer, n int) *peer {
+	from, to := b.grown[p], n-arriving(n)
+	put(p, large, from, to, messageSize)
 	b.grown[p] = n
+	c := selected(login, p, large)
+	defer c.Close()
+	c.imap("STORE %d:%d +FLAGS.SILENT (\\Seen)", max(1, from-100), max(1, to-100))
 	return p
 }
 
@@ -156,23 +161,19 @@ func opened(b *bench, p *peer) float64 {
 	p.start(b.ctx)
 	c := login(p, large)
 	defer c.Close()
-	time.Sleep(2 * time.Second)
-	before := memory(p.cmd.Process.Pid)
+	before := settled(p.cmd.Process.Pid)
 	c.imap("SELECT INBOX")
 	c.imap("FETCH 1:* (FLAGS)")
-	time.Sleep(2 * time.Second)
-	return float64(max(0, memory(p.cmd.Process.Pid)-before))
+	return max(0, settled(p.cmd.Process.Pid)-before)
 }
 
-// peopled starts a server with n accounts, each with a message.
-func peopled(b *bench, p *peer, name string, n int) *peer {
-	if p != nil {
-		p.stop()
-		check(os.RemoveAll(filepath.Join(b.dir, "accounts")))
-	}
+// peopled starts a server with n accounts in p's place, each with a message.
+func peopled(b *bench, p *peer, n int) *peer {
+	p.stop()
 	dir := filepath.Join(b.dir, "accounts")
+	check(os.RemoveAll(dir))
 	check(os.MkdirAll(dir, 0o755))
-	p = servers[name](b.ctx, site{dir: dir, people: n, started: b.note})
+	p = servers[p.name](b.ctx, site{dir: dir, people: n, started: b.note})
 	parallel(16, func(worker int) {
 		if worker >= n {
 			return
@@ -282,16 +283,13 @@ func (b *bench) grow(g growing, name string, curves [][]curve) {
 			p = q
 		}
 	}
-	if g.of != "messages" {
-		p = nil
-	}
 	for _, n := range g.sizes {
 		if n > g.most[name] {
 			break
 		}
 		n = b.count(n)
 		begun := time.Now()
-		p = g.at(b, p, name, n)
+		p = g.at(b, p, n)
 		fmt.Fprintf(os.Stderr, "%s: %d %s are there after %v\n", name, n, g.of, time.Since(begun).Round(time.Second))
 		for i, c := range g.costs {
 			v := c.measure(b, p, n)

@@ -217,6 +217,11 @@ func (b *bench) report(out io.Writer, only string) error {
 		fmt.Fprintf(out, "\n- %s", f)
 	}
 	fmt.Fprintln(out)
+	if wanted("disk") {
+		if err := caught(func() { b.disk(out) }); err != nil {
+			fmt.Fprintf(out, "\n- disk: %v\n", err)
+		}
+	}
 	fmt.Fprintln(os.Stderr)
 	return b.ctx.Err()
 }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// diskMessages is how many letters are kept to see what they take.
+const diskMessages = 4000
+
+// disk writes what mail takes on disk, and how the space of expunged mail comes back.
+func (b *bench) disk(out io.Writer) {
+	l := newLetters()
+	n, sum, second := b.count(diskMessages), 0, 0
+	bodies := make([][]byte, n)
+	for i := range bodies {
+		bodies[i] = l.message(i)
+		sum += len(bodies[i])
+		if i >= n/2 {
+			second += len(bodies[i])
+		}
+	}
+	fmt.Fprintf(out, "\n## Disk\n\n%s letters as people get them (half plain text, a third newsletters with HTML, a sixth with an attachment that is compressed already), %s bytes each; what the second half adds, so that logs of a fixed size do not count.\n\n| Bytes on disk | of a letter | of its size |\n| --- | --- | --- |\n", thousands(n), thousands(sum/n))
+	kept := func(name string, s site) *peer {
+		s.dir, s.started = filepath.Join(b.dir, "disk", name), b.note
+		check(os.MkdirAll(s.dir, 0o755))
+		p := servers[name](b.ctx, s)
+		half := int64(0)
+		for _, part := range [][][]byte{bodies[:n/2], bodies[n/2:]} {
+			half = usedAtRest(p.data)
+			parallel(8, func(worker int) {
+				c := lmtp(p)
+				defer c.Close()
+				for i := worker; i < len(part); i += 8 {
+					c.deliver(large, part[i])
+				}
+			})
+		}
+		took := usedAtRest(p.data) - half
+		if s.zstd {
+			name += ", zstd"
+		}
+		fmt.Fprintf(out, "| %s | %s | %.0f %% |\n", name, thousands(int(took)/(n-n/2)), 100*float64(took)/float64(second))
+		return p
+	}
+	var own *peer
+	for _, name := range b.names() {
+		p := kept(name, site{})
+		if name == "Postern" {
+			own = p
+			continue
+		}
+		p.stop()
+		check(os.RemoveAll(filepath.Join(b.dir, "disk", name)))
+		if name == "Dovecot" {
+			kept(name, site{zstd: true}).stop()
+			check(os.RemoveAll(filepath.Join(b.dir, "disk", name)))
+		}
+	}
+	b.giveBack(out, own)
+	own.stop()
+	check(os.RemoveAll(filepath.Join(b.dir, "disk")))
+}
+
+// giveBack expunges everything and watches the space come back, while somebody else
+// changes a flag again and again.
+func (b *bench) giveBack(out io.Writer, p *peer) {
+	busy := login(p, small)
+	defer busy.Close()
+	put(p, small, 0, 100, messageSize)
+	busy.imap("SELECT INBOX")
+	operations := 0
+	one := func() time.Duration {
+		begun := time.Now()
+		busy.imap("STORE %d %cFLAGS.SILENT (\\Flagged)", 1+operations/2%100, "+-"[operations%2])
+		operations++
+		return time.Since(begun)
+	}
+	watch := func(until func() bool) (took []time.Duration) {
+		for look := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			took = append(took, one())
+			if time.Since(look) > time.Second {
+				if until() {
+					slices.Sort(took)
+					return took
+				}
+				look = time.Now()
+			}
+		}
+	}
+	begun := time.Now()
+	calm := watch(func() bool { return time.Since(begun) > 30*time.Second || b.ctx.Err() != nil })
+	full := used(p.data)
+	c := selected(login, p, large)
+	c.imap("STORE 1:* +FLAGS.SILENT (\\Deleted)")
+	c.imap("EXPUNGE")
+	c.Close()
+	begun = time.Now()
+	left, half := full, time.Duration(0)
+	during := watch(func() bool {
+		left = used(p.data)
+		if half == 0 && left < full/2 {
+			half = time.Since(begun)
+		}
+		return left < full/10 || time.Since(begun) > 5*time.Minute || b.ctx.Err() != nil
+	})
+	at := func(d []time.Duration, of float64) string {
+		return number(milliseconds(d[int(float64(len(d)-1)*of)])) + " ms"
+	}
+	fmt.Fprintf(out, "\nAll of it expunged at once: of %s MB half came back after %v, and %s MB are left after %v. Meanwhile another session set and cleared a flag:\n\n| | operations | median | 99 %% | 99.9 %% | longest |\n| --- | --- | --- | --- | --- | --- |\n",
+		number(float64(full)/1e6), half.Round(time.Second), number(float64(left)/1e6), time.Since(begun).Round(time.Second))
+	for _, row := range []struct {
+		name string
+		took []time.Duration
+	}{{"before", calm}, {"while space comes back", during}} {
+		fmt.Fprintf(out, "| %s | %d | %s | %s | %s | %s |\n", row.name, len(row.took), at(row.took, 0.5), at(row.took, 0.99), at(row.took, 0.999), at(row.took, 1))
+	}
+}
+
+// used is what a folder takes on disk, in bytes.
+func used(dir string) (sum int64) {
+	filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil {
+			if info, err := e.Info(); err == nil {
+				if st, ok := info.Sys().(*syscall.Stat_t); ok {
+					sum += st.Blocks * 512
+				}
+			}
+		}
+		return nil // files come and go
+	})
+	return sum
+}
+
+// usedAtRest is used when it has not changed for five seconds, or after a minute.
+func usedAtRest(dir string) (sum int64) {
+	same := 0
+	for end := time.Now().Add(time.Minute); same < 5 && time.Now().Before(end); time.Sleep(time.Second) {
+		now := used(dir)
+		if same++; now != sum {
+			same = 0
+		}
+		sum = now
+	}
+	return sum
+}
