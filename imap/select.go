@@ -140,7 +140,7 @@ func (s *session) writeSelected() {
 	s.recent = s.mailbox.RecentCount()
 	s.tellRecent()
 	if record.Unseen > 0 && !s.rev2 {
-		if seq := firstUnseen(view); seq > 0 {
+		if seq := view.FirstUnseen(); seq > 0 {
 			e.Untagged().Const("OK [UNSEEN ").Number(uint64(seq)).Const("] First unseen.").CRLF()
 		}
 	}
@@ -148,16 +148,6 @@ func (s *session) writeSelected() {
 	e.Untagged().Const("OK [UIDNEXT ").Number(uint64(record.UIDNext)).Const("] Predicted next UID.").CRLF()
 	s.writeHighestModSeq()
 	e.Status(wire.OK, "MAILBOXID ("+record.ID.String()+")", "Object id.")
-}
-
-func firstUnseen(view *store.Snapshot) (seq uint32) {
-	view.EachSeq(view.All(), func(n uint32, m *store.Message) bool {
-		if m.Flags&mail.Seen == 0 {
-			seq = n
-		}
-		return seq == 0
-	})
-	return seq
 }
 
 // writeResync tells a client that knew the mailbox as of q.modSeq what happened

@@ -21,10 +21,22 @@ type Snapshot struct {
 	gone   int       // how many messages have Gone set
 }
 
-// chunk is a run of messages; before is how many messages stand before it.
+// chunk is a run of messages; before is how many messages stand before it, unseen how
+// many of it are without \Seen: SELECT of a large mailbox passes by what was read.
 type chunk struct {
 	before   int
 	messages []Message
+	unseen   int
+}
+
+func newChunk(before int, messages []Message) chunk {
+	c := chunk{before: before, messages: messages}
+	for i := range messages {
+		if messages[i].Flags&mail.Seen == 0 {
+			c.unseen++
+		}
+	}
+	return c
 }
 
 // chunkSize is the largest chunk. A flag change copies one chunk, a lookup
@@ -36,7 +48,7 @@ func newSnapshot(box MailboxRecord, messages []Message) *Snapshot {
 	s := &Snapshot{Mailbox: box}
 	n := 0
 	for ; len(messages)-n > chunkSize; n += chunkSize {
-		s.chunks = append(s.chunks, chunk{n, messages[n : n+chunkSize : n+chunkSize]})
+		s.chunks = append(s.chunks, newChunk(n, messages[n:n+chunkSize:n+chunkSize]))
 	}
 	// The tail gets its own memory: it will grow.
 	s.tail = slices.Clone(messages[n:])
@@ -75,6 +87,27 @@ func (s *Snapshot) At(seq uint32) *Message {
 	return s.at(int(seq) - 1)
 }
 
+// FirstUnseen gives the sequence number of the first message without \Seen, 0 when
+// there is none.
+func (s *Snapshot) FirstUnseen() uint32 {
+	tail := chunk{s.tailStart(), s.tail, 1} // of it nobody counts
+	for i := range len(s.chunks) + 1 {
+		c := &tail
+		if i < len(s.chunks) {
+			c = &s.chunks[i]
+		}
+		if c.unseen == 0 {
+			continue
+		}
+		for j := range c.messages {
+			if c.messages[j].Flags&mail.Seen == 0 {
+				return uint32(c.before + j + 1)
+			}
+		}
+	}
+	return 0
+}
+
 // search gives the 0-based place of the first message with a UID of at least uid.
 func (s *Snapshot) search(uid mail.UID) int {
 	in := func(m []Message) int {
@@ -110,7 +143,7 @@ func (s *Snapshot) runs(from, to int, yield func(before int, run []Message) bool
 		return s.chunks[c].before+len(s.chunks[c].messages) > from
 	})
 	for ; c <= len(s.chunks); c++ {
-		ch := chunk{s.tailStart(), s.tail}
+		ch := chunk{before: s.tailStart(), messages: s.tail}
 		if c < len(s.chunks) {
 			ch = s.chunks[c]
 		}
@@ -216,7 +249,7 @@ func (s *Snapshot) appended(box MailboxRecord, messages []Message) *Snapshot {
 	n := &Snapshot{Mailbox: box, chunks: s.chunks, tail: s.tail, gone: s.gone}
 	for len(messages) > 0 {
 		if len(n.tail) >= chunkSize {
-			n.chunks = append(n.chunks, chunk{n.tailStart(), n.tail})
+			n.chunks = append(n.chunks, newChunk(n.tailStart(), n.tail))
 			n.tail = nil
 		}
 		k := min(len(messages), chunkSize-len(n.tail))
@@ -259,14 +292,20 @@ func (s *Snapshot) edited(box MailboxRecord, changed []Message, removed mail.Num
 		// Two small neighbours become one, or many removals would leave crumbs.
 		if k := len(n.chunks); k > 0 && len(n.chunks[k-1].messages)+len(run) <= chunkSize/2 {
 			last := &n.chunks[k-1]
-			last.messages = slices.Concat(last.messages, run)
+			*last = newChunk(last.before, slices.Concat(last.messages, run))
 		} else {
-			n.chunks = append(n.chunks, chunk{before, run})
+			n.chunks = append(n.chunks, newChunk(before, run))
 		}
 		before += len(run)
 	}
 	for _, c := range s.chunks {
-		add(edit(c.messages))
+		run := edit(c.messages)
+		if len(run) == len(c.messages) && &run[0] == &c.messages[0] && len(run) > chunkSize/2 {
+			n.chunks = append(n.chunks, chunk{before, run, c.unseen})
+			before += len(run)
+			continue
+		}
+		add(run)
 	}
 	if len(s.tail) > 0 {
 		n.tail = edit(s.tail)

@@ -101,6 +101,10 @@ func TestSnapshot(t *testing.T) {
 			if !slices.Equal(head.messages(), model) {
 				rt.Fatalf("the snapshot differs from the model")
 			}
+			unseen := 1 + slices.IndexFunc(model, func(m Message) bool { return m.Flags&mail.Seen == 0 })
+			if got := head.FirstUnseen(); int(got) != unseen {
+				rt.Fatalf("FirstUnseen() = %d, is %d", got, unseen)
+			}
 			for range 5 {
 				uid := mail.UID(rapid.Uint32Range(1, uint32(next)).Draw(rt, "uid"))
 				i, ok := slices.BinarySearchFunc(model, uid, func(m Message, u mail.UID) int { return int(m.UID) - int(u) })
