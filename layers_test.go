@@ -22,6 +22,7 @@ krb5
 krb5/krb5test
 sasl
 totp
+strength
 seal
 demo
 settings

@@ -5,19 +5,14 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/nbutton23/zxcvbn-go"
-
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/strength"
 )
 
-// Of a password so many bytes are judged: the time that it takes grows with their
-// square. What is longer is judged by its beginning.
-const judgedBytes = 64
-
-// leastScore is the least that is no weak password, of zxcvbn's 0 to 4: it withstands
-// who guesses offline at 10,000 a second for some hours.
+// leastScore is the least that is no weak password, of strength's 0 to 4: it withstands
+// who guesses offline at 10,000 a second for some days.
 const leastScore = 3
 
 // leastPart is how long a part of a name is that a password may not hold.
@@ -32,17 +27,13 @@ const (
 )
 
 // MaxStrength is the best that Strength gives.
-const MaxStrength = 4
+const MaxStrength = strength.Most
 
-// Strength judges a password of an entry, by zxcvbn's score, 0 to MaxStrength, and says
+// Strength judges a password of an entry, by zxcvbn's score of its beginning, 0 to MaxStrength, and says
 // why it is weak, "" when it is not. It says nothing of what the password is.
 func Strength(password string, e directory.Entry) (score int, weak string) {
 	parts := nameParts(e)
-	judged := password
-	if len(judged) > judgedBytes {
-		judged = strings.ToValidUTF8(judged[:judgedBytes], "")
-	}
-	score = zxcvbn.PasswordStrength(judged, parts).Score
+	score = strength.Score(password, parts)
 	lower := strings.ToLower(password)
 	switch {
 	case slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(lower, p) }):
