@@ -54,6 +54,38 @@ func lowerASCII(b []byte) int {
 	return i
 }
 
+// Titlecase appends s as RFC 5051's i;unicode-casemap makes it, step by step:
+// characters mapped to title case and decomposed. The order of its bytes is the
+// order of the collation. Like Fold it works character by character.
+func Titlecase[S []byte | string](dst []byte, s S) []byte {
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if 'a' <= c && c <= 'z' {
+				c -= 'a' - 'A'
+			}
+			dst = append(dst, c)
+			i++
+			continue
+		}
+		var b [utf8.UTFMax]byte
+		r, size := utf8.DecodeRune(b[:copy(b[:], s[i:])])
+		i += size
+		switch r = unicode.ToTitle(r); {
+		case r >= 0xac00 && r <= 0xd7a3:
+			dst = foldHangul(dst, r)
+		default:
+			n := utf8.EncodeRune(b[:], r)
+			if d := norm.NFKD.Properties(b[:n]).Decomposition(); d != nil {
+				dst = append(dst, d...)
+			} else {
+				dst = append(dst, b[:n]...)
+			}
+		}
+	}
+	return dst
+}
+
 // foldRune appends one character above 127.
 func foldRune(dst []byte, r rune) []byte {
 	switch {

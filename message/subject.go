@@ -8,14 +8,22 @@ const maxSubject = 4096
 // appendBaseSubject appends the base subject of a Subject field's value v
 // (RFC 5256, 2.1), in UTF-8 and in its own case.
 func appendBaseSubject(dst, v []byte) []byte {
-	// (1) Decoded, and each run of white space one space.
-	s := bytes.Join(bytes.Fields(decodedValue(v)), []byte{' '})
+	base, _ := splitSubject(decodedValue(v))
+	return append(dst, base...)
+}
+
+// splitSubject gives the base subject of a subject that is decoded and unfolded, in
+// memory of its own, and whether it is that of a reply or of a forwarded message:
+// whether more than blobs and white space was taken away (RFC 5256, 3).
+func splitSubject(decoded []byte) (base []byte, reply bool) {
+	// (1) Each run of white space one space.
+	s := oneSpace(decoded)
 	for {
 		// (2) Trailers.
 		for {
 			t := bytes.TrimRight(s, " ")
 			if hasFoldSuffix(t, "(fwd)") {
-				t = t[:len(t)-5]
+				t, reply = t[:len(t)-5], true
 			}
 			if len(t) == len(s) {
 				break
@@ -25,6 +33,7 @@ func appendBaseSubject(dst, v []byte) []byte {
 		// (3) to (5) Leaders, and blobs as long as something remains. Blobs alone
 		// make no leader, so once there is none they go without looking again.
 		for n := leader(s); n > 0; n = leader(s) {
+			reply = reply || s[0] != ' '
 			s = s[n:]
 		}
 		for n := blob(s); n > 0 && n < len(s); n = blob(s) {
@@ -32,11 +41,26 @@ func appendBaseSubject(dst, v []byte) []byte {
 		}
 		// (6) [fwd: …]
 		if len(s) < 6 || !equalFold(s[:5], "[fwd:") || s[len(s)-1] != ']' {
-			break
+			return s, reply
 		}
-		s = s[5 : len(s)-1]
+		s, reply = s[5:len(s)-1], true
 	}
-	return append(dst, s...)
+}
+
+// oneSpace gives a copy of s in which each run of white space is one space. Only
+// what RFC 5322 calls white space counts, not the spaces of other scripts.
+func oneSpace(s []byte) []byte {
+	out := make([]byte, 0, len(s))
+	for _, c := range s {
+		if isSpace(c) {
+			if n := len(out); n > 0 && out[n-1] == ' ' {
+				continue
+			}
+			c = ' '
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 func hasFoldSuffix(s []byte, suffix string) bool {

@@ -40,15 +40,29 @@ func readWord(s []byte) (w encodedWord, n int, ok bool) {
 }
 
 // appendWords appends s, which is unfolded, in UTF-8 with encoded words decoded.
-// White space between encoded words does not count (RFC 2047, 6.2). Neighbours of
-// one charset are decoded together, since some senders split characters.
 func appendWords(dst, s []byte) []byte {
-	plain := 0 // start of the text that is not yet appended
+	if !bytes.Contains(s, []byte("=?")) {
+		if dst == nil {
+			return toUTF8(nil, s)
+		}
+		return append(dst, toUTF8(nil, s)...)
+	}
+	eachWord(s, func(charset, b []byte) { dst = append(dst, toUTF8(charset, b)...) })
+	return dst
+}
+
+// eachWord gives do the pieces of s, which is unfolded: what is no encoded word as it
+// stands, with charset nil, and of encoded words the decoded bytes. White space
+// between encoded words does not count (RFC 2047, 6.2). Neighbours of one charset
+// are given together, since some senders split characters. b is valid until do
+// returns.
+func eachWord(s []byte, do func(charset, b []byte)) {
+	plain := 0 // start of the text that was not yet given
 	var raw []byte
 	var charset []byte
 	flush := func() {
 		if charset != nil {
-			dst = append(dst, toUTF8(charset, raw)...)
+			do(charset, raw)
 			raw, charset = raw[:0], nil
 		}
 	}
@@ -66,7 +80,7 @@ func appendWords(dst, s []byte) []byte {
 		between := s[plain:i]
 		if charset == nil || len(trim(between)) > 0 {
 			flush()
-			dst = append(dst, toUTF8(nil, between)...)
+			do(nil, between)
 		} else if !equalFold(charset, w.charset) {
 			flush()
 		}
@@ -79,14 +93,8 @@ func appendWords(dst, s []byte) []byte {
 		i += n
 		plain = i
 	}
-	if plain == 0 {
-		if dst == nil {
-			return toUTF8(nil, s)
-		}
-		return append(dst, toUTF8(nil, s)...)
-	}
 	flush()
-	return append(dst, toUTF8(nil, s[plain:])...)
+	do(nil, s[plain:])
 }
 
 // appendQ decodes the Q encoding (RFC 2047, 4.2).
