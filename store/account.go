@@ -385,6 +385,7 @@ func (a *Account) remove(ctx context.Context) error {
 		for _, b := range boxes {
 			b.publish(&boxState{seq: seq, record: b.record, deleted: true, index: b.index})
 		}
+		a.store.columns.forgetAccount(a.id)
 		a.store.mu.Lock()
 		// A new account of this id cannot come, but a later look-up must ask the engine.
 		if a.store.live[a.id] == a {

@@ -24,8 +24,11 @@ type Options struct {
 	// Cache bounds the bytes of indexes kept in memory for accounts that nobody
 	// uses at the moment; 64 MiB.
 	Cache int64
-	Clock func() time.Time
-	Log   *slog.Logger
+	// Columns bounds the bytes of what SORT and THREAD compare that are kept in
+	// memory for the next time; 32 MiB.
+	Columns int64
+	Clock   func() time.Time
+	Log     *slog.Logger
 	// Changed is told of the kinds of records that other servers changed, "" when
 	// something may have been missed; nil: nobody is. It must not wait: the mail of
 	// other servers comes after it.
@@ -41,6 +44,8 @@ type Store struct {
 	engine Engine
 	opt    Options
 	memory *semaphore.Weighted
+
+	columns columns
 
 	mu     sync.Mutex
 	live   map[mail.AccountID]*Account // in use or idle
@@ -64,6 +69,9 @@ func Open(engine Engine, opt Options) (*Store, error) {
 	if opt.Cache <= 0 {
 		opt.Cache = 64 << 20
 	}
+	if opt.Columns <= 0 {
+		opt.Columns = 32 << 20
+	}
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
@@ -79,6 +87,7 @@ func Open(engine Engine, opt Options) (*Store, error) {
 		heard:  make(chan struct{}),
 		stop:   cancel,
 	}
+	s.columns.most = opt.Columns
 	go s.follow(ctx)
 	return s, nil
 }
