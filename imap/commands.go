@@ -86,6 +86,7 @@ var table = []command{
 	{name: "FETCH", states: selected, uid: true, holds: true, run: (*session).fetch},
 	{name: "SEARCH", states: selected, uid: true, holds: true, run: (*session).search},
 	{name: "CANCELUPDATE", states: selected, run: (*session).cancelUpdate},
+	{name: "SORT", states: selected, uid: true, holds: true, run: (*session).sort},
 	{name: "STORE", states: selected, uid: true, holds: true, changes: true, run: (*session).storeFlags},
 	{name: "COPY", states: selected, uid: true, changes: true, run: (*session).copy},
 	{name: "MOVE", states: selected, uid: true, changes: true, run: (*session).move},

@@ -14,8 +14,8 @@ type comparator struct {
 
 // comparators lists those that there are, the default first.
 var comparators = []*comparator{
-	{"i;unicode-casemap", message.Titlecase[[]byte]}, // RFC 5051
-	{"i;ascii-casemap", upperASCII},                  // RFC 4790, 9.2
+	{"i;unicode-casemap", message.Titlecase[[]byte]},                           // RFC 5051
+	{"i;ascii-casemap", upperASCII},                                            // RFC 4790, 9.2
 	{"i;octet", func(dst, text []byte) []byte { return append(dst, text...) }}, // RFC 4790, 9.3
 }
 

@@ -58,10 +58,28 @@ func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
 			p.unknown = err
 		}
 	}
+	badCharset, err = q.readKeys(p)
+	return q, badCharset, err
+}
+
+// readCriteria reads what SORT and THREAD search for, to the end of the command.
+//
+//	search-criteria = charset 1*(SP search-key)
+func (q *searching) readCriteria(d *wire.Decoder) (badCharset, err error) {
+	p := &searchReader{d: d, charset: d.AString()}
+	d.SP()
+	if _, err := message.ConvertCharset(p.charset, nil); err != nil {
+		p.unknown = err
+	}
+	return q.readKeys(p)
+}
+
+// readKeys reads search keys to the end of the command.
+func (q *searching) readKeys(p *searchReader) (badCharset, err error) {
 	q.key = p.readKeys()
-	d.End()
-	if err := d.Err(); err != nil {
-		return nil, nil, err
+	p.d.End()
+	if err := p.d.Err(); err != nil {
+		return nil, err
 	}
 	p.arrange(q.key)
 	q.memos, q.modSeq, q.seqs = p.memos, p.modSeq, p.seqs
@@ -75,7 +93,7 @@ func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
 			q.ages = true
 		}
 	})
-	return q, p.unknown, nil
+	return p.unknown, nil
 }
 
 // search is SEARCH and UID SEARCH (RFC 3501, 6.4.4).
@@ -90,6 +108,17 @@ func (s *session) search(r *request) (err error) {
 	if q.results.update && s.context(r.tag) != nil {
 		return errTagReused
 	}
+	return s.lookFor(r, q, badCharset, func(found *findings) error {
+		s.writeFound(r, q, found)
+		if q.results.update {
+			s.follow(r, q, found)
+		}
+		return nil
+	})
+}
+
+// lookFor finds what q says and hands it to use.
+func (s *session) lookFor(r *request, q *searching, badCharset error, use func(found *findings) error) (err error) {
 	// No EXPUNGE while the client thinks in sequence numbers (RFC 7162, 3.2.10.2).
 	r.holds = q.seqs
 	defer func() {
@@ -109,11 +138,7 @@ func (s *session) search(r *request) (err error) {
 	if err := s.find(q, found); err != nil {
 		return err
 	}
-	s.writeFound(r, q, found)
-	if q.results.update {
-		s.follow(r, q, found)
-	}
-	return nil
+	return use(found)
 }
 
 // resolve puts the sequence numbers, keyword bits and times of now into the keys.

@@ -62,6 +62,9 @@ func readSort(d *wire.Decoder) (q *sorting, badCharset, err error) {
 		q.results = readResults(d)
 		d.SP()
 	}
+	if q.results.update {
+		d.Bad("UPDATE is for SEARCH alone")
+	}
 	q.orders = readOrders(d)
 	d.SP()
 	badCharset, err = q.readCriteria(d)
@@ -102,28 +105,24 @@ func readOrders(d *wire.Decoder) []sortOrder {
 }
 
 // sort is SORT and UID SORT (RFC 5256, 3; RFC 5267, 3).
-func (s *session) sort(r *request) (err error) {
+func (s *session) sort(r *request) error {
 	q, badCharset, err := readSort(s.dec)
 	if err != nil {
 		return err
 	}
-	found, done, err := s.lookFor(r, &q.searching, badCharset)
-	if err != nil {
+	return s.lookFor(r, &q.searching, badCharset, func(found *findings) error {
+		sorted, err := s.order(found, q.orders)
+		if err == nil {
+			s.writeSorted(r, q, found, sorted)
+		}
 		return err
-	}
-	defer done(&err)
-	order, err := s.order(found, q.orders)
-	if err != nil {
-		return err
-	}
-	s.writeSorted(r, q, found, order)
-	return nil
+	})
 }
 
 // order gives the messages that were found in the order of the criteria.
 func (s *session) order(f *findings, orders []sortOrder) (order, error) {
 	messages, seqs := f.messages()
-	keys, err := s.sortKeys(s.ctx, messages, orders)
+	keys, err := s.sortKeys(messages, orders)
 	if err != nil {
 		return order{}, err
 	}
@@ -137,7 +136,7 @@ type order struct {
 	places   []uint32 // of messages
 }
 
-// numbers gives the sequence numbers or UIDs in order.
+// number gives the i-th sequence number or UID in order.
 func (o *order) number(i int, uid bool) uint32 {
 	if uid {
 		return uint32(o.messages[o.places[i]].UID)
@@ -150,7 +149,7 @@ func (f *findings) messages() (messages []*store.Message, seqs []uint32) {
 	n := f.count()
 	messages, seqs = make([]*store.Message, 0, n), make([]uint32, 0, n)
 	f.view.EachSeq(f.view.All(), func(seq uint32, m *store.Message) bool {
-		if f.bits[seq/64]&(1<<(seq%64)) != 0 {
+		if f.has(seq) {
 			messages, seqs = append(messages, m), append(seqs, seq)
 		}
 		return true
@@ -179,7 +178,7 @@ func (c *sortColumn) text(i uint32) []byte {
 }
 
 // sortKeys gives the keys of messages, which are ascending.
-func (s *session) sortKeys(ctx context.Context, messages []*store.Message, orders []sortOrder) (sortKeys, error) {
+func (s *session) sortKeys(messages []*store.Message, orders []sortOrder) (sortKeys, error) {
 	var fields []message.SortField
 	for _, o := range orders {
 		if o.number == nil {
@@ -188,7 +187,7 @@ func (s *session) sortKeys(ctx context.Context, messages []*store.Message, order
 	}
 	slices.Sort(fields)
 	fields = slices.Compact(fields)
-	columns, err := s.columns(ctx, messages, fields)
+	columns, err := s.columns(messages, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +204,7 @@ func (s *session) sortKeys(ctx context.Context, messages []*store.Message, order
 			if o.field == message.SortDate {
 				sentDates(c.heads, messages, &columns[n])
 			} else {
-				c.setTexts(&columns[n], o.skip, s.comparator())
+				c.setTexts(&columns[n], o.skip, comparators[0])
 			}
 		}
 		keys = append(keys, c)
@@ -214,12 +213,15 @@ func (s *session) sortKeys(ctx context.Context, messages []*store.Message, order
 }
 
 // columns reads fields of messages, with the bounds of a search.
-func (s *session) columns(ctx context.Context, messages []*store.Message, fields []message.SortField) ([]store.Column, error) {
-	var columns []store.Column
-	err := s.bounded(ctx, func(ctx context.Context) (err error) {
-		columns, err = s.mailbox.Columns(ctx, messages, fields...)
-		return err
-	})
+func (s *session) columns(messages []*store.Message, fields []message.SortField) ([]store.Column, error) {
+	ctx, done := s.conn.Attend(s.ctx)
+	defer done()
+	ctx, cancel := context.WithTimeoutCause(ctx, maxSearchTime, errSearchTime)
+	defer cancel()
+	columns, err := s.mailbox.Columns(ctx, messages, fields...)
+	if err != nil && context.Cause(ctx) == errSearchTime {
+		err = errSearchTime
+	}
 	return columns, err
 }
 
@@ -315,42 +317,50 @@ func (k sortKeys) sorted(n int) []uint32 {
 
 // writeSorted writes the SORT or ESEARCH response and saves what is to be saved.
 func (s *session) writeSorted(r *request, q *sorting, f *findings, sorted order) {
-	o, n := q.results, len(sorted.places)
-	if o.save {
-		s.saved = nil
-		switch {
-		case n == 0:
-		case o.all || o.count || !o.min && !o.max:
-			s.saved = f.set(true)
-		default:
-			// RFC 5182, 2.4: what MIN and MAX name.
-			if o.min {
-				s.saved.Add(sorted.number(0, true))
-			}
-			if o.max {
-				s.saved.Add(sorted.number(n-1, true))
-			}
+	if q.results.extended {
+		named := s.writeESort(r, q, f, sorted)
+		if q.results.save {
+			s.saved = f.numbers(named, true)
 		}
+		return
 	}
 	e := s.enc
-	switch {
-	case !o.extended:
-		e.Untagged().Const("SORT")
-		for i := range n {
-			e.SP().Number(uint64(sorted.number(i, r.uid)))
-		}
-		if q.modSeq && n > 0 {
-			e.Const(" (MODSEQ ").Number(uint64(f.highestModSeq())).Close()
-		}
-		e.CRLF()
-	case o.min || o.max || o.count || o.all:
-		s.writeESort(r, q, f, sorted)
+	e.Untagged().Const("SORT")
+	for i := range sorted.places {
+		e.SP().Number(uint64(sorted.number(i, r.uid)))
 	}
+	if q.modSeq && len(sorted.places) > 0 {
+		e.Const(" (MODSEQ ").Number(uint64(f.highestModSeq(f.set()))).Close()
+	}
+	e.CRLF()
 }
 
-// writeESort writes the ESEARCH response to a SORT (RFC 5267, 3.1).
-func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) {
-	o, n, e := q.results, len(sorted.places), s.enc
+// writeESort writes the ESEARCH response to a SORT, unless nobody wants it, and gives
+// the sequence numbers that SAVE saves (RFC 5267, 3.1 and 4.4; RFC 9394, 3.1).
+func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) (named mail.NumSet) {
+	o, n, e := &q.results, len(sorted.places), s.enc
+	var from, to int // what PARTIAL means
+	if o.partial.given() {
+		a, b := o.partial.within(uint64(n))
+		from, to = int(a), int(b)
+	}
+	switch {
+	case o.keeps():
+		named = f.set()
+	default:
+		for i := from; i < to; i++ {
+			named.Add(sorted.number(i, false))
+		}
+		if o.min && n > 0 {
+			named.Add(sorted.number(0, false))
+		}
+		if o.max && n > 0 {
+			named.Add(sorted.number(n-1, false))
+		}
+	}
+	if !o.told() {
+		return named
+	}
 	e.Untagged().Const("ESEARCH (TAG ").String(r.tag).Close()
 	if r.uid {
 		e.Const(" UID")
@@ -368,21 +378,23 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 		e.Const(" ALL ")
 		s.writeSequence(sorted, 0, n, r.uid)
 	}
-	if q.modSeq && n > 0 {
-		highest := mail.ModSeq(0)
-		if o.all || o.count {
-			highest = f.highestModSeq()
+	if o.partial.given() {
+		e.Const(" PARTIAL (")
+		o.partial.write(e)
+		e.SP()
+		if from < to {
+			s.writeSequence(sorted, from, to, r.uid)
 		} else {
-			if o.min {
-				highest = sorted.messages[sorted.places[0]].ModSeq
-			}
-			if o.max {
-				highest = max(highest, sorted.messages[sorted.places[n-1]].ModSeq)
-			}
+			e.Nil()
 		}
-		e.Const(" MODSEQ ").Number(uint64(highest))
+		e.Close()
+	}
+	if q.modSeq && len(named) > 0 {
+		// Of MIN, MAX and PARTIAL alone, the MODSEQ of what they name.
+		e.Const(" MODSEQ ").Number(uint64(f.highestModSeq(named)))
 	}
 	e.CRLF()
+	return named
 }
 
 // writeSequence writes the from-th to the one before the to-th in order, as a
