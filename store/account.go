@@ -58,7 +58,8 @@ type box struct {
 
 	// The head; guarded by Account.mu.
 	record  MailboxRecord
-	index   *Snapshot // nil while nobody needed it
+	index   *Snapshot                 // nil while nobody needed it
+	marks   map[mail.AccountID]*marks // of the guests who opened it; replaced, never altered
 	deleted bool
 
 	published  atomic.Pointer[boxState]
@@ -66,6 +67,7 @@ type box struct {
 
 	mu       sync.Mutex
 	sessions map[*Mailbox]struct{}
+	views    map[mail.AccountID]*guestView // of guests with sessions
 }
 
 // boxState is a published, immutable state of a mailbox.
@@ -73,7 +75,20 @@ type boxState struct {
 	seq     mail.ModSeq
 	record  MailboxRecord
 	index   *Snapshot // nil while nobody needed it
+	marks   map[mail.AccountID]*marks
 	deleted bool
+}
+
+// state gives the head of b as it is to be published; Account.mu is held.
+func (b *box) state(seq mail.ModSeq) *boxState {
+	return &boxState{seq: seq, record: b.record, index: b.index, marks: b.marks}
+}
+
+// gone is state for a mailbox that is deleted.
+func (b *box) gone(seq mail.ModSeq) *boxState {
+	st := b.state(seq)
+	st.deleted = true
+	return st
 }
 
 // pending is a change on its way to the disk.
@@ -363,9 +378,18 @@ func (a *Account) remove(ctx context.Context) error {
 			a.mu.Unlock()
 			return mail.Errorf(mail.KindNotFound, "There is no such account.")
 		}
-		wait, err := a.store.engine.Commit(context.WithoutCancel(ctx), &Batch{
-			Remove: true, Expect: a.head.ModSeq, Account: AccountRecord{ID: a.id},
-		})
+		batch := &Batch{Remove: true, Expect: a.head.ModSeq, Account: AccountRecord{ID: a.id}}
+		wait, err := func() (func() error, error) {
+			c := &change{a: a, account: a.head}
+			for _, b := range a.boxes {
+				c.grant(c.use(b), nil)
+			}
+			if err := c.dropRecords(ctx, marksKind, a.id.String()+"/"); err != nil {
+				return nil, err
+			}
+			batch.Records = c.batch.Records
+			return a.store.engine.Commit(context.WithoutCancel(ctx), batch)
+		}()
 		if err != nil && mail.KindOf(err) == mail.KindConflict && try < maxTries {
 			if err = a.reload(ctx); err == nil {
 				continue
@@ -383,7 +407,7 @@ func (a *Account) remove(ctx context.Context) error {
 			return err
 		}
 		for _, b := range boxes {
-			b.publish(&boxState{seq: seq, record: b.record, deleted: true, index: b.index})
+			b.publish(b.gone(seq))
 		}
 		a.store.columns.forgetAccount(a.id)
 		a.store.mu.Lock()

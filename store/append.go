@@ -69,12 +69,29 @@ type Appended struct {
 // returns. KindNotFound when the mailbox does not exist, KindOverQuota, KindTooBig,
 // KindLimit, KindUnavailable.
 func (a *Account) Append(ctx context.Context, mailbox string, arrivals ...Arrival) (Appended, error) {
+	return a.append(ctx, a.Own(), mailbox, nil, arrivals)
+}
+
+// append is Append for a visitor. journal, which may be nil, gives a record that is
+// written with it.
+func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *Record, arrivals []Arrival) (Appended, error) {
 	var out Appended
 	seq, err := a.change(ctx, func(c *change) error {
 		out = Appended{}
 		bc, err := c.named(mailbox)
 		if err != nil {
 			return err
+		}
+		if err := v.may(&bc.record, mail.RightInsert); err != nil {
+			return err
+		}
+		own, err := c.own(ctx, v, bc)
+		if err != nil {
+			return err
+		}
+		may := flagsFor(v.rights(&bc.record))
+		if journal != nil {
+			c.batch.Records = append(c.batch.Records, *journal)
 		}
 		out.Mailbox, out.UIDValidity = bc.record.ID, bc.record.UIDValidity
 		var bytes int64
@@ -88,9 +105,20 @@ func (a *Account) Append(ctx context.Context, mailbox string, arrivals ...Arriva
 			return err
 		}
 		for _, arr := range arrivals {
-			keywords, err := c.keywords(bc, arr.Keywords, true)
+			var keywords mail.Flags
+			switch {
+			case own == nil:
+				keywords, err = c.keywords(bc, arr.Keywords, true)
+			case may&^mail.SystemFlags != 0:
+				keywords, err = keywordsIn(&bc.keywords, arr.Keywords, true)
+			}
 			if err != nil {
 				return err
+			}
+			flags := (arr.Flags&mail.SystemFlags | keywords) & may
+			kept := flags
+			if own != nil {
+				kept &= commonFlags
 			}
 			email := c.account.NextEmail
 			c.account.NextEmail++
@@ -104,11 +132,14 @@ func (a *Account) Append(ctx context.Context, mailbox string, arrivals ...Arriva
 			}
 			_, offset := date.Zone()
 			uid, err := c.append(bc, Message{
-				Size: uint32(arr.Size()), Flags: arr.Flags&mail.SystemFlags | keywords, Email: email, Thread: thread,
+				Size: uint32(arr.Size()), Flags: kept, Email: email, Thread: thread,
 				InternalDate: date.Unix(), Zone: int16(offset / 60),
 			})
 			if err != nil {
 				return err
+			}
+			if own != nil && flags&ownFlags != 0 {
+				bc.marked = append(bc.marked, mark{uid, flags & ownFlags, c.seq})
 			}
 			c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text})
 			out.UIDs = append(out.UIDs, uid)

@@ -40,6 +40,12 @@ type boxChange struct {
 	changed  []Message // ascending by UID
 	removed  mail.NumSet
 
+	// What a guest does to its own flags.
+	guest    mail.AccountID // 0: nobody did
+	keywords []string       // its table
+	marked   []mark         // ascending by UID
+	marks    *marks         // what comes of it
+
 	next *boxState // what is to be published
 }
 
@@ -165,28 +171,36 @@ func (c *change) remove(bc *boxChange) {
 		c.refer(m.Email, -1)
 		return true
 	})
+	c.grant(bc, nil)
 	bc.deleted, bc.touched, c.naming = true, true, true
 }
 
 // keywords gives the bits of names in bc's table; new ones are entered when enter
 // is set and left out otherwise. KindLimit when the table is full.
 func (c *change) keywords(bc *boxChange, names []string, enter bool) (mail.Flags, error) {
+	n := len(bc.record.Keywords)
+	f, err := keywordsIn(&bc.record.Keywords, names, enter)
+	bc.touched = bc.touched || len(bc.record.Keywords) > n
+	return f, err
+}
+
+// keywordsIn is keywords for any table, which is replaced when it grows.
+func keywordsIn(table *[]string, names []string, enter bool) (mail.Flags, error) {
 	var f mail.Flags
 	for _, name := range names {
-		i := mail.KeywordIndex(bc.record.Keywords, name)
+		i := mail.KeywordIndex(*table, name)
 		if i < 0 {
 			if !enter {
 				continue
 			}
-			if len(bc.record.Keywords) >= mail.MaxKeywords {
+			if len(*table) >= mail.MaxKeywords {
 				return 0, mail.Errorf(mail.KindLimit, "The mailbox has %d keywords already; no more can be added.", mail.MaxKeywords)
 			}
 			if !mail.ValidKeyword(name) {
 				return 0, mail.Errorf(mail.KindBadArgument, "%q cannot be a keyword.", name)
 			}
-			i = len(bc.record.Keywords)
-			bc.record.Keywords = append(slices.Clip(bc.record.Keywords), name)
-			bc.touched = true
+			i = len(*table)
+			*table = append(slices.Clip(*table), name)
 		}
 		f |= mail.Keyword(i)
 	}
@@ -253,6 +267,41 @@ func (c *change) flag(bc *boxChange, m *Message, flags mail.Flags) {
 	bc.touched = true
 }
 
+// own gives the marks of the guest whose change this is, nil for the owner; what it does
+// to them goes into bc. a.mu is held.
+func (c *change) own(ctx context.Context, v Visit, bc *boxChange) (*marks, error) {
+	if v.guest == nil {
+		return nil, nil
+	}
+	k, err := c.a.marksIn(ctx, bc.box, v.guest.Account)
+	if err == nil && bc.guest == 0 {
+		bc.guest, bc.keywords = v.guest.Account, k.keywords
+	}
+	return k, err
+}
+
+// finishMarks makes the marks that come of a guest's change.
+func (bc *boxChange) finishMarks(c *change) {
+	k := bc.box.marks[bc.guest]
+	if len(bc.marked) == 0 && len(bc.keywords) == len(k.keywords) {
+		return
+	}
+	arrived := mail.UID(mail.MaxNum)
+	if len(bc.appended) > 0 {
+		arrived = bc.appended[0].UID
+	}
+	there := func(uid mail.UID) bool {
+		if uid >= arrived || bc.box.index == nil {
+			return true
+		}
+		_, ok := bc.box.index.Seq(uid)
+		return ok
+	}
+	var records []Record
+	bc.marks, records = k.with(c.seq, bc.keywords, bc.marked, there, marksPrefix(c.a.id, bc.box.id, bc.guest))
+	c.batch.Records = append(c.batch.Records, records...)
+}
+
 // refer changes how many entries point to an email.
 func (c *change) refer(id mail.EmailID, delta int) {
 	if c.refs == nil {
@@ -265,6 +314,9 @@ func (c *change) refer(id mail.EmailID, delta int) {
 func (c *change) finish() bool {
 	b := &c.batch
 	for _, bc := range c.boxes {
+		if bc.guest != 0 && !bc.deleted {
+			bc.finishMarks(c)
+		}
 		if !bc.touched || bc.created && bc.deleted {
 			continue
 		}
@@ -293,7 +345,7 @@ func (c *change) finish() bool {
 			b.Expunged = append(b.Expunged, Expunged{bc.box.id, c.seq, bc.removed})
 		}
 	}
-	if !c.touched && !c.naming {
+	if !c.touched && !c.naming && len(b.Records) == 0 {
 		return false
 	}
 	c.account.ModSeq = c.seq
@@ -318,14 +370,18 @@ func (c *change) apply() *tree {
 	a.head = c.account
 	a.subscriptions = c.subscriptions
 	for _, bc := range c.boxes {
+		b := bc.box
+		if bc.marks != nil {
+			b.setMarks(bc.guest, bc.marks)
+			bc.next = b.state(c.seq)
+		}
 		if !bc.touched {
 			continue
 		}
-		b := bc.box
 		if bc.deleted {
 			b.deleted = true
 			delete(a.boxes, b.id)
-			bc.next = &boxState{seq: c.seq, record: b.record, index: b.index, deleted: true}
+			bc.next = b.gone(c.seq)
 			continue
 		}
 		b.record = bc.record
@@ -338,7 +394,7 @@ func (c *change) apply() *tree {
 		if bc.created {
 			a.boxes[b.id] = b
 		}
-		bc.next = &boxState{seq: c.seq, record: b.record, index: b.index}
+		bc.next = b.state(c.seq)
 	}
 	if c.naming {
 		return a.buildTree()

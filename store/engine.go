@@ -137,6 +137,9 @@ type MailboxRecord struct {
 	Unseen   uint32 // without \Seen
 	Deleted  uint32 // with \Deleted
 	Bytes    int64
+
+	// Grants are the rights that others than the owner have (RFC 4314); nil when none do.
+	Grants []mail.Grant
 }
 
 // Message is one entry of a mailbox's index. It has no pointers, so that an index
@@ -209,8 +212,14 @@ type Batch struct {
 	Subscribe        []string
 	Unsubscribe      []string
 
+	// Records are written with the change, a nil Value removes. Their kinds are no
+	// other's: what is stored is replaced whatever its Revision, which is not looked at
+	// and is 1 from then on. No record twice; bounds as for PutRecords, KindServerBug
+	// beyond them.
+	Records []Record
+
 	// Remove deletes the account with all that it has; nothing else is set then
-	// but Account.ID and Expect.
+	// but Account.ID, Expect and Records.
 	Remove bool
 }
 

@@ -14,6 +14,7 @@ type Mailbox struct {
 	account  *Account
 	box      *box
 	readOnly bool
+	visit    Visit // who has it selected
 
 	view   *Snapshot // what the session knows
 	seen   *Snapshot // the published snapshot that view was made from
@@ -24,6 +25,10 @@ type Mailbox struct {
 // Select opens the mailbox called name. A session that is not readOnly takes over
 // the messages that are \Recent; readOnly hinders nothing else here.
 func (a *Account) Select(ctx context.Context, name string, readOnly bool) (*Mailbox, error) {
+	return a.selectMailbox(ctx, name, readOnly, a.Own())
+}
+
+func (a *Account) selectMailbox(ctx context.Context, name string, readOnly bool, v Visit) (*Mailbox, error) {
 	a.mu.Lock()
 	if a.removed {
 		a.mu.Unlock()
@@ -31,22 +36,28 @@ func (a *Account) Select(ctx context.Context, name string, readOnly bool) (*Mail
 	}
 	b, err := a.find(name)
 	if err == nil {
+		err = v.may(&b.record, mail.RightRead)
+	}
+	if err == nil {
 		err = a.open(ctx, b)
+	}
+	if err == nil && v.guest != nil {
+		_, err = a.marksIn(ctx, b, v.guest.Account)
 	}
 	if err != nil {
 		a.mu.Unlock()
 		return nil, err
 	}
-	st := &boxState{seq: a.head.ModSeq, record: b.record, index: b.index}
+	st := b.state(a.head.ModSeq)
 	if err := a.settle(); err != nil {
 		return nil, err
 	}
 	b.publish(st)
-	m := &Mailbox{account: a, box: b, readOnly: readOnly, notify: make(chan struct{}, 1)}
+	m := &Mailbox{account: a, box: b, readOnly: readOnly, visit: v, notify: make(chan struct{}, 1)}
 	b.mu.Lock()
 	b.sessions[m] = struct{}{}
 	b.mu.Unlock()
-	m.seen = b.published.Load().index
+	m.seen = m.newest(b.published.Load())
 	m.view = m.seen
 	m.claimRecent(m.view.Mailbox.UIDNext)
 
@@ -60,17 +71,56 @@ func (a *Account) Select(ctx context.Context, name string, readOnly bool) (*Mail
 func (m *Mailbox) Close() {
 	m.box.mu.Lock()
 	delete(m.box.sessions, m)
+	if g := m.visit.guest; g != nil {
+		alone := true
+		for o := range m.box.sessions {
+			alone = alone && (o.visit.guest == nil || o.visit.guest.Account != g.Account)
+		}
+		if alone {
+			delete(m.box.views, g.Account)
+		}
+	}
 	m.box.mu.Unlock()
-	if !m.readOnly {
+	if !m.readOnly && m.visit.guest == nil {
 		m.keepRecent()
 	}
 	m.account.Close()
+}
+
+// newest gives a published state's index as the session sees it.
+func (m *Mailbox) newest(st *boxState) *Snapshot {
+	if m.visit.guest == nil {
+		return st.index
+	}
+	return m.box.seenBy(m.visit.guest.Account, st)
+}
+
+// Visit says whose account the mailbox is in and who uses it.
+func (m *Mailbox) Visit() Visit { return m.visit }
+
+// SetGuest says anew who the guest is, of the same account, with the groups of now: from
+// the next call on. It is not for the owner.
+func (m *Mailbox) SetGuest(p mail.Person) { m.visit.guest = &p }
+
+// Rights gives what the session may do with the mailbox now; none when it is gone.
+func (m *Mailbox) Rights() mail.Rights {
+	if m.visit.guest == nil {
+		return mail.AllRights
+	}
+	st := m.box.published.Load()
+	if st.deleted {
+		return 0
+	}
+	return m.visit.rights(&st.record)
 }
 
 // claimRecent makes the session the one that is told of the messages below next
 // as \Recent, as far as no other was. A read-only session sees what is recent but
 // leaves it so (RFC 3501, 6.3.2).
 func (m *Mailbox) claimRecent(next mail.UID) {
+	if m.visit.guest != nil {
+		return // \Recent is for the owner's sessions
+	}
 	for {
 		from := m.box.recentFrom.Load()
 		if from >= uint32(next) {
@@ -153,7 +203,7 @@ func (m *Mailbox) Poll(expunge bool) Changes {
 	if st.deleted {
 		return Changes{Deleted: true}
 	}
-	newest := st.index
+	newest := m.newest(st)
 	if newest == m.seen && (!expunge || m.view.gone == 0) {
 		return Changes{}
 	}

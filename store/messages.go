@@ -35,6 +35,9 @@ type Stored struct {
 // Failed. KindLimit when the mailbox cannot take another keyword.
 func (m *Mailbox) StoreFlags(ctx context.Context, uids mail.NumSet, fc FlagChange, unchangedSince *mail.ModSeq) (Stored, error) {
 	var out Stored
+	if m.visit.guest != nil {
+		return m.storeGuestFlags(ctx, uids, fc, unchangedSince)
+	}
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
 		out = Stored{}
 		keywords, err := c.keywords(bc, fc.Keywords, fc.Op != FlagsRemove)
@@ -69,6 +72,79 @@ func (m *Mailbox) StoreFlags(ctx context.Context, uids mail.NumSet, fc FlagChang
 	return out, err
 }
 
+// flagsFor gives the flags that rights permit to change.
+func flagsFor(r mail.Rights) mail.Flags {
+	var f mail.Flags
+	if r.Has(mail.RightSeen) {
+		f |= mail.Seen
+	}
+	if r.Has(mail.RightTrash) {
+		f |= mail.Deleted
+	}
+	if r.Has(mail.RightWrite) {
+		f |= ^(mail.Seen | mail.Deleted)
+	}
+	return f
+}
+
+// storeGuestFlags is StoreFlags for a guest: of the flags named those are changed that
+// its rights permit, and KindNoPermission when none is (RFC 4314, 4). What is its own
+// goes into its marks.
+func (m *Mailbox) storeGuestFlags(ctx context.Context, uids mail.NumSet, fc FlagChange, unchangedSince *mail.ModSeq) (Stored, error) {
+	var out Stored
+	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
+		out = Stored{}
+		k, err := c.own(ctx, m.visit, bc)
+		if err != nil {
+			return err
+		}
+		rights := m.visit.rights(&bc.record)
+		may := flagsFor(rights)
+		var keywords mail.Flags
+		if rights.Has(mail.RightWrite) {
+			if keywords, err = keywordsIn(&bc.keywords, fc.Keywords, fc.Op != FlagsRemove); err != nil {
+				return err
+			}
+		}
+		flags := (fc.Flags&mail.SystemFlags | keywords) & may
+		named := fc.Flags&mail.SystemFlags != 0 || len(fc.Keywords) > 0
+		if may == 0 || named && fc.Flags&mail.SystemFlags&may == 0 && (len(fc.Keywords) == 0 || !rights.Has(mail.RightWrite)) {
+			return m.visit.may(&bc.record, mail.RightSeen|mail.RightWrite|mail.RightTrash)
+		}
+		m.box.index.EachUID(uids, func(_ uint32, msg *Message) bool {
+			own := k.of(msg.UID)
+			if unchangedSince != nil && max(msg.ModSeq, own.modSeq) > *unchangedSince {
+				out.Failed.Add(uint32(msg.UID))
+				return true
+			}
+			was := msg.Flags&commonFlags | own.flags
+			next := was&^may | flags
+			switch fc.Op {
+			case FlagsAdd:
+				next = was | flags
+			case FlagsRemove:
+				next = was &^ flags
+			}
+			if next == was {
+				return true
+			}
+			if next&ownFlags != own.flags {
+				bc.marked = append(bc.marked, mark{msg.UID, next & ownFlags, c.seq})
+			}
+			if next&commonFlags != msg.Flags&commonFlags {
+				c.flag(bc, msg, msg.Flags&^commonFlags|next&commonFlags)
+			}
+			out.Changed.Add(uint32(msg.UID))
+			return true
+		})
+		return nil
+	})
+	if len(out.Changed) > 0 {
+		out.ModSeq = seq
+	}
+	return out, err
+}
+
 // Expunge removes those of uids, or of all messages when it is nil, that have
 // \Deleted, and says which.
 func (m *Mailbox) Expunge(ctx context.Context, uids *mail.NumSet) (mail.NumSet, mail.ModSeq, error) {
@@ -90,6 +166,9 @@ func (m *Mailbox) Remove(ctx context.Context, uids mail.NumSet) (mail.NumSet, ma
 func (m *Mailbox) removeIf(ctx context.Context, uids mail.NumSet, test func(*boxChange, *Message) (doomed, more bool)) (mail.NumSet, mail.ModSeq, error) {
 	var out mail.NumSet
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
+		if err := m.visit.may(&bc.record, mail.RightExpunge); err != nil {
+			return err
+		}
 		m.box.index.EachUID(uids, func(_ uint32, msg *Message) bool {
 			doomed, more := test(bc, msg)
 			if doomed {
@@ -112,18 +191,32 @@ type Copied struct {
 }
 
 // Copy puts copies of the messages among uids that still exist into the mailbox
-// called dest, all or none, with flags, dates and object ids (RFC 3501, 6.4.7).
-// KindNotFound when dest does not exist, KindOverQuota, KindLimit.
+// called dest of the same account, all or none, with flags, dates and object ids
+// (RFC 3501, 6.4.7). KindNotFound when dest does not exist, KindOverQuota, KindLimit.
 func (m *Mailbox) Copy(ctx context.Context, uids mail.NumSet, dest string) (Copied, error) {
-	return m.transfer(ctx, uids, dest, false)
+	return m.transfer(ctx, uids, m.visit, dest, false)
 }
 
 // Move is Copy and removal in one change (RFC 6851).
 func (m *Mailbox) Move(ctx context.Context, uids mail.NumSet, dest string) (Copied, error) {
-	return m.transfer(ctx, uids, dest, true)
+	return m.transfer(ctx, uids, m.visit, dest, true)
 }
 
-func (m *Mailbox) transfer(ctx context.Context, uids mail.NumSet, dest string, move bool) (Copied, error) {
+// CopyTo is Copy into a mailbox that is visited by the same person, of any account. It
+// needs the right i there; flags go along as far as rights permit. See across.go.
+func (m *Mailbox) CopyTo(ctx context.Context, uids mail.NumSet, to Visit, dest string) (Copied, error) {
+	return m.transfer(ctx, uids, to, dest, false)
+}
+
+// MoveTo is Move into a mailbox as of CopyTo. It needs the rights t and e, too.
+func (m *Mailbox) MoveTo(ctx context.Context, uids mail.NumSet, to Visit, dest string) (Copied, error) {
+	return m.transfer(ctx, uids, to, dest, true)
+}
+
+func (m *Mailbox) transfer(ctx context.Context, uids mail.NumSet, v Visit, dest string, move bool) (Copied, error) {
+	if v.account != m.account {
+		return m.transferAcross(ctx, uids, v, dest, move)
+	}
 	var out Copied
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
 		out = Copied{}
@@ -131,14 +224,24 @@ func (m *Mailbox) transfer(ctx context.Context, uids mail.NumSet, dest string, m
 		if err != nil {
 			return err
 		}
-		return c.transfer(bc, to, uids, move, &out)
+		if err := v.may(&to.record, mail.RightInsert); err != nil {
+			return err
+		}
+		if move {
+			if err := v.may(&bc.record, mail.RightTrash|mail.RightExpunge); err != nil {
+				return err
+			}
+		}
+		return c.transfer(ctx, v, bc, to, uids, move, &out)
 	})
 	out.ModSeq = seq
-	return out, err
+	return out, v.shown(err)
 }
 
-// transfer copies or moves messages of from, whose index is open. out may be nil.
-func (c *change) transfer(from, to *boxChange, uids mail.NumSet, move bool, out *Copied) error {
+// transfer copies or moves messages of from, whose index is open, for a visitor. A guest
+// takes its own flags along and leaves the owner's as they are; those of other guests
+// stay behind. out may be nil.
+func (c *change) transfer(ctx context.Context, v Visit, from, to *boxChange, uids mail.NumSet, move bool, out *Copied) error {
 	var bytes, n int64
 	var doomed []*Message
 	index := from.box.index
@@ -152,24 +255,51 @@ func (c *change) transfer(from, to *boxChange, uids mail.NumSet, move bool, out 
 			return err
 		}
 	}
+	own, err := c.own(ctx, v, from)
+	if err == nil {
+		_, err = c.own(ctx, v, to)
+	}
+	if err != nil {
+		return err
+	}
+	may := flagsFor(v.rights(&to.record))
 	// The same bits mean other keywords in another mailbox.
-	translate := map[mail.Flags]mail.Flags{}
+	translate, translateOwn := map[mail.Flags]mail.Flags{}, map[mail.Flags]mail.Flags{}
+	translated := func(known map[mail.Flags]mail.Flags, flags mail.Flags, names []string, enter func([]string) (mail.Flags, error)) (mail.Flags, error) {
+		old := flags &^ mail.SystemFlags
+		if keywords, ok := known[old]; ok {
+			return keywords, nil
+		}
+		keywords, err := enter(old.AppendNames(nil, names))
+		known[old] = keywords
+		return keywords, err
+	}
 	var fault error
 	index.EachUID(uids, func(_ uint32, msg *Message) bool {
-		old := msg.Flags &^ mail.SystemFlags
-		keywords, ok := translate[old]
-		if !ok {
-			if keywords, fault = c.keywords(to, old.AppendNames(nil, from.record.Keywords), true); fault != nil {
-				return false
-			}
-			translate[old] = keywords
+		var keywords mail.Flags
+		keywords, fault = translated(translate, msg.Flags, from.record.Keywords, func(names []string) (mail.Flags, error) {
+			return c.keywords(to, names, true)
+		})
+		if fault != nil {
+			return false
 		}
 		copied := *msg
-		copied.Flags = msg.Flags&mail.SystemFlags | keywords
-		uid, err := c.append(to, copied)
-		if err != nil {
-			fault = err
+		copied.Flags = msg.Flags&mail.SystemFlags&(may|mail.Seen) | keywords
+		var uid mail.UID
+		if uid, fault = c.append(to, copied); fault != nil {
 			return false
+		}
+		if own != nil {
+			k := own.of(msg.UID).flags
+			keywords, fault = translated(translateOwn, k, from.keywords, func(names []string) (mail.Flags, error) {
+				return keywordsIn(&to.keywords, names, may&^mail.SystemFlags != 0)
+			})
+			if fault != nil {
+				return false
+			}
+			if flags := (k&mail.Seen | keywords) & may; flags != 0 {
+				to.marked = append(to.marked, mark{uid, flags, c.seq})
+			}
 		}
 		c.refer(msg.Email, 1)
 		if move {

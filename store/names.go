@@ -95,10 +95,18 @@ func SpecialUse(attribute string) (string, bool) {
 // CreateMailbox makes a mailbox. name is clean. specialUse is "" or an attribute
 // that SpecialUse accepts and no other mailbox has. KindAlreadyExists, KindCannot,
 // KindLimit. A level above that does not exist is not made: it is shown as
-// \NonExistent while something stands below it.
+// \NonExistent while something stands below it. Others have the rights on it that they
+// have on the nearest mailbox above.
 func (a *Account) CreateMailbox(ctx context.Context, name, specialUse string) (MailboxRecord, error) {
+	return a.createMailbox(ctx, a.Own(), name, specialUse)
+}
+
+func (a *Account) createMailbox(ctx context.Context, v Visit, name, specialUse string) (MailboxRecord, error) {
 	var made MailboxRecord
 	_, err := a.change(ctx, func(c *change) error {
+		if err := v.mayCreate(name); err != nil {
+			return err
+		}
 		if _, err := c.named(name); err == nil {
 			return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
 		}
@@ -112,31 +120,45 @@ func (a *Account) CreateMailbox(ctx context.Context, name, specialUse string) (M
 				}
 			}
 		}
-		made = c.create(name, specialUse).record
+		bc := c.create(name, specialUse)
+		// RFC 4314, 4.
+		if above := a.nearestAbove(name); above != nil && len(above.record.Grants) > 0 {
+			c.grant(bc, above.record.Grants)
+		}
+		made = bc.record
 		return nil
 	})
 	return made, err
 }
 
+var errInboxStays = mail.Errorf(mail.KindCannot, "INBOX cannot be deleted.")
+
 // DeleteMailbox removes a mailbox with its messages. Mailboxes below it stay. A
 // name that only has mailboxes below it gives KindHasChildren (RFC 3501, 6.3.4).
 func (a *Account) DeleteMailbox(ctx context.Context, name string) error {
-	if name == Inbox {
-		return mail.Errorf(mail.KindCannot, "INBOX cannot be deleted.")
-	}
+	return a.deleteMailbox(ctx, a.Own(), name)
+}
+
+func (a *Account) deleteMailbox(ctx context.Context, v Visit, name string) error {
 	_, err := a.change(ctx, func(c *change) error {
 		bc, err := c.named(name)
 		if err != nil {
-			if a.hasBelow(name) {
+			if v.guest == nil && a.hasBelow(name) {
 				return mail.Errorf(mail.KindHasChildren, "%q is no mailbox itself and has mailboxes below it.", name)
 			}
 			return err
+		}
+		if err := v.may(&bc.record, mail.RightDelete); err != nil {
+			return err
+		}
+		if name == Inbox {
+			return errInboxStays
 		}
 		if err := a.open(ctx, bc.box); err != nil {
 			return err
 		}
 		c.remove(bc)
-		return nil
+		return c.dropRecords(ctx, marksKind, marksOf(a.id, bc.box.id))
 	})
 	return err
 }
@@ -152,6 +174,10 @@ func (a *Account) hasBelow(name string) bool {
 // UIDVALIDITY stay. Renaming INBOX makes a new mailbox with INBOX's messages and
 // leaves INBOX empty (RFC 3501, 6.3.5).
 func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
+	return a.renameMailbox(ctx, a.Own(), from, to)
+}
+
+func (a *Account) renameMailbox(ctx context.Context, v Visit, from, to string) error {
 	if to == Inbox || strings.HasPrefix(to, Inbox+Delimiter) && from == Inbox {
 		return mail.Errorf(mail.KindCannot, "%q cannot become %q.", from, to)
 	}
@@ -159,6 +185,18 @@ func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
 		return mail.Errorf(mail.KindCannot, "A mailbox cannot be moved below itself.")
 	}
 	_, err := a.change(ctx, func(c *change) error {
+		if v.guest != nil {
+			bc, err := c.named(from)
+			if err == nil {
+				err = v.may(&bc.record, mail.RightDelete)
+			}
+			if err == nil {
+				err = v.mayCreate(to)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if _, err := c.named(to); err == nil {
 			return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", to)
 		}
@@ -172,13 +210,16 @@ func (a *Account) RenameMailbox(ctx context.Context, from, to string) error {
 			}
 			dest := c.create(to, "")
 			dest.record.Keywords = in.record.Keywords
-			return c.transfer(in, dest, in.box.index.UIDsOf(in.box.index.All()), true, nil)
+			return c.transfer(ctx, a.Own(), in, dest, in.box.index.UIDsOf(in.box.index.All()), true, nil)
 		}
 		n := 0
 		for _, b := range a.boxes {
 			old := b.record.Name
 			if old != from && !strings.HasPrefix(old, from+Delimiter) {
 				continue
+			}
+			if err := v.may(&b.record, mail.RightDelete); err != nil {
+				return err
 			}
 			name := to + strings.TrimPrefix(old, from)
 			if _, err := CleanName(name); err != nil {

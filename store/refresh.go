@@ -31,7 +31,7 @@ func (a *Account) reload(ctx context.Context) error {
 		}
 		a.removed = true
 		for _, b := range a.boxes {
-			b.publish(&boxState{seq: a.head.ModSeq + 1, record: b.record, index: b.index, deleted: true})
+			b.publish(b.gone(a.head.ModSeq + 1))
 		}
 		return err
 	}
@@ -39,10 +39,19 @@ func (a *Account) reload(ctx context.Context) error {
 		return nil
 	}
 	next := make(map[mail.MailboxID]*Snapshot, len(st.Mailboxes))
+	marked := map[mail.MailboxID]map[mail.AccountID]*marks{}
 	for _, r := range st.Mailboxes {
 		if b := a.boxes[r.ID]; b != nil && b.index != nil {
 			if next[r.ID], err = a.catchUp(ctx, b, r); err != nil {
 				return err
+			}
+			for guest := range b.marks {
+				// Its own copy: the head stays as it is if a later read fails.
+				fresh := &box{id: b.id, marks: marked[b.id]}
+				if _, err := a.marksIn(ctx, fresh, guest); err != nil {
+					return err
+				}
+				marked[b.id] = fresh.marks
 			}
 		}
 	}
@@ -56,14 +65,14 @@ func (a *Account) reload(ctx context.Context) error {
 			a.boxes[r.ID] = newBox(r, seq)
 			continue
 		}
-		b.record, b.index = r, next[r.ID]
-		b.publish(&boxState{seq: seq, record: r, index: b.index})
+		b.record, b.index, b.marks = r, next[r.ID], marked[r.ID]
+		b.publish(b.state(seq))
 	}
 	for id, b := range a.boxes {
 		if !there[id] {
 			b.deleted = true
 			delete(a.boxes, id)
-			b.publish(&boxState{seq: seq, record: b.record, index: b.index, deleted: true})
+			b.publish(b.gone(seq))
 		}
 	}
 	a.head, a.subscriptions = st.Account, st.Subscriptions

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -88,6 +89,11 @@ func Open(engine Engine, opt Options) (*Store, error) {
 		stop:   cancel,
 	}
 	s.columns.most = opt.Columns
+	if err := s.finishMoves(ctx); err != nil {
+		cancel()
+		engine.Close()
+		return nil, err
+	}
 	go s.follow(ctx)
 	return s, nil
 }
@@ -181,7 +187,27 @@ func (s *Store) RemoveAccount(ctx context.Context, id mail.AccountID) error {
 		return err
 	}
 	defer a.Close()
-	return a.remove(ctx)
+	if err := a.remove(ctx); err != nil {
+		return err
+	}
+	// Ids are never given again: if this ends half way, what is left means nobody.
+	owners, err := s.sharedTo(ctx, mail.Grantee{Account: id})
+	for _, owner := range owners {
+		err = errors.Join(err, s.forgetGuest(ctx, owner, id))
+	}
+	if err != nil {
+		s.opt.Log.Warn("rights of a removed account stay behind", "account", id, "error", err)
+	}
+	return nil
+}
+
+func (s *Store) forgetGuest(ctx context.Context, owner, guest mail.AccountID) error {
+	a, err := s.Account(ctx, owner)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return a.forgetGuest(ctx, guest)
 }
 
 // Accounts lists the ids of all accounts, ascending.

@@ -53,6 +53,7 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	c := &change{engine: e, id: id, batch: e.db.NewBatchWithSize(e.sizeOf(b)), filed: filed}
 	if b.Remove {
 		c.removeAccount()
+		c.records(b.Records)
 	} else {
 		buf, _ := e.values.Get().(*[]byte)
 		if buf == nil {
@@ -121,7 +122,7 @@ func (e *Engine) sizeOf(b *store.Batch) int {
 	if entries >= e.runFrom {
 		each = 32
 	}
-	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
+	n := 1024 + 1024*len(b.Records) + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
 	for i := range b.Emails {
 		n += len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
 		if len(b.Emails[i].Body) < e.bodyFiles.from {
@@ -223,6 +224,27 @@ func (c *change) write(b *store.Batch) {
 	}
 	for _, name := range b.Unsubscribe {
 		c.delete(subscriptionKey(c.id, name))
+	}
+	c.records(b.Records)
+}
+
+// records writes the records that go with a change.
+func (c *change) records(records []store.Record) {
+	if len(records) == 0 {
+		return
+	}
+	seen := map[string]bool{}
+	for _, r := range records {
+		key := recordKey(r.Kind, r.Key)
+		switch {
+		case r.Kind == "" || strings.IndexByte(r.Kind, 0) >= 0 || seen[string(key)] || len(r.Value) > maxRecordValue:
+			c.bug("record %q %q cannot be written so", r.Kind, r.Key)
+		case r.Value == nil:
+			c.delete(key)
+		default:
+			c.set(key, appendRecord(nil, 1, r.Value))
+		}
+		seen[string(key)] = true
 	}
 }
 

@@ -56,7 +56,7 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 2 // 1 had no files of bodies
+	format       = 3 // 1 had no files of bodies, 2 no rights in the records of mailboxes
 	pidName      = "pid"
 	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.

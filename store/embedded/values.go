@@ -141,7 +141,19 @@ func appendMailbox(dst []byte, m *store.MailboxRecord) []byte {
 	dst = binary.AppendUvarint(dst, uint64(m.Messages))
 	dst = binary.AppendUvarint(dst, uint64(m.Unseen))
 	dst = binary.AppendUvarint(dst, uint64(m.Deleted))
-	return binary.AppendVarint(dst, m.Bytes)
+	dst = binary.AppendVarint(dst, m.Bytes)
+	// A mailbox that nobody else has rights on ends here, as every one did before there
+	// were rights.
+	for _, g := range m.Grants {
+		dst = binary.AppendUvarint(dst, uint64(g.Account))
+		dst = appendString(dst, g.Group)
+		rights := uint64(g.Rights) << 1
+		if g.Negative {
+			rights |= 1
+		}
+		dst = binary.AppendUvarint(dst, rights)
+	}
+	return dst
 }
 
 func decodeMailbox(id mail.MailboxID, b []byte) (store.MailboxRecord, error) {
@@ -168,6 +180,14 @@ func decodeMailbox(id mail.MailboxID, b []byte) (store.MailboxRecord, error) {
 	m.Unseen = s.uint32()
 	m.Deleted = s.uint32()
 	m.Bytes = s.varint()
+	for !s.bad && s.at < len(s.b) {
+		g := mail.Grant{Grantee: mail.Grantee{Account: mail.AccountID(s.uvarint()), Group: s.string()}}
+		rights := s.uvarint()
+		if g.Rights, g.Negative = mail.Rights(rights>>1), rights&1 != 0; rights>>1 > uint64(mail.AllRights) {
+			s.fail()
+		}
+		m.Grants = append(m.Grants, g)
+	}
 	if !s.done() {
 		return store.MailboxRecord{}, damaged("mailbox %v", id)
 	}

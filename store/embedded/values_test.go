@@ -42,6 +42,8 @@ func FuzzValues(f *testing.F) {
 	f.Add(appendChunk(nil, someMessages))
 	f.Add(appendGone(nil, mail.NumSet{{First: 2, Last: 9}, {First: math.MaxUint32, Last: math.MaxUint32}}))
 	f.Add(appendHead(nil, &store.AccountRecord{ModSeq: math.MaxInt64, NextMailbox: 4, Bytes: -1, QuotaBytes: math.MaxInt64}))
+	f.Add(appendMailbox(nil, &store.MailboxRecord{Name: "shared", Created: time.Unix(5, 6), Grants: []mail.Grant{
+		{Grantee: mail.Grantee{Account: 7}, Rights: mail.AllRights}, {Grantee: mail.Grantee{Group: "team"}, Negative: true}}}))
 	f.Add(appendMailbox(nil, &store.MailboxRecord{Name: "Ä/b", SpecialUse: `\Sent`, Created: time.Unix(5, 6), Keywords: []string{"", "$x"}, Messages: 7}))
 	f.Add(appendNumSet(nil, mail.NumSet{{First: 1, Last: 1}, {First: 3, Last: 9}, {First: math.MaxUint32, Last: math.MaxUint32}}))
 	f.Add(stored{2, 9}.append(nil))
@@ -312,4 +314,17 @@ func TestDamagedFiles(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d damages found, %d cut a log", found, len(names), lost)
+}
+
+// TestMailboxOfFormat2 reads a mailbox's record as it was before there were rights.
+func TestMailboxOfFormat2(t *testing.T) {
+	m := store.MailboxRecord{Name: "Ä", UIDValidity: 7, Created: time.Unix(5, 6).UTC(), UIDNext: 9, HighestModSeq: 3, RecentFrom: 2, Keywords: []string{"$x"}, Messages: 4, Unseen: 3, Deleted: 1, Bytes: 64}
+	old := []byte("\x01\x02\xc3\x84\x07\x00\x0a\x06\x09\x03\x02\x01\x02$x\x04\x03\x01\x80\x01")
+	got, err := decodeMailbox(0, old)
+	if err != nil || !reflect.DeepEqual(got, m) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if now := appendMailbox(nil, &m); string(now) != string(old) {
+		t.Fatalf("%x", now)
+	}
 }

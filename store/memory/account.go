@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -124,6 +125,19 @@ func (a *account) check(b *store.Batch) error {
 	return nil
 }
 
+// checkRecords finds records of a batch that cannot be written.
+func checkRecords(records []store.Record) error {
+	seen := map[recordKey]bool{}
+	for _, r := range records {
+		k := recordKey{r.Kind, r.Key}
+		if r.Kind == "" || strings.IndexByte(r.Kind, 0) >= 0 || seen[k] || len(r.Value) > maxRecordValue {
+			return mail.Errorf(mail.KindServerBug, "record %q %q cannot be written so", r.Kind, r.Key)
+		}
+		seen[k] = true
+	}
+	return nil
+}
+
 // apply makes the changes of b, which check found good.
 func (a *account) apply(b *store.Batch) {
 	a.head = b.Account
@@ -200,6 +214,10 @@ func ownMailbox(m store.MailboxRecord) store.MailboxRecord {
 	m.Keywords = slices.Clone(m.Keywords)
 	if len(m.Keywords) == 0 {
 		m.Keywords = nil
+	}
+	m.Grants = slices.Clone(m.Grants)
+	if len(m.Grants) == 0 {
+		m.Grants = nil
 	}
 	m.Created = time.Unix(m.Created.Unix(), int64(m.Created.Nanosecond())).UTC()
 	return m

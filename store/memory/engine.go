@@ -391,6 +391,9 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	case a.head.ModSeq != b.Expect:
 		return nil, mail.Errorf(mail.KindConflict, "account %v was changed meanwhile", id)
 	}
+	if err := checkRecords(b.Records); err != nil {
+		return nil, err
+	}
 	if b.Remove {
 		delete(s.accounts, id)
 	} else {
@@ -399,6 +402,15 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 		}
 		a.apply(b)
 		s.accounts[id] = a
+	}
+	for _, r := range b.Records {
+		k := recordKey{r.Kind, r.Key}
+		if r.Value == nil {
+			delete(s.records, k)
+			continue
+		}
+		r.Value, r.Revision = copied(r.Value), 1
+		s.records[k] = r
 	}
 	e.announce(store.Announcement{Account: id, ModSeq: b.Account.ModSeq})
 	return func() error { return nil }, nil

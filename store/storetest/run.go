@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t testing.TB) store.Engine, opt Options) {
 		{"DeleteMailbox", (*suite).deleteMailbox},
 		{"RemoveAccount", (*suite).removeAccount},
 		{"Records", (*suite).recordsTest},
+		{"RecordsOfBatches", (*suite).recordsOfBatches},
 		{"Copies", (*suite).copies},
 		{"ManyAccountsAtOnce", (*suite).manyAccountsAtOnce},
 		{"OneOfManyWins", (*suite).oneOfManyWins},
@@ -201,6 +202,11 @@ func (s *suite) mailboxes() {
 		ID: math.MaxUint32, Name: "Ablage/" + strings.Repeat("ü", 200), UIDValidity: math.MaxUint32, SpecialUse: `\Drafts`,
 		Created: time.Date(2026, 2, 3, 4, 5, 6, 789, time.FixedZone("", 3600)), UIDNext: math.MaxUint32, HighestModSeq: math.MaxInt64,
 		RecentFrom: 4, Keywords: make([]string, mail.MaxKeywords), Messages: math.MaxUint32, Unseen: 5, Deleted: 6, Bytes: math.MaxInt64,
+		Grants: []mail.Grant{
+			{Grantee: mail.Grantee{Account: math.MaxUint64}, Rights: mail.AllRights},
+			{Grantee: mail.Grantee{Group: `corp\sales & more`}, Rights: mail.RightRead, Negative: true},
+			{Rights: mail.RightLookup},
+		},
 	}
 	full.Keywords[55] = "$Forwarded"
 	empty := store.MailboxRecord{ID: 2, Created: time.Time{}, Keywords: []string{}}
@@ -216,11 +222,13 @@ func (s *suite) mailboxes() {
 	full.Created = got[2].Created
 	s.equal(got[2], full)
 	s.equal(len(got[1].Keywords), 0)
-	full.Name, full.Keywords = "B", nil
+	s.equal(got[1].Grants, []mail.Grant(nil))
+	full.Name, full.Keywords, full.Grants = "B", nil, nil
 	b = l.Batch()
 	b.Mailboxes = []store.MailboxRecord{full}
 	s.commit(b)
 	s.equal(s.account(1).Mailboxes[2].Name, "B")
+	s.equal(s.account(1).Mailboxes[2].Grants, []mail.Grant(nil))
 	for _, m := range []mail.MailboxID{3, 0} {
 		_, err := s.e.Messages(background, 1, m, 0)
 		s.refused(mail.KindNotFound, err)

@@ -281,6 +281,54 @@ func (s *suite) recordsTest() {
 	s.equal(all("t", ""), "")
 }
 
+// recordsOfBatches: records change with a batch or not at all.
+func (s *suite) recordsOfBatches() {
+	l, _ := s.start(1)
+	all := func() string {
+		s.Helper()
+		list, err := s.e.Records(background, "of a batch", "")
+		s.equal(err, nil)
+		var b strings.Builder
+		for _, r := range list {
+			fmt.Fprintf(&b, "%s=%s@%d ", r.Key, r.Value, r.Revision)
+		}
+		return b.String()
+	}
+	record := func(key string, value []byte) store.Record {
+		return store.Record{Kind: "of a batch", Key: key, Value: value, Revision: 77}
+	}
+	b := l.Batch()
+	b.Records = []store.Record{record("x", []byte("1")), record("x/y", []byte{}), record("none", nil)}
+	stale := *b
+	s.commit(b)
+	s.equal(all(), "x=1@1 x/y=@1 ")
+	stale.Records = []store.Record{record("z", []byte("1"))}
+	_, err := s.e.Commit(background, &stale)
+	s.refused(mail.KindConflict, err)
+	for _, bad := range [][]store.Record{
+		{record("a", []byte{}), record("a", nil)}, {{Key: "a", Value: []byte{}}}, {{Kind: "a\x00b", Key: "a", Value: []byte{}}},
+		{record("a", make([]byte, 1<<20+1))},
+	} {
+		wrong := *l.Batch()
+		wrong.Records = append([]store.Record{record("w", []byte{})}, bad...)
+		_, err := s.e.Commit(background, &wrong)
+		s.refused(mail.KindServerBug, err)
+		l.Head.ModSeq = s.account(1).Account.ModSeq // nothing was done
+	}
+	s.equal(all(), "x=1@1 x/y=@1 ")
+	b = l.Batch()
+	b.Records = []store.Record{record("x", []byte("2")), record("x/y", nil)}
+	s.commit(b)
+	s.equal(all(), "x=2@1 ")
+	if s.opt.Reopen != nil {
+		s.e = s.opt.Reopen(s.T, s.e)
+		s.equal(all(), "x=2@1 ")
+	}
+	// They are not the account's: they go when its removal says so.
+	s.commit(&store.Batch{Remove: true, Expect: l.Head.ModSeq, Account: store.AccountRecord{ID: 1}, Records: []store.Record{record("last", []byte("3")), record("x", nil)}})
+	s.equal(all(), "last=3@1 ")
+}
+
 func (s *suite) copies() {
 	l, m := s.start(1)
 	l.mailboxes[m].record.Keywords = []string{"One", "Two"}
