@@ -24,6 +24,7 @@ sasl
 totp
 strength
 seal
+deflate
 demo
 settings
 metrics

@@ -18,7 +18,8 @@ type codedError struct {
 func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
-// withCode gives err, which is answered with NO and this response code.
+// withCode gives err, which is answered with this response code: with NO, or BAD for
+// a fault of the syntax.
 func withCode(code string, err error) error { return &codedError{code, err} }
 
 // tryCreate gives err with the response code TRYCREATE when it says that a mailbox
@@ -47,16 +48,21 @@ func (s *session) answer(r *request, err error) {
 		return
 	}
 	text := mail.TextOf(err)
+	var own *codedError
+	coded := errors.As(err, &own)
 	if wire.IsSyntax(err) {
-		s.enc.Tagged(s.tag, wire.BAD, "", sentence(text))
-		r.answered(wire.BAD, "")
+		code := ""
+		if coded {
+			code = own.code
+		}
+		s.enc.Tagged(s.tag, wire.BAD, code, sentence(text))
+		r.answered(wire.BAD, code)
 		s.fault()
 		return
 	}
 	kind := mail.KindOf(err)
 	code := kind.Answer().IMAP
-	var own *codedError
-	if errors.As(err, &own) {
+	if coded {
 		code = own.code
 	}
 	s.report(r, kind, err)

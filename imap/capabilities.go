@@ -38,6 +38,7 @@ var capabilities = []capability{
 	{name: "SASL-IR", when: func(s *session) bool { return beforeLogin(s) && len(s.server.Auth.Offered(s.authConn())) > 0 }},
 	{name: "AUTH=", when: beforeLogin, names: func(s *session) []string { return s.server.Auth.Offered(s.authConn()) }},
 
+	{name: "COMPRESS=DEFLATE", when: func(s *session) bool { return afterLogin(s) && s.compressed == nil }},
 	{name: "NAMESPACE", when: afterLogin},
 	{name: "CHILDREN", when: afterLogin},
 	{name: "LIST-EXTENDED", when: afterLogin},

@@ -67,6 +67,7 @@ var table = []command{
 	{name: "AUTHENTICATE", states: notAuthenticated, login: true, quiet: true, run: (*session).authenticate},
 	{name: "LOGIN", states: notAuthenticated, login: true, quiet: true, run: (*session).login},
 
+	{name: "COMPRESS", states: loggedIn, run: (*session).compress},
 	{name: "ENABLE", states: loggedIn, run: (*session).enable},
 	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},
 	{name: "EXAMINE", states: loggedIn, run: (*session).examine},

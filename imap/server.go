@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/deflate"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -18,6 +19,8 @@ type Server struct {
 	// Settings gives the current values of settings.IMAP4; nil, or nil values, are
 	// the defaults.
 	Settings func() *settings.Values
+
+	compressors deflate.Compressors
 }
 
 // ALPN is IMAP's protocol name in TLS (RFC 7301).

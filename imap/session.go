@@ -57,6 +57,8 @@ type session struct {
 	over    bool   // no further command is read
 	idling  bool   // another goroutine writes
 	tapped  bool   // the decoder's lines are heard, for the protocol log
+	// compressed is the layer between the grammar and the connection; nil for none.
+	compressed *compression
 	// deleted: the selected mailbox is gone; the session ends after the answer.
 	deleted bool
 }
@@ -129,6 +131,7 @@ func (s *session) end() {
 		s.account.Close()
 	}
 	s.enc.Flush()
+	s.compressed.close()
 }
 
 // next reads one command, runs it and answers it; false when the session is over.

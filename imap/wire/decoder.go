@@ -45,8 +45,8 @@ type Decoder struct {
 	lit   Literal
 	tag   []byte
 	given string // the mailbox name that was consumed last
-	line  int   // bytes of its lines so far
-	sum   int64 // bytes of its literals so far
+	line  int    // bytes of its lines so far
+	sum   int64  // bytes of its literals so far
 	atoms int
 	depth int
 
