@@ -24,7 +24,8 @@ const (
 // that it is durable.
 //
 //	append         = "APPEND" SP mailbox 1*append-message
-//	append-message = [SP flag-list] [SP date-time] SP (literal / literal8)
+//	append-message = [SP flag-list] [SP date-time] SP (literal / literal8 / utf8-literal)
+//	utf8-literal   = "UTF8" SP "(" literal8 ")" ; of RFC 6855, 4; gone in RFC 9755
 func (s *session) append(r *request) error {
 	d := s.dec
 	a := appending{session: s}
@@ -68,7 +69,8 @@ func (a *appending) release() {
 
 // readMessage consumes an append-message.
 func (a *appending) readMessage() {
-	d := a.session.dec
+	s := a.session
+	d := s.dec
 	var arrival store.Arrival
 	d.SP()
 	if d.Peek() == '(' {
@@ -78,6 +80,11 @@ func (a *appending) readMessage() {
 	if d.Peek() == '"' {
 		arrival.InternalDate = d.DateTime().Truncate(time.Second)
 		d.SP()
+	}
+	utf8 := s.utf8 && d.TryWord("UTF8")
+	if utf8 {
+		d.SP()
+		d.Open()
 	}
 	lit := d.Literal()
 	if d.Err() != nil {
@@ -93,6 +100,13 @@ func (a *appending) readMessage() {
 	a.session.conn.Phase(listener.Literal)
 	body, err := a.read(lit)
 	if err != nil {
+		d.Fail(err)
+		return
+	}
+	if utf8 {
+		d.Close()
+	}
+	if err := s.refuseWide(body); err != nil {
 		d.Fail(err)
 		return
 	}

@@ -39,6 +39,7 @@ var capabilities = []capability{
 	{name: "AUTH=", when: beforeLogin, names: func(s *session) []string { return s.server.Auth.Offered(s.authConn()) }},
 
 	{name: "COMPRESS=DEFLATE", when: func(s *session) bool { return afterLogin(s) && s.compressed == nil }},
+	{name: "UTF8=ACCEPT", when: afterLogin, enable: (*session).enableUTF8},
 	{name: "NAMESPACE", when: afterLogin},
 	{name: "CHILDREN", when: afterLogin},
 	{name: "LIST-EXTENDED", when: afterLogin},

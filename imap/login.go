@@ -150,6 +150,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
 	s.applyLimits()
+	s.dec.TakeUTF8(true)
 	r.code = "CAPABILITY " + s.capabilityList()
 	r.text = "Logged in."
 	return nil

@@ -30,6 +30,7 @@ type searching struct {
 	memos   int  // how many keys need a place in candidate.memo
 	modSeq  bool // MODSEQ is among the keys
 	seqs    bool // sequence numbers are
+	charset bool // CHARSET was given
 
 	// What a context must look at again: the keys depend on flags, MODSEQ or
 	// keywords; on what "*" means; on the time.
@@ -52,7 +53,7 @@ func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
 	}
 	if d.TryWord("CHARSET") {
 		d.SP()
-		p.charset = d.AString()
+		p.charset, q.charset = d.AString(), true
 		d.SP()
 		if _, err := message.ConvertCharset(p.charset, nil); err != nil {
 			p.unknown = err
@@ -101,6 +102,9 @@ func (s *session) search(r *request) (err error) {
 	q, badCharset, err := readSearch(s.dec)
 	if err != nil {
 		return err
+	}
+	if q.charset && s.utf8 && !s.rev2 {
+		return &wire.SyntaxError{Text: "After ENABLE UTF8=ACCEPT a search names no charset."} // RFC 9755, 3
 	}
 	if s.rev2 && !q.results.extended {
 		q.results = searchResults{extended: true, all: true} // RFC 9051, 6.4.4

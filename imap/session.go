@@ -46,6 +46,7 @@ type session struct {
 	condstore bool            // RFC 7162, 3.1
 	qresync   bool            // RFC 7162, 3.2.3
 	rev2      bool            // RFC 9051; see rev2.go
+	utf8      bool            // RFC 9755; see utf8.go
 	enabled   map[string]bool // what ENABLE named
 
 	// The conversation.

@@ -27,6 +27,7 @@ type Decoder struct {
 	cont   func() error
 	limits Limits
 	utf8   bool
+	wide   bool // quoted strings and names may be UTF-8, though they need not
 
 	// The connection. buf is d.small or borrowed; unread bytes behind the current
 	// line are buf[next:w], and buf[:high] was written to.
@@ -77,6 +78,11 @@ func (d *Decoder) Limits() Limits { return d.limits }
 // instead of modified UTF-7: after ENABLE UTF8=ACCEPT (RFC 6855, 3) or ENABLE
 // IMAP4rev2 (RFC 9051, 5.1).
 func (d *Decoder) SetUTF8(on bool) { d.utf8 = on }
+
+// TakeUTF8 says whether quoted strings may hold UTF-8 already before SetUTF8, and
+// names with 8-bit be UTF-8: what a server with UTF8=ACCEPT takes of every client
+// (RFC 9755, 3).
+func (d *Decoder) TakeUTF8(on bool) { d.wide = on }
 
 // Buffered is how many bytes were received behind the current line or literal.
 // After the End of STARTTLS it must be zero.

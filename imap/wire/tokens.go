@@ -270,7 +270,7 @@ func (d *Decoder) quoted() []byte {
 		case '"':
 			d.pos += i + 2
 			b = b[:i:i]
-			if eight >= utf8.RuneSelf && (!d.utf8 || !utf8.Valid(b)) {
+			if eight >= utf8.RuneSelf && (!d.utf8 && !d.wide || !utf8.Valid(b)) {
 				d.Bad("a quoted string must be ASCII, or UTF-8 once that is enabled")
 				return nil
 			}

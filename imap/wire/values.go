@@ -91,7 +91,7 @@ func (d *Decoder) name(b []byte) string {
 // decodeName gives a name in UTF-8, or says why it is none.
 func (d *Decoder) decodeName(b []byte) (name, why string) {
 	s := string(b)
-	if d.utf8 {
+	if d.utf8 || d.wide && !ascii(s) {
 		if !utf8.ValidString(s) {
 			return "", "The mailbox name is not UTF-8."
 		}
@@ -108,6 +108,15 @@ func (d *Decoder) decodeName(b []byte) (name, why string) {
 		}
 	}
 	return s, ""
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // Flag consumes a flag that a client may set: a system flag other than \Recent,
