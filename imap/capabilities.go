@@ -64,6 +64,13 @@ var capabilities = []capability{
 	{name: "SORT", when: afterLogin},
 	{name: "SORT=DISPLAY", when: afterLogin},
 	{name: "ESORT", when: afterLogin},
+	{name: "THREAD=", when: afterLogin, names: func(*session) []string {
+		var names []string
+		for _, a := range threadAlgorithms {
+			names = append(names, a.name)
+		}
+		return names
+	}},
 	{name: "BINARY", when: afterLogin},
 	{name: "SAVEDATE", when: afterLogin},
 	{name: "PREVIEW", when: afterLogin},

@@ -88,6 +88,7 @@ var table = []command{
 	{name: "SEARCH", states: selected, uid: true, holds: true, run: (*session).search},
 	{name: "CANCELUPDATE", states: selected, run: (*session).cancelUpdate},
 	{name: "SORT", states: selected, uid: true, holds: true, run: (*session).sort},
+	{name: "THREAD", states: selected, uid: true, holds: true, run: (*session).thread},
 	{name: "STORE", states: selected, uid: true, holds: true, changes: true, run: (*session).storeFlags},
 	{name: "COPY", states: selected, uid: true, changes: true, run: (*session).copy},
 	{name: "MOVE", states: selected, uid: true, changes: true, run: (*session).move},

@@ -348,15 +348,18 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 	case o.keeps():
 		named = f.set()
 	default:
+		var seqs []uint32
 		for i := from; i < to; i++ {
-			named.Add(sorted.number(i, false))
+			seqs = append(seqs, sorted.number(i, false))
 		}
 		if o.min && n > 0 {
-			named.Add(sorted.number(0, false))
+			seqs = append(seqs, sorted.number(0, false))
 		}
 		if o.max && n > 0 {
-			named.Add(sorted.number(n-1, false))
+			seqs = append(seqs, sorted.number(n-1, false))
 		}
+		slices.Sort(seqs) // a set grows cheaply at its end alone
+		named = mail.NumSetOf(seqs...)
 	}
 	if !o.told() {
 		return named
