@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -27,6 +28,8 @@ type serveCommand struct {
 	ReadyFile string `help:"Write a JSON file with all addresses once everything serves." placeholder:"PATH"`
 	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
 	LogFormat string `help:"text, json or journald, instead of the settings file's." placeholder:"FORMAT"`
+	// Who starts the server names it; nothing that reaches it over a network does.
+	CPUProfile string `name:"cpu-profile" hidden:"" help:"Write a processor profile into a new file when the server ends." placeholder:"FILE"`
 }
 
 // gcPercent is Go's GOGC where the environment does not say: what a message leaves
@@ -37,6 +40,13 @@ const gcPercent = 200
 func (c serveCommand) Run(s *streams) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if c.CPUProfile != "" {
+		done, err := profile(c.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer done()
 	}
 	config, err := role.LoadConfig(c.Config)
 	if err != nil {
@@ -86,6 +96,23 @@ func (c serveCommand) Run(s *streams) error {
 	systemd.tell(daemon.SdNotifyStopping)
 	event.ServerStopping.Log(s.ctx, log) // sessions have a moment to end
 	return server.Close()
+}
+
+// profile begins a processor profile, which done writes: it is what default.pgo is made
+// of (docs/decisions/speed.md).
+func profile(path string) (done func(), err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // waitAndReload waits for the end of ctx; SIGHUP reads certificates again.

@@ -78,11 +78,26 @@ func AppPasswordSecret(password string) string {
 	if len(password) > 2*appLength {
 		return ""
 	}
-	secret := strings.NewReplacer("-", "", " ", "").Replace(strings.ToLower(password))
-	if len(secret) != appLength || strings.Trim(secret, appAlphabet) != "" {
+	var secret [appLength]byte
+	n := 0
+	for i := range len(password) {
+		c := password[i]
+		if c == '-' || c == ' ' {
+			continue
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if n == appLength || strings.IndexByte(appAlphabet, c) < 0 {
+			return ""
+		}
+		secret[n] = c
+		n++
+	}
+	if n < appLength {
 		return ""
 	}
-	return secret
+	return string(secret[:])
 }
 
 // appPassword tries a password as an app password: it gives the entry whose it is, nil

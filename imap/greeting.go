@@ -35,6 +35,7 @@ func (s *session) logout(r *request) error {
 	s.enc.Status(wire.BYE, "", "Until next time.")
 	s.answer(r, nil)
 	s.over = true
+	s.conn.Part(s.dec.Buffered())
 	return nil
 }
 

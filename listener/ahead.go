@@ -26,6 +26,11 @@ func (a *ahead) take(p []byte) int {
 	return copy(p, a.buf[:])
 }
 
+// attendAfter is how long work may take before its client is watched: most of it is
+// over by then, and a goroutine that reads costs more than a login whose password is
+// remembered.
+const attendAfter = 5 * time.Millisecond
+
 // Attend watches the client while the handler works for long and does not read:
 // the context that it gives ends when the client goes away. done ends the watch
 // and must be called, by the goroutine that reads, before the next Read or
@@ -40,36 +45,70 @@ func (c *Conn) Attend(ctx context.Context) (watched context.Context, done func()
 	}
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
-	c.deadlines.attend(c, time.Time{})
-	go func() {
+	c.deadlines.attend()
+	timer := time.AfterFunc(attendAfter, func() {
 		defer close(ended)
-		var b [1]byte
-		n, err := c.stream.Read(b[:])
-		if n > 0 {
-			c.in.Add(1)
-			c.ahead.mu.Lock()
-			c.ahead.buf, c.ahead.full = b, true
-			c.ahead.mu.Unlock()
-			return
-		}
-		if !isTimeout(err) {
-			c.eof.Store(errors.Is(err, io.EOF))
+		if err := c.watch(); err != nil {
 			cancel(err)
 		}
-	}()
+	})
 	return watched, func() {
-		c.deadlines.attend(c, past)
-		<-ended
+		if !timer.Stop() {
+			c.deadlines.unwatch(c)
+			<-ended
+		}
 		cancel(nil)
 	}
 }
 
-// attend sets the read deadline for Attend, unless the connection is to end.
-func (d *deadlines) attend(c *Conn, t time.Time) {
+// watch reads until the client sends or goes away, or until deadlines.unwatch; the
+// error says why it is gone.
+func (c *Conn) watch() error {
+	if !c.deadlines.watch(c) {
+		return nil
+	}
+	var b [1]byte
+	n, err := c.stream.Read(b[:])
+	if n > 0 {
+		c.in.Add(1)
+		c.ahead.mu.Lock()
+		c.ahead.buf, c.ahead.full = b, true
+		c.ahead.mu.Unlock()
+		return nil
+	}
+	if isTimeout(err) {
+		return nil
+	}
+	c.eof.Store(errors.Is(err, io.EOF))
+	return err
+}
+
+// attend prepares for a watch, which may begin later.
+func (d *deadlines) attend() {
+	d.mu.Lock()
+	d.unwatched = false
+	d.mu.Unlock()
+}
+
+// watch lets the watch's Read wait; false when it is not to begin any more.
+func (d *deadlines) watch(c *Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.why != nil || d.unwatched {
+		return false
+	}
+	c.raw.SetReadDeadline(time.Time{})
+	return true
+}
+
+// unwatch ends the watch's Read, also before it has begun. The next Read sets a
+// deadline of its own.
+func (d *deadlines) unwatch(c *Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unwatched = true
 	if d.why == nil {
-		d.armedRead = t
-		c.raw.SetReadDeadline(t)
+		d.armedRead = time.Time{}
+		c.raw.SetReadDeadline(past)
 	}
 }

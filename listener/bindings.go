@@ -160,7 +160,8 @@ func (s *Service) listen(r row, gone []*door) (net.Listener, error) {
 	if r.addr.Addr().Is6() && !r.addr.Addr().Is4In6() {
 		kind = "tcp6"
 	}
-	l, err := net.Listen(kind, r.addr.String())
+	config := keepAlive()
+	l, err := config.Listen(context.Background(), kind, r.addr.String())
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return l, err
 	}
@@ -168,8 +169,8 @@ func (s *Service) listen(r row, gone []*door) (net.Listener, error) {
 	// it must not close before the new one is open.
 	for _, d := range gone {
 		if d.row.path == "" && d.actual().Port() == r.addr.Port() && shareAddress(d.listener) == nil {
-			config := net.ListenConfig{Control: sharedAddress}
-			if l, again := config.Listen(context.Background(), kind, r.addr.String()); again == nil {
+			shared := net.ListenConfig{Control: sharedAddress}
+			if l, again := shared.Listen(context.Background(), kind, r.addr.String()); again == nil {
 				return l, nil
 			}
 		}

@@ -75,6 +75,7 @@ type Conn struct {
 	account mail.AccountID
 	user    string
 
+	parted    bool             // the handler's: see Part
 	protocol  protolog.Session // the handler's
 	expiry    *time.Timer      // of Expire, the handler's
 	readErr   error            // the last of Read, for the protocol log
@@ -269,6 +270,9 @@ func (c *Conn) reason(err error) error {
 }
 
 func isTimeout(err error) bool {
+	if t, ok := err.(net.Error); ok { // as the network says it; errors.As is dear
+		return t.Timeout()
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }
@@ -329,14 +333,22 @@ func (c *Conn) startDrain() {
 	})
 }
 
+// Part says that the client has asked for the end (QUIT, LOGOUT) and that the handler
+// has read all that came: nothing more is waited for when it returns. It is the
+// handler's. buffered is what was read behind the command: with any it does nothing.
+func (c *Conn) Part(buffered int) { c.parted = buffered == 0 }
+
 // linger takes leave: it ends our side and takes a little of what the client
 // still sends, because closing with unread bytes resets the connection and the
-// client may lose our last answer.
+// client may lose our last answer. Who has parted sends nothing more.
 func (c *Conn) linger() {
 	defer c.raw.Close()
 	if t, ok := c.stream.(*tls.Conn); ok {
 		c.raw.SetWriteDeadline(time.Now().Add(lingerTimeout))
 		t.CloseWrite()
+	}
+	if c.parted {
+		return
 	}
 	half, ok := c.raw.(interface{ CloseWrite() error })
 	if !ok || c.eof.Load() || half.CloseWrite() != nil {

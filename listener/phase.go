@@ -40,6 +40,7 @@ type deadlines struct {
 	armedRead time.Time // what the network connection has
 	armedOut  time.Time
 	draining  bool
+	unwatched bool  // the watch of Attend is over
 	why       error // not nil: the connection is to end
 }
 

@@ -643,6 +643,61 @@ func testAttend(t *testing.T, implicit bool) {
 	}
 }
 
+// TestAttendShort: work that ends before, when and after its watch begins leaves the
+// connection as it was.
+func TestAttendShort(t *testing.T) {
+	s := newService(t, options{values: values(t)})
+	s.Handle = func(ctx context.Context, c *Conn) {
+		for i := range 40 {
+			watched, done := c.Attend(ctx)
+			time.Sleep(attendAfter / 20 * time.Duration(i))
+			if watched.Err() != nil {
+				t.Error(context.Cause(watched))
+			}
+			done()
+			c.Phase(Command)
+			var b [1]byte
+			io.WriteString(c, "?\r\n")
+			if _, err := io.ReadFull(c, b[:]); err != nil {
+				t.Error(i, err)
+				return
+			}
+		}
+		io.WriteString(c, "done\r\n")
+	}
+	p := dial(t, open(t, s))
+	for range 40 {
+		p.want("?")
+		io.WriteString(p.Conn, "x")
+	}
+	p.want("done")
+}
+
+// TestPart: after the answer to QUIT nobody waits for the client, unless it sent more.
+func TestPart(t *testing.T) {
+	s := newService(t, options{values: values(t)})
+	s.Handle = func(ctx context.Context, c *Conn) {
+		r := bufio.NewReader(c)
+		r.ReadString('\n')
+		io.WriteString(c, "bye\r\n")
+		c.Part(r.Buffered())
+	}
+	addr := open(t, s)
+	for _, behind := range []string{"", "more"} {
+		p := dial(t, addr)
+		io.WriteString(p.Conn, "quit\r\n"+behind)
+		p.want("bye")
+		if rest, err := io.ReadAll(p.Reader); err != nil || len(rest) > 0 {
+			t.Errorf("%q: %q, %v", behind, rest, err)
+		}
+		ended := time.Now()
+		eventually(t, "the connection ends", func() bool { return len(s.Conns()) == 0 })
+		if waited := time.Since(ended) > lingerTimeout/2; waited != (behind != "") {
+			t.Errorf("%q behind QUIT: waited %v", behind, waited)
+		}
+	}
+}
+
 // TestServiceTLS is the whole of TLS for one connection; tls_test.go has the rest.
 func TestServiceTLS(t *testing.T) {
 	certs, pool := newCertificates(t, "mail.test")

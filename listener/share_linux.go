@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"net"
 	"syscall"
 
@@ -32,4 +33,21 @@ func sharedAddress(_, _ string, raw syscall.RawConn) error {
 		return err
 	}
 	return set
+}
+
+// keepAlive has the kernel ask silent clients whether they are still there, as often as
+// package net would. Linux hands on to each connection what the listening socket has;
+// package net makes four system calls for it each time.
+func keepAlive() net.ListenConfig {
+	return net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, raw syscall.RawConn) error {
+		var set error
+		err := raw.Control(func(fd uintptr) {
+			set = errors.Join(
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9))
+		})
+		return errors.Join(err, set)
+	}}
 }

@@ -13,3 +13,6 @@ import (
 func shareAddress(net.Listener) error { return errors.ErrUnsupported }
 
 func sharedAddress(_, _ string, _ syscall.RawConn) error { return errors.ErrUnsupported }
+
+// keepAlive leaves to package net to set each connection.
+func keepAlive() net.ListenConfig { return net.ListenConfig{} }

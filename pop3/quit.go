@@ -10,6 +10,7 @@ import (
 // that fails the client is told, and finds them all in its next session.
 func (x *session) quit(ctx context.Context, _ string) {
 	x.over = true
+	x.conn.Part(x.lines.Buffered())
 	if x.drop == nil {
 		x.ok("Goodbye")
 		return
