@@ -290,5 +290,10 @@ func (a *Authenticator) decided(ctx context.Context, c Conn, t Attempt, began ti
 		attributes = append(attributes, slog.String("kind", mail.KindOf(t.Err).String()), slog.String("cause", t.Err.Error()))
 	}
 	attributes[0].Value = slog.IntValue(what.ID)
-	a.log.LogAttrs(ctx, what.Level, what.Text, attributes...)
+	if a.log.Enabled(ctx, what.Level) {
+		// Without the place in the code, which nobody shows and which costs as much as the rest.
+		r := slog.NewRecord(time.Now(), what.Level, what.Text, 0)
+		r.AddAttrs(attributes...)
+		a.log.Handler().Handle(ctx, r)
+	}
 }

@@ -224,6 +224,24 @@ func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
 	return m.Needs&^has == 0 && a.decide(c, m.Name, m.Class).OK
 }
 
+// Terms are what Offered and PasswordAllowed depend on besides the settings that a Conn
+// is made of. They are compared.
+type Terms struct {
+	policy                        *Policy
+	tls, binds, client, timestamp bool
+	means                         sasl.Means
+}
+
+// Terms gives those of c; false while there are rules, which look at more: the address,
+// the hour.
+func (a *Authenticator) Terms(c Conn) (Terms, bool) {
+	t := Terms{policy: a.policy.Load(), tls: c.TLS != nil, client: c.Client != nil, timestamp: c.Timestamp != "", means: a.means(c.Service)}
+	if c.TLS != nil {
+		t.binds = sasl.Binds(a.server(c))
+	}
+	return t, len(t.policy.Rules) == 0
+}
+
 // means is what the server has for mechanisms on every connection of a service.
 func (a *Authenticator) means(service settings.Service) sasl.Means {
 	var has sasl.Means

@@ -275,6 +275,33 @@ func (k *keeping) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (k *keeping) Handle(ctx context.Context, r slog.Record) error {
+	if !k.loggedOnly(r) {
+		k.keep(r)
+	}
+	if !k.next.Enabled(ctx, r.Level) || r.Level >= slog.LevelInfo && !k.log.limiter.allow(r.Message) {
+		return nil
+	}
+	return k.next.Handle(ctx, r)
+}
+
+// loggedOnly tells at a glance that there is nothing to keep of a record: every sign-in
+// is one.
+func (k *keeping) loggedOnly(r slog.Record) (only bool) {
+	if r.Level >= slog.LevelWarn || k.prefix != "" {
+		return false
+	}
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == Key && a.Value.Kind() == slog.KindInt64 {
+			known := Find(int(a.Value.Int64()))
+			only = known != nil && known.LoggedOnly()
+		}
+		return false // the number is the first
+	})
+	return only
+}
+
+// keep takes what is a warning or worse, or a row of the table.
+func (k *keeping) keep(r slog.Record) {
 	e := Entry{Time: r.Time.UTC(), Level: r.Level, Source: "Postern", Text: cut(r.Message, maxText), Count: 1}
 	if r.Time.IsZero() {
 		e.Time = k.log.now().UTC()
@@ -299,10 +326,6 @@ func (k *keeping) Handle(ctx context.Context, r slog.Record) error {
 		e.Data = texts(attrs)
 		k.log.add(e)
 	}
-	if !k.next.Enabled(ctx, r.Level) || r.Level >= slog.LevelInfo && !k.log.limiter.allow(r.Message) {
-		return nil
-	}
-	return k.next.Handle(ctx, r)
 }
 
 // WithAttrs implements slog.Handler.

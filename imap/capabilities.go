@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/settings"
 )
 
 // capability is a row of the table: one name of the registry, or a family of names
@@ -89,9 +90,35 @@ func (s *session) authConn() auth.Conn {
 	return auth.Over(s.conn, s.server.settings())
 }
 
+// firstList is the list of a session that begins: nearly all have the same, and each
+// mechanism of it is asked about. It holds what the list was made from.
+type firstList struct {
+	settings *settings.Values // which never change
+	terms    auth.Terms
+	startTLS bool
+	names    string
+}
+
+// firstCapabilities is capabilityList for the greeting.
+func (s *session) firstCapabilities() string {
+	v := s.server.settings()
+	terms, lasting := s.server.Auth.Terms(auth.Over(s.conn, v))
+	if !lasting {
+		return s.capabilityList()
+	}
+	startTLS := s.conn.CanStartTLS()
+	if l := s.server.first.Load(); l != nil && l.settings == v && l.terms == terms && l.startTLS == startTLS {
+		return l.names
+	}
+	l := &firstList{v, terms, startTLS, s.capabilityList()}
+	s.server.first.Store(l)
+	return l.names
+}
+
 // capabilityList gives the names that are true now, separated by spaces.
 func (s *session) capabilityList() string {
 	var b strings.Builder
+	b.Grow(512)
 	add := func(name, value string) {
 		if b.Len() > 0 {
 			b.WriteByte(' ')

@@ -16,7 +16,7 @@ const (
 
 // greet writes the greeting (RFC 3501, 7.1.1).
 func (s *session) greet() {
-	s.enc.Status(wire.OK, "CAPABILITY "+s.capabilityList(), settings.Banner.Of(s.server.settings()))
+	s.enc.Status(wire.OK, "CAPABILITY "+s.firstCapabilities(), settings.Banner.Of(s.server.settings()))
 }
 
 // noop is NOOP and CHECK: nothing needs to be written down, every answer of OK

@@ -170,17 +170,12 @@ func (s *session) writeResync(q *resync) error {
 	if len(vanished) > 0 {
 		s.enc.Untagged().Const("VANISHED (EARLIER) ").NumSet(vanished).CRLF()
 	}
-	told := func(seq uint32, m *store.Message) bool {
-		if m.ModSeq > q.modSeq {
+	view.EachSince(q.modSeq, func(seq uint32, m *store.Message) bool {
+		if q.known == nil || q.known.Contains(uint32(m.UID)) {
 			s.writeFlags(seq, m, true)
 		}
 		return s.enc.Err() == nil
-	}
-	if q.known != nil {
-		view.EachUID(q.known, told)
-	} else {
-		view.EachSeq(view.All(), told)
-	}
+	})
 	return nil
 }
 

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/deflate"
@@ -21,6 +22,7 @@ type Server struct {
 	Settings func() *settings.Values
 
 	compressors deflate.Compressors
+	first       atomic.Pointer[firstList]
 }
 
 // ALPN is IMAP's protocol name in TLS (RFC 7301).

@@ -51,6 +51,9 @@ func (s *NumSet) AddRange(a, b uint32) {
 	if n := len(t); n == 0 || a > t[n-1].Last && a-1 > t[n-1].Last {
 		*s = append(t, NumRange{a, b})
 		return
+	} else if t[n-1].Last+1 == a { // the next one in order: nearly always
+		t[n-1].Last = b
+		return
 	}
 	// i is the first range that a..b touches or precedes; j the first beyond it.
 	i := sort.Search(len(t), func(i int) bool { return t[i].Last >= a || t[i].Last+1 == a })

@@ -279,15 +279,15 @@ func (m *Mailbox) Vanished(ctx context.Context, since mail.ModSeq) (mail.NumSet,
 			gone.AddRange(1, uint32(next)-1)
 		}
 	}
-	return gone.Subtract(m.view.uidSet()), nil
+	return m.view.without(gone), nil
 }
 
-// uidSet is every UID of the snapshot.
-func (s *Snapshot) uidSet() mail.NumSet {
-	var out mail.NumSet
-	s.EachSeq(s.All(), func(_ uint32, m *Message) bool {
-		out.Add(uint32(m.UID))
+// without gives the UIDs of set that are not in the snapshot.
+func (s *Snapshot) without(set mail.NumSet) mail.NumSet {
+	var there mail.NumSet
+	s.EachUID(set, func(_ uint32, m *Message) bool {
+		there.Add(uint32(m.UID))
 		return true
 	})
-	return out
+	return set.Subtract(there)
 }

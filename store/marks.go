@@ -246,6 +246,7 @@ type guestView struct {
 type piece struct {
 	messages []Message
 	unseen   uint32
+	facts    *facts
 }
 
 // seenBy gives st's index as a guest sees it. The same state gives the same Snapshot, and
@@ -276,7 +277,7 @@ func (b *box) seenBy(guest mail.AccountID, st *boxState) *Snapshot {
 			p = k.over(c.messages)
 		}
 		v.pieces[&c.messages[0]] = p
-		out.chunks = append(out.chunks, chunk{c.before, p.messages, int(p.unseen)})
+		out.chunks = append(out.chunks, chunk{c.before, p.messages, p.facts})
 		out.Mailbox.Unseen += p.unseen
 	}
 	if len(st.index.tail) > 0 {
@@ -296,7 +297,7 @@ var noMarks marks
 
 // over gives a run of messages as the guest sees it.
 func (k *marks) over(run []Message) piece {
-	p := piece{messages: make([]Message, len(run))}
+	p := piece{messages: make([]Message, len(run)), facts: new(facts)}
 	var c []mark // of the chunk that the last message was in
 	number := ^uint32(0)
 	for i := range run {

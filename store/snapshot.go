@@ -3,6 +3,7 @@ package store
 import (
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/postern-mail/postern/mail"
 )
@@ -21,22 +22,34 @@ type Snapshot struct {
 	gone   int       // how many messages have Gone set
 }
 
-// chunk is a run of messages; before is how many messages stand before it, unseen how
-// many of it are without \Seen: SELECT of a large mailbox passes by what was read.
+// chunk is a run of messages.
 type chunk struct {
-	before   int
+	before   int // how many messages stand before it
 	messages []Message
-	unseen   int
+	facts    *facts // nil of the tail
 }
 
-func newChunk(before int, messages []Message) chunk {
-	c := chunk{before: before, messages: messages}
-	for i := range messages {
-		if messages[i].Flags&mail.Seen == 0 {
-			c.unseen++
+// facts say of a chunk whether it is worth looking at: SELECT of a large mailbox passes by
+// what was read, QRESYNC by what is as it was. They are found when they are first asked for.
+type facts struct {
+	once   sync.Once
+	unseen int         // how many are without \Seen
+	top    mail.ModSeq // the highest
+}
+
+func newChunk(before int, messages []Message) chunk { return chunk{before, messages, new(facts)} }
+
+func (c chunk) know() *facts {
+	f := c.facts
+	f.once.Do(func() {
+		for i := range c.messages {
+			if c.messages[i].Flags&mail.Seen == 0 {
+				f.unseen++
+			}
+			f.top = max(f.top, c.messages[i].ModSeq)
 		}
-	}
-	return c
+	})
+	return f
 }
 
 // chunkSize is the largest chunk. A flag change copies one chunk, a lookup
@@ -69,6 +82,14 @@ func (s *Snapshot) tailStart() int {
 	return 0
 }
 
+// piece gives the i-th chunk, or behind the last the tail, of which no facts are kept.
+func (s *Snapshot) piece(i int) chunk {
+	if i < len(s.chunks) {
+		return s.chunks[i]
+	}
+	return chunk{before: s.tailStart(), messages: s.tail}
+}
+
 // at finds the 0-based i-th message, which must exist.
 func (s *Snapshot) at(i int) *Message {
 	if t := s.tailStart(); i >= t {
@@ -90,13 +111,9 @@ func (s *Snapshot) At(seq uint32) *Message {
 // FirstUnseen gives the sequence number of the first message without \Seen, 0 when
 // there is none.
 func (s *Snapshot) FirstUnseen() uint32 {
-	tail := chunk{s.tailStart(), s.tail, 1} // of it nobody counts
 	for i := range len(s.chunks) + 1 {
-		c := &tail
-		if i < len(s.chunks) {
-			c = &s.chunks[i]
-		}
-		if c.unseen == 0 {
+		c := s.piece(i)
+		if c.facts != nil && c.know().unseen == 0 {
 			continue
 		}
 		for j := range c.messages {
@@ -143,10 +160,7 @@ func (s *Snapshot) runs(from, to int, yield func(before int, run []Message) bool
 		return s.chunks[c].before+len(s.chunks[c].messages) > from
 	})
 	for ; c <= len(s.chunks); c++ {
-		ch := chunk{before: s.tailStart(), messages: s.tail}
-		if c < len(s.chunks) {
-			ch = s.chunks[c]
-		}
+		ch := s.piece(c)
 		if ch.before >= to {
 			return
 		}
@@ -197,6 +211,22 @@ func (s *Snapshot) EachUID(set mail.NumSet, each func(seq uint32, m *Message) bo
 		})
 		if !more {
 			return
+		}
+	}
+}
+
+// EachSince calls each for the messages whose MODSEQ is above since, ascending, until it
+// returns false. It passes by the chunks in which nothing happened.
+func (s *Snapshot) EachSince(since mail.ModSeq, each func(seq uint32, m *Message) bool) {
+	for i := range len(s.chunks) + 1 {
+		c := s.piece(i)
+		if c.facts != nil && c.know().top <= since {
+			continue
+		}
+		for j := range c.messages {
+			if m := &c.messages[j]; m.ModSeq > since && !each(uint32(c.before+j+1), m) {
+				return
+			}
 		}
 	}
 }
@@ -301,7 +331,7 @@ func (s *Snapshot) edited(box MailboxRecord, changed []Message, removed mail.Num
 	for _, c := range s.chunks {
 		run := edit(c.messages)
 		if len(run) == len(c.messages) && &run[0] == &c.messages[0] && len(run) > chunkSize/2 {
-			n.chunks = append(n.chunks, chunk{before, run, c.unseen})
+			n.chunks = append(n.chunks, chunk{before, run, c.facts})
 			before += len(run)
 			continue
 		}

@@ -105,6 +105,18 @@ func TestSnapshot(t *testing.T) {
 			if got := head.FirstUnseen(); int(got) != unseen {
 				rt.Fatalf("FirstUnseen() = %d, is %d", got, unseen)
 			}
+			since := mail.ModSeq(rapid.IntRange(0, int(seq)).Draw(rt, "since"))
+			var news []Message
+			head.EachSince(since, func(n uint32, m *Message) bool {
+				if head.At(n) != m {
+					rt.Fatalf("EachSince says that %d has the number %d", m.UID, n)
+				}
+				news = append(news, *m)
+				return true
+			})
+			if want := slices.DeleteFunc(slices.Clone(model), func(m Message) bool { return m.ModSeq <= since }); !slices.Equal(news, want) {
+				rt.Fatalf("EachSince(%d) gives %d of %d messages", since, len(news), len(want))
+			}
 			for range 5 {
 				uid := mail.UID(rapid.Uint32Range(1, uint32(next)).Draw(rt, "uid"))
 				i, ok := slices.BinarySearchFunc(model, uid, func(m Message, u mail.UID) int { return int(m.UID) - int(u) })
@@ -127,6 +139,9 @@ func TestSnapshot(t *testing.T) {
 		}
 		if got := head.UIDs(set); !slices.Equal(got, want) {
 			rt.Fatalf("UIDs(%v) = %v, want %v", set, got, want)
+		}
+		if got := head.without(set); !slices.Equal(got, set.Subtract(want)) {
+			rt.Fatalf("without(%v) = %v", set, got)
 		}
 		if got := head.UIDsOf(head.Seqs(set)); !slices.Equal(got, want) {
 			rt.Fatalf("UIDsOf(Seqs(%v)) = %v, want %v", set, got, want)

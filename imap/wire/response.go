@@ -74,6 +74,10 @@ func (e *Encoder) status(c Condition, code, text string) *Encoder {
 // Code writes a response code's text: what is not printable ASCII, or is "]",
 // becomes "?".
 func (e *Encoder) Code(s string) *Encoder {
+	if plain(s) && strings.IndexByte(s, ']') < 0 {
+		e.add(s)
+		return e
+	}
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c < ' ' || c >= 0x7f || c == ']' {
@@ -84,11 +88,25 @@ func (e *Encoder) Code(s string) *Encoder {
 	return e
 }
 
+// plain tells whether s is printable ASCII alone, as nearly all is: it is copied whole.
+func plain(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // Text writes text for people (RFC 9051, 9 text): control characters become
 // spaces, what is not ASCII becomes "?" unless SetUTF8, and the empty text "-".
 func (e *Encoder) Text(s string) *Encoder {
 	if s == "" {
 		return e.put('-')
+	}
+	if plain(s) {
+		e.add(s)
+		return e
 	}
 	for i := 0; i < len(s); {
 		r, n := rune(s[i]), 1
