@@ -90,8 +90,9 @@ func (c serveCommand) Run(s *streams) error {
 		log.Info("the console is open: postern console prints a link to sign in", "console", console)
 	}
 	systemd.tell(daemon.SdNotifyReady)
-	stop := systemd.watch(server)
+	stop, rest := systemd.watch(server), startThrift(s.ctx)
 	waitAndReload(s.ctx, func() error { return systemd.reload(server.Reload) }, log)
+	rest()
 	stop()
 	systemd.tell(daemon.SdNotifyStopping)
 	event.ServerStopping.Log(s.ctx, log) // sessions have a moment to end

@@ -15,6 +15,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/event"
@@ -90,8 +91,22 @@ type asset struct {
 	content       []byte
 }
 
-// New makes the console's handler, or tells what is wrong with the embedded files.
-func New(parts Parts) (http.Handler, error) {
+// New makes the console's handler. The embedded files are read when the first request
+// comes: a console that nobody visits takes no memory. It panics then, as it does
+// in every test, when one of them is wrong.
+func New(parts Parts) http.Handler {
+	open := sync.OnceValue(func() http.Handler {
+		handler, err := open(parts)
+		if err != nil {
+			panic(err)
+		}
+		return handler
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { open().ServeHTTP(w, r) })
+}
+
+// open reads the embedded files.
+func open(parts Parts) (http.Handler, error) {
 	if parts.Now == nil {
 		parts.Now = time.Now
 	}

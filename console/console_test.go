@@ -108,7 +108,7 @@ func newHandler(t testing.TB) (http.Handler, *managetest.Fake) {
 	pair.StartTLS()
 	leaf := pair.Certificate()
 	pair.Close()
-	handler, err := console.New(console.Parts{
+	handler := console.New(console.Parts{
 		Manage: fake.Server, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Statistics: history{},
 		SignIns: signIns{
 			"root":    {Name: "unix:root", From: "192.0.2.1", Roles: []manage.Role{manage.OrganizationAdministrator}, Local: true},
@@ -120,9 +120,6 @@ func newHandler(t testing.TB) (http.Handler, *managetest.Fake) {
 		Certificate: func(string) *x509.Certificate { return leaf },
 		Now:         func() time.Time { return managetest.Now },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	return handler, fake
 }
 

@@ -526,10 +526,7 @@ func TestPanic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := console.New(console.Parts{Manage: fake.Server, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	handler := console.New(console.Parts{Manage: fake.Server, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	defer func() {
 		if p := recover(); p != http.ErrAbortHandler || !strings.Contains(log.String(), "path=/pop3") || !strings.Contains(log.String(), "console.(*area).caller") {
 			t.Errorf("%v\n%s", p, &log)

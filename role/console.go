@@ -32,12 +32,8 @@ type consoleService struct {
 }
 
 // openConsole makes the service; nothing is served yet.
-func (s *Server) openConsole() error {
-	handler, err := s.webHandler()
-	if err != nil {
-		return err
-	}
-	s.web = listener.HandleHTTP(s.webServer(handler))
+func (s *Server) openConsole() {
+	s.web = listener.HandleHTTP(s.webServer(s.webHandler()))
 	s.console = &service{
 		Service: &listener.Service{
 			Name: string(settings.Console), Handle: s.web.Handle, MaxWaiting: maxStrangers, Settings: s.current(settings.Console),
@@ -45,7 +41,6 @@ func (s *Server) openConsole() error {
 		},
 		bindings: func() listener.Bindings { return bindingsOf(s.settings.Current(settings.Console)) },
 	}
-	return nil
 }
 
 // webServer bounds the time of each request. What takes longer to answer sets its
@@ -74,17 +69,14 @@ func (s *Server) authenticate(account bool) manage.Authenticate {
 }
 
 // webHandler puts together what is served over HTTPS.
-func (s *Server) webHandler() (http.Handler, error) {
+func (s *Server) webHandler() http.Handler {
 	shown := func(hostName string) *x509.Certificate {
 		if c := s.certificates.ShownFor(hostName); c != nil {
 			return c.Leaf()
 		}
 		return nil
 	}
-	pages, err := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Accounts: s.manage.Account(), Log: s.log, Statistics: s.statistics, Certificate: shown})
-	if err != nil {
-		return nil, err
-	}
+	pages := console.New(console.Parts{Manage: s.manage, SignIns: s.manage, Accounts: s.manage.Account(), Log: s.log, Statistics: s.statistics, Certificate: shown})
 	mux := http.NewServeMux()
 	mux.Handle(manage.APIPrefix+"/", s.manage.API())
 	health := s.health(func(h http.Handler) http.Handler { return s.manage.Guard(manage.ViewOnlyAdministrator, h) })
@@ -92,5 +84,5 @@ func (s *Server) webHandler() (http.Handler, error) {
 		mux.Handle(path, health)
 	}
 	mux.Handle("/", pages)
-	return s.manage.KnownHosts(mux), nil
+	return s.manage.KnownHosts(mux)
 }

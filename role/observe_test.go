@@ -152,10 +152,7 @@ func TestMetrics(t *testing.T) {
 		t.Error(n)
 	}
 
-	web, err := s.webHandler()
-	if err != nil {
-		t.Fatal(err)
-	}
+	web := s.webHandler()
 	ask := func(method, path, authorization string, want int) {
 		t.Helper()
 		w := httptest.NewRecorder()

@@ -158,9 +158,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	s.settings.Apply(applyAuthorities)
 	s.settings.Apply(applyRevocations)
 	s.beginProtocolLogs()
-	if err := s.openConsole(); err != nil {
-		return nil, err
-	}
+	s.openConsole()
 	for _, name := range settings.Services {
 		if svc := s.service(name); svc != nil {
 			svc.Inherited = options.Inherited

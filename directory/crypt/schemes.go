@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/argon2"
@@ -129,31 +130,36 @@ func md5OrCrypt(name, stored, encoding string) (*Hash, error) {
 // The forms of crypt(3), strictly: go-crypt's own readers take parameters without
 // bounds.
 var (
-	md5Form     = regexp.MustCompile(`^\$1\$[^$:]{0,8}\$[./0-9A-Za-z]{22}$`)
-	shaForm     = regexp.MustCompile(`^\$([56])\$(?:rounds=([1-9][0-9]{0,8})\$)?[^$:]{1,16}\$(?:[./0-9A-Za-z]{43}|[./0-9A-Za-z]{86})$`)
-	bcryptForm  = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./0-9A-Za-z]{53}$`)
-	argon2Form  = regexp.MustCompile(`^\$argon2(?:i|id)\$v=19\$m=([1-9][0-9]{0,8}),t=([1-9][0-9]{0,4}),p=([1-9][0-9]{0,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$`)
-	yesForm     = regexp.MustCompile(`^\$y\$j[./0-9A-Za-z]{2}\$[./0-9A-Za-z]{1,86}\$[./0-9A-Za-z]{43}$`)
-	desForm     = regexp.MustCompile(`^(_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})$`)
-	pbkdf2Form  = regexp.MustCompile(`^\$1\$([^$:]{1,64})\$([1-9][0-9]{0,8})\$([0-9a-fA-F]{40})$`)
+	md5Form     = form(`^\$1\$[^$:]{0,8}\$[./0-9A-Za-z]{22}$`)
+	shaForm     = form(`^\$([56])\$(?:rounds=([1-9][0-9]{0,8})\$)?[^$:]{1,16}\$(?:[./0-9A-Za-z]{43}|[./0-9A-Za-z]{86})$`)
+	bcryptForm  = form(`^\$2[aby]\$([0-9]{2})\$[./0-9A-Za-z]{53}$`)
+	argon2Form  = form(`^\$argon2(?:i|id)\$v=19\$m=([1-9][0-9]{0,8}),t=([1-9][0-9]{0,4}),p=([1-9][0-9]{0,2})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$`)
+	yesForm     = form(`^\$y\$j[./0-9A-Za-z]{2}\$[./0-9A-Za-z]{1,86}\$[./0-9A-Za-z]{43}$`)
+	desForm     = form(`^(_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13})$`)
+	pbkdf2Form  = form(`^\$1\$([^$:]{1,64})\$([1-9][0-9]{0,8})\$([0-9a-fA-F]{40})$`)
 	bcryptLimit = 72 // octets that bcrypt looks at
 )
+
+// form is compiled when it is first needed.
+func form(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 func crypt(_, stored, encoding string) (*Hash, error) {
 	if encoding != "" {
 		return nil, bad("crypt(3) has no encoding %.20q", encoding)
 	}
 	switch {
-	case md5Form.MatchString(stored):
+	case md5Form().MatchString(stored):
 		return library(md5crypt.Decode(stored))
-	case shaForm.MatchString(stored):
-		m := shaForm.FindStringSubmatch(stored)
+	case shaForm().MatchString(stored):
+		m := shaForm().FindStringSubmatch(stored)
 		if m[2] != "" && (number(m[2]) < 1000 || number(m[2]) > maxRounds) {
 			return nil, bad("it asks for %s rounds; there are 1000 to %d", m[2], maxRounds)
 		}
 		return library(shacrypt.Decode(stored))
-	case bcryptForm.MatchString(stored):
-		cost := number(bcryptForm.FindStringSubmatch(stored)[1])
+	case bcryptForm().MatchString(stored):
+		cost := number(bcryptForm().FindStringSubmatch(stored)[1])
 		if cost < 4 || cost > maxBcrypt {
 			return nil, bad("it asks for the cost %d; there are 4 to %d", cost, maxBcrypt)
 		}
@@ -164,8 +170,8 @@ func crypt(_, stored, encoding string) (*Hash, error) {
 		match := h.match
 		h.match = func(password string) bool { return match(password[:min(len(password), bcryptLimit)]) }
 		return h, nil
-	case argon2Form.MatchString(stored):
-		m := argon2Form.FindStringSubmatch(stored)
+	case argon2Form().MatchString(stored):
+		m := argon2Form().FindStringSubmatch(stored)
 		memory, passes, lanes := number(m[1]), number(m[2]), number(m[3])
 		if memory < 8*lanes || lanes > 16 || memory<<10 > maxMemory || memory*passes > maxPasses {
 			return nil, bad("its Argon2 asks for more than %d MiB, %d MiB times its passes or 16 lanes, or for too little", maxMemory>>20, maxPasses>>10)
@@ -175,9 +181,9 @@ func crypt(_, stored, encoding string) (*Hash, error) {
 			h.memory = memory << 10
 		}
 		return h, err
-	case yesForm.MatchString(stored):
+	case yesForm().MatchString(stored):
 		return yes(stored)
-	case desForm.MatchString(stored):
+	case desForm().MatchString(stored):
 		return nil, bad("it is made with DES, whose passwords anybody can find: set it anew")
 	}
 	return nil, bad("it is none of the forms of crypt that are known ($1$, $5$, $6$, $2y$, $y$, $argon2i$, $argon2id$)")
@@ -211,7 +217,7 @@ func yes(stored string) (*Hash, error) {
 
 // dovecotPBKDF2 is $1$salt$rounds$hex with SHA-1.
 func dovecotPBKDF2(_, stored, encoding string) (*Hash, error) {
-	m := pbkdf2Form.FindStringSubmatch(stored)
+	m := pbkdf2Form().FindStringSubmatch(stored)
 	if m == nil || encoding != "" {
 		return nil, bad("it is not $1$salt$rounds$digest")
 	}
