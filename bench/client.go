@@ -44,7 +44,7 @@ func dialFrom(addr string, i int) *conn {
 }
 
 func newConn(c net.Conn) *conn {
-	c.SetDeadline(time.Now().Add(10 * time.Minute))
+	c.SetDeadline(time.Now().Add(time.Hour))
 	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
 }
 

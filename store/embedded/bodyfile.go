@@ -12,9 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -48,7 +50,7 @@ const (
 	// value of a body that stands in a file.
 	bodyLayout byte = 1
 	// maxSpot bounds such a value, in bytes.
-	maxSpot = 2 + 3*binary.MaxVarintLen64
+	maxSpot = 2 + 4*binary.MaxVarintLen64
 )
 
 // spot is where a large body stands.
@@ -56,19 +58,33 @@ type spot struct {
 	file   uint32
 	offset int64 // of its head
 	size   int64 // of the body
+	stored int64 // of a packed body, as it stands in the file; else 0
 }
 
 // parts gives how many checksums a body of size bytes has.
 func parts(size int64) int { return int((size + bodyPart - 1) / bodyPart) }
 
 // length is how many bytes of its file the body takes.
-func (s spot) length() int64 { return bodyHead + 4*int64(parts(s.size)) + s.size }
+func (s spot) length() int64 {
+	if s.stored > 0 {
+		return bodyHead + 8*int64(parts(s.size)) + s.stored
+	}
+	return bodyHead + 4*int64(parts(s.size)) + s.size
+}
 
 func (s spot) append(dst []byte) []byte {
-	dst = append(dst, 0, bodyLayout)
+	layout := bodyLayout
+	if s.stored > 0 {
+		layout = packedLayout
+	}
+	dst = append(dst, 0, layout)
 	dst = binary.AppendUvarint(dst, uint64(s.file))
 	dst = binary.AppendUvarint(dst, uint64(s.offset))
-	return binary.AppendUvarint(dst, uint64(s.size))
+	dst = binary.AppendUvarint(dst, uint64(s.size))
+	if s.stored > 0 {
+		dst = binary.AppendUvarint(dst, uint64(s.stored))
+	}
+	return dst
 }
 
 // decodeSpot tells whether v, piece 0 of a body, says where it stands; ok is false
@@ -78,21 +94,36 @@ func decodeSpot(v []byte) (s spot, is, ok bool) {
 		return spot{}, false, true
 	}
 	x := scanner{b: v, at: 2}
-	s = spot{x.uint32(), int64(x.uvarint()), int64(x.uvarint())}
-	return s, true, v[1] == bodyLayout && !x.bad && len(x.rest()) == 0 && s.offset >= 0 && s.size > 0 && s.size < 1<<32
+	s = spot{file: x.uint32(), offset: int64(x.uvarint()), size: int64(x.uvarint())}
+	ok = v[1] == bodyLayout
+	if v[1] == packedLayout {
+		s.stored = int64(x.uvarint())
+		ok = s.stored > 0 && s.stored <= s.size
+	}
+	return s, true, ok && !x.bad && len(x.rest()) == 0 && s.offset >= 0 && s.size > 0 && s.size < 1<<32
 }
 
 // head makes the head of a body.
 func head(id mail.AccountID, m mail.EmailID, body []byte) []byte {
-	b := make([]byte, 0, bodyHead+4*parts(int64(len(body))))
-	b = append(b, bodyMagic...)
-	b = binary.BigEndian.AppendUint64(b, uint64(id))
-	b = binary.BigEndian.AppendUint64(b, uint64(m))
-	b = binary.BigEndian.AppendUint64(b, uint64(len(body)))
-	b = binary.BigEndian.AppendUint32(b, 0)
+	b := startHead(bodyMagic, id, m, len(body))
 	for part := range slices.Chunk(body, bodyPart) {
 		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(part, castagnoli))
 	}
+	return finishHead(b)
+}
+
+// startHead makes a head up to what is said of each part.
+func startHead(magic string, id mail.AccountID, m mail.EmailID, size int) []byte {
+	b := make([]byte, 0, bodyHead+4*parts(int64(size)))
+	b = append(b, magic...)
+	b = binary.BigEndian.AppendUint64(b, uint64(id))
+	b = binary.BigEndian.AppendUint64(b, uint64(m))
+	b = binary.BigEndian.AppendUint64(b, uint64(size))
+	return binary.BigEndian.AppendUint32(b, 0)
+}
+
+// finishHead puts in the head's own checksum.
+func finishHead(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[bodyHead-4:], crc32.Checksum(b, castagnoli))
 	return b
 }
@@ -102,14 +133,22 @@ type headed struct {
 	account mail.AccountID
 	email   mail.EmailID
 	size    int64
+	stored  int64  // as in spot
 	sums    []byte // 4 bytes for each part
+	lengths []byte // of a packed body: 4 bytes for each part
 }
 
-// readHead reads the head at an offset of a body of size bytes, or of any size when
-// that is 0, that takes at most room bytes; ok is false when there is none.
-func readHead(f io.ReaderAt, offset, size, room int64) (h headed, ok bool, err error) {
-	all := make([]byte, bodyHead+4*parts(size))
-	if ok, err := readFull(f, all, offset); !ok {
+// readHead reads the head at an offset of the body at s, or of any body when its size is
+// 0, that takes at most room bytes; ok is false when there is none.
+func readHead(f io.ReaderAt, s spot, room int64) (h headed, ok bool, err error) {
+	about := func(size int64, packed bool) int {
+		if packed {
+			return 8 * parts(size)
+		}
+		return 4 * parts(size)
+	}
+	all := make([]byte, bodyHead+about(s.size, s.stored > 0))
+	if ok, err := readFull(f, all, s.offset); !ok {
 		return headed{}, false, err
 	}
 	h = headed{
@@ -117,19 +156,30 @@ func readHead(f io.ReaderAt, offset, size, room int64) (h headed, ok bool, err e
 		email:   mail.EmailID(binary.BigEndian.Uint64(all[12:])),
 		size:    int64(binary.BigEndian.Uint64(all[20:])),
 	}
-	if string(all[:4]) != bodyMagic || h.size <= 0 || h.size >= 1<<32 || size > 0 && h.size != size || (spot{size: h.size}).length() > room {
+	packed := string(all[:4]) == packedMagic
+	switch {
+	case !packed && string(all[:4]) != bodyMagic, h.size <= 0, h.size >= 1<<32, s.size > 0 && (h.size != s.size || packed != (s.stored > 0)),
+		int64(bodyHead+about(h.size, packed)) > room, !packed && (spot{size: h.size}).length() > room:
 		return headed{}, false, nil
 	}
-	if size == 0 {
-		all = append(all, make([]byte, 4*parts(h.size))...)
-		if ok, err := readFull(f, all[bodyHead:], offset+bodyHead); !ok {
+	if s.size == 0 {
+		all = append(all, make([]byte, about(h.size, packed))...)
+		if ok, err := readFull(f, all[bodyHead:], s.offset+bodyHead); !ok {
 			return headed{}, false, err
 		}
 	}
 	want := binary.BigEndian.Uint32(all[bodyHead-4:])
 	binary.BigEndian.PutUint32(all[bodyHead-4:], 0)
-	h.sums = all[bodyHead:]
-	return h, crc32.Checksum(all, castagnoli) == want, nil
+	if crc32.Checksum(all, castagnoli) != want {
+		return headed{}, false, nil
+	}
+	h.sums = all[bodyHead : bodyHead+4*parts(h.size)]
+	if !packed {
+		return h, true, nil
+	}
+	h.lengths = all[bodyHead+len(h.sums):]
+	h.stored, ok = h.storedLength()
+	return h, ok && (s.stored == 0 || s.stored == h.stored) && int64(len(all))+h.stored <= room, nil
 }
 
 // readFull fills p; ok is false when the file ends before.
@@ -147,10 +197,12 @@ func readFull(f io.ReaderAt, p []byte, offset int64) (ok bool, err error) {
 // bodyFile is a file of bodies.
 type bodyFile struct {
 	number  uint32
-	size    int64 // that is spoken for
-	wasted  int64 // as far as this process knows
-	pending int   // bodies that are being written, or whose change is being made
-	damaged bool  // reclaim leaves it alone
+	size    int64     // that is spoken for
+	wasted  int64     // as far as this process knows
+	pending int       // bodies that are being written, or whose change is being made
+	damaged bool      // reclaim leaves it alone
+	packed  bool      // holds packed bodies
+	written time.Time // about when the last body was, in this process's clock
 
 	out     vfs.File // nil when nothing is written any more
 	in      vfs.File // nil when it is not open
@@ -201,6 +253,8 @@ type bodyFiles struct {
 	dir    string
 	from   int // bytes of a body that is large
 	most   int64
+	// packAfter is how old bodies are that are packed; forever: none.
+	packAfter time.Duration
 
 	cancel  context.CancelFunc // nil until started
 	done    chan struct{}
@@ -209,6 +263,7 @@ type bodyFiles struct {
 	mu      sync.Mutex
 	files   map[uint32]*bodyFile
 	current *bodyFile // nil until something is written
+	packing *bodyFile // current for packed bodies
 	next    uint32
 	open    int
 	unknown bool // something was removed of which no file knows: all are to be looked at
@@ -216,6 +271,14 @@ type bodyFiles struct {
 
 func bodyFileKey(number uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{zoneBodyFiles}, number)
+}
+
+// bodyFileValue is the value at a bodyFileKey.
+func bodyFileValue(packed bool) []byte {
+	if packed {
+		return []byte{packedLayout}
+	}
+	return nil
 }
 
 func (b *bodyFiles) name(number uint32) string {
@@ -235,11 +298,11 @@ func (b *bodyFiles) load() error {
 		return err
 	}
 	known := map[uint32]bool{}
-	if err := e.scan(context.Background(), []byte{zoneBodyFiles}, []byte{zoneBodyFiles + 1}, func(k, _ []byte) (bool, error) {
+	if err := e.scan(context.Background(), []byte{zoneBodyFiles}, []byte{zoneBodyFiles + 1}, func(k, v []byte) (bool, error) {
 		if len(k) != 5 {
 			return false, damaged("the list of files with bodies")
 		}
-		known[binary.BigEndian.Uint32(k[1:])] = true
+		known[binary.BigEndian.Uint32(k[1:])] = len(v) > 0
 		return true, nil
 	}); err != nil {
 		return err
@@ -256,7 +319,8 @@ func (b *bodyFiles) load() error {
 		}
 		number := uint32(n)
 		b.next = max(b.next, number+1)
-		if !known[number] {
+		packed, ok := known[number]
+		if !ok {
 			if err := e.disk.Remove(b.name(number)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -267,7 +331,7 @@ func (b *bodyFiles) load() error {
 		if err != nil {
 			return err
 		}
-		b.files[number] = &bodyFile{number: number, size: info.Size()}
+		b.files[number] = &bodyFile{number: number, size: info.Size(), packed: packed, written: info.ModTime()}
 	}
 	for number := range known {
 		return &damagedBlob{b.name(number), "is missing"}
@@ -290,16 +354,20 @@ func (b *bodyFiles) syncFolder(name string) error {
 // reserve gives room for a body with its head at the end of the current file, or of a
 // new one, which pending keeps. It writes the head: all heads before one that is
 // durable are durable, so that a file can be read from head to head.
-func (b *bodyFiles) reserve(head []byte, size int64) (*bodyFile, int64, error) {
+func (b *bodyFiles) reserve(head []byte, size int64, packed bool) (*bodyFile, int64, error) {
 	length := int64(len(head)) + size
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if f := b.current; f != nil && f.size > 0 && f.size+length > b.most {
-		b.current = nil
+	current := &b.current
+	if packed {
+		current = &b.packing
+	}
+	if f := *current; f != nil && f.size > 0 && f.size+length > b.most {
+		*current = nil
 		b.seal(f)
 	}
-	if b.current == nil {
-		f := &bodyFile{number: b.next}
+	if *current == nil {
+		f := &bodyFile{number: b.next, packed: packed}
 		out, err := b.engine.disk.Create(b.name(f.number), vfs.WriteCategoryUnspecified)
 		if err != nil {
 			return nil, 0, err
@@ -309,27 +377,28 @@ func (b *bodyFiles) reserve(head []byte, size int64) (*bodyFile, int64, error) {
 			return nil, 0, err
 		}
 		// In the log before any reference to it.
-		if err := b.engine.guard(func() error { return b.engine.db.Set(bodyFileKey(f.number), nil, pebble.NoSync) }); err != nil {
+		if err := b.engine.guard(func() error { return b.engine.db.Set(bodyFileKey(f.number), bodyFileValue(packed), pebble.NoSync) }); err != nil {
 			out.Close()
 			return nil, 0, err
 		}
 		b.next++
 		f.out = out
-		b.files[f.number], b.current = f, f
+		b.files[f.number], *current = f, f
 	}
-	f := b.current
+	f := *current
 	at := f.size
 	if _, err := f.out.WriteAt(head, at); err != nil {
 		return nil, 0, err
 	}
 	f.size += length
+	f.written = time.Now()
 	f.pending++
 	return f, at, nil
 }
 
 // seal closes what is written to when nobody writes any more; the caller holds mu.
 func (b *bodyFiles) seal(f *bodyFile) {
-	if f != b.current && f.pending == 0 && f.out != nil {
+	if f != b.current && f != b.packing && f.pending == 0 && f.out != nil {
 		f.out.Close()
 		f.out = nil
 	}
@@ -354,10 +423,9 @@ func (b *bodyFiles) release(all []written) {
 }
 
 // write puts those of emails whose bodies have at least from bytes into files and makes
-// them durable. It gives as
-// many as there are emails, those without a file for the small; release is to be
-// called, also after an error.
-func (b *bodyFiles) write(id mail.AccountID, emails []store.Email, from int) (all []written, err error) {
+// them durable; with z they are packed. It gives as many as there are emails, those
+// without a file for the small; release is to be called, also after an error.
+func (b *bodyFiles) write(id mail.AccountID, emails []store.Email, from int, z *zstd.Encoder) (all []written, err error) {
 	for i := range emails {
 		m := &emails[i]
 		if len(m.Body) < max(1, from) || uint64(len(m.Body)) > 1<<32-1 {
@@ -366,13 +434,21 @@ func (b *bodyFiles) write(id mail.AccountID, emails []store.Email, from int) (al
 		if all == nil {
 			all = make([]written, len(emails))
 		}
-		top := head(id, m.ID, m.Body)
-		f, at, err := b.reserve(top, int64(len(m.Body)))
+		s := spot{size: int64(len(m.Body))}
+		var top, body []byte
+		if z != nil {
+			top, body = pack(z, id, m.ID, m.Body)
+			s.stored = int64(len(body))
+		} else {
+			top, body = head(id, m.ID, m.Body), m.Body
+		}
+		f, at, err := b.reserve(top, int64(len(body)), z != nil)
 		if err != nil {
 			return all, b.engine.readError(err)
 		}
-		all[i] = written{f, spot{f.number, at, int64(len(m.Body))}}
-		if _, err := f.out.WriteAt(m.Body, at+int64(len(top))); err != nil {
+		s.file, s.offset = f.number, at
+		all[i] = written{f, s}
+		if _, err := f.out.WriteAt(body, at+int64(len(top))); err != nil {
 			return all, b.engine.readError(err)
 		}
 	}
@@ -459,7 +535,7 @@ func (e *Engine) openBody(id mail.AccountID, m mail.EmailID, s spot) (store.Body
 	if f == nil || err != nil {
 		return nil, err
 	}
-	h, ok, err := readHead(f.in, s.offset, s.size, s.length())
+	h, ok, err := readHead(f.in, s, s.length())
 	if err == nil && (!ok || h.account != id || h.email != m || h.size != s.size) {
 		err = damaged("message %v of account %v", m, id)
 	}
@@ -468,7 +544,7 @@ func (e *Engine) openBody(id mail.AccountID, m mail.EmailID, s spot) (store.Body
 		return nil, e.readError(err)
 	}
 	e.bodyOpened()
-	return &filedBody{account: id, email: m, spot: s, sums: h.sums, file: f, engine: e, number: -1}, nil
+	return &filedBody{headed: h, spot: s, file: f, engine: e, number: -1}, nil
 }
 
 // partBuffer gives memory for a part; all bodies that are read one after the other
@@ -480,12 +556,13 @@ func (b *bodyFiles) partBuffer() []byte {
 	return make([]byte, bodyPart)
 }
 
+// giveBuffer gives the memory of partBuffer back.
+func (b *bodyFiles) giveBuffer(p []byte) { b.buffers.Put((*[bodyPart]byte)(p[:bodyPart])) }
+
 // filedBody reads from a file, and holds the part that was read last.
 type filedBody struct {
-	account mail.AccountID
-	email   mail.EmailID
-	spot
-	sums   []byte
+	headed
+	spot   spot
 	file   *bodyFile // nil when closed
 	engine *Engine
 	number int64 // of part, -1 none
@@ -497,13 +574,25 @@ func (b *filedBody) Bytes() []byte { return nil }
 
 // read reads part n, which p is as long as, and checks it.
 func (b *filedBody) read(p []byte, n int64) error {
-	at := b.offset + bodyHead + int64(len(b.sums)) + n*bodyPart
-	if k, err := b.file.in.ReadAt(p, at); k < len(p) {
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return b.engine.readError(err)
+	at, length, plain := b.partStart(n)
+	stored := p
+	if !plain {
+		stored = b.engine.bodyFiles.partBuffer()[:length]
+		defer b.engine.bodyFiles.giveBuffer(stored)
+	}
+	if int64(len(stored)) == length {
+		if k, err := b.file.in.ReadAt(stored, b.spot.offset+bodyHead+int64(len(b.sums)+len(b.lengths))+at); k < len(stored) {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return b.engine.readError(err)
+			}
+		} else if crc32.Checksum(stored, castagnoli) == binary.BigEndian.Uint32(b.sums[4*n:]) {
+			if plain {
+				return nil
+			}
+			if out, err := decoder().DecodeAll(stored, p[:0]); err == nil && len(out) == len(p) && &out[0] == &p[0] {
+				return nil
+			}
 		}
-	} else if crc32.Checksum(p, castagnoli) == binary.BigEndian.Uint32(b.sums[4*n:]) {
-		return nil
 	}
 	return damaged("message %v of account %v", b.email, b.account)
 }
@@ -533,7 +622,7 @@ func (b *filedBody) Close() error {
 	}
 	b.engine.bodyFiles.returned(b.file)
 	if b.part != nil {
-		b.engine.bodyFiles.buffers.Put((*[bodyPart]byte)(b.part[:bodyPart]))
+		b.engine.bodyFiles.giveBuffer(b.part)
 	}
 	b.file, b.part = nil, nil
 	b.engine.bodyClosed()

@@ -3,11 +3,13 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -140,10 +142,15 @@ func TestReclaimFull(t *testing.T) {
 // TestReclaimCrash cuts the power at random moments while accounts change and their
 // files are cleaned, again and again.
 func TestReclaimCrash(t *testing.T) {
+	t.Run("moved", func(t *testing.T) { reclaimCrash(t, 0) })
+	t.Run("packed", func(t *testing.T) { reclaimCrash(t, 1) })
+}
+
+func reclaimCrash(t *testing.T, compressAfter time.Duration) {
 	seed := storetest.Seed(t)
 	fs := vfs.NewCrashableMem()
 	opt := small(fs)
-	opt.fileSize = 4 << 10
+	opt.fileSize, opt.CompressAfter = 4<<10, compressAfter
 	e := open(t, "store", opt)
 	var cleaning sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())
@@ -182,4 +189,116 @@ func TestReclaimCrash(t *testing.T) {
 		}
 	}
 	t.Logf("%d crashes, %d times cleaned, files %v to %v", len(crashes), cleaned, first, last)
+}
+
+// TestPacked: bodies of some age are compressed, and read as before, in whatever steps,
+// after a restart and when others are removed; a damaged one says so.
+func TestPacked(t *testing.T) {
+	r := rand.New(rand.NewPCG(storetest.Seed(t), 1))
+	fs := vfs.NewMem()
+	opt := small(fs)
+	opt.fileSize, opt.CompressAfter = 1<<20, time.Hour
+	e := open(t, "store", opt)
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	noise := make([]byte, 200_000)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	letters := []byte(base64.StdEncoding.EncodeToString(noise))
+	want := [][]byte{
+		bytes.Repeat([]byte("Dear reader,\r\n"), 20_000), noise, letters, letters[:bodyPart], letters[:bodyPart+1], noise[:150],
+		slices.Concat(noise[:bodyPart], letters, bytes.Repeat([]byte("x"), 3*bodyPart)),
+	}
+	for _, body := range want {
+		l.Deliver(m, 10)
+		b := l.Batch()
+		b.Emails[0].Body = body
+		storetest.Commit(t, e, b)
+	}
+	check := func(from int) {
+		t.Helper()
+		for i := from; i < len(want); i++ {
+			body, err := e.Body(t.Context(), 1, mail.EmailID(i+1))
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			for range 40 {
+				at := r.IntN(len(want[i]))
+				p := make([]byte, r.IntN(len(want[i])+bodyPart)+1)
+				n, _ := body.ReadAt(p, int64(at))
+				if n != min(len(p), len(want[i])-at) || !bytes.Equal(p[:n], want[i][at:at+n]) {
+					t.Fatal(i, at, len(p), n)
+				}
+			}
+			if err := body.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	takes := func() (sum int64) {
+		for _, f := range e.bodyFiles.files {
+			sum += f.size
+		}
+		return sum
+	}
+	reclaim := func() {
+		t.Helper()
+		if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := takes()
+	reclaim() // nothing is old yet
+	check(0)
+	if takes() != before {
+		t.Fatal("young bodies were packed")
+	}
+	e.bodyFiles.packAfter = 1
+	reclaim()
+	check(0)
+	after := takes()
+	for _, f := range e.bodyFiles.files {
+		if !f.packed {
+			t.Errorf("file %d is not packed", f.number)
+		}
+	}
+	if after > before*3/4 {
+		t.Errorf("%d bytes became %d", before, after)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	opt.CompressAfter = 0 // what is packed is read and cleaned all the same
+	e = open(t, "store", opt)
+	defer func() { e.Close() }()
+	check(0)
+	for uid := range 4 {
+		l.Expunge(m, mail.UID(uid+1))
+	}
+	storetest.Commit(t, e, l.Batch())
+	reclaim()
+	if takes() >= after*3/4 {
+		t.Errorf("%d bytes are still %d", after, takes())
+	}
+	check(4)
+	for number := range e.bodyFiles.files {
+		name := e.bodyFiles.name(number)
+		f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte("?"), bodyHead+8*2+100); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	body, err := e.Body(t.Context(), 1, 5)
+	if err == nil {
+		_, err = body.ReadAt(make([]byte, 1000), 0)
+		body.Close()
+	}
+	if mail.KindOf(err) != mail.KindCorrupt {
+		t.Fatal(err)
+	}
 }

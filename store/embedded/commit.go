@@ -31,7 +31,7 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 		}
 	}
 	id := b.Account.ID
-	filed, err := e.bodyFiles.write(id, b.Emails, e.bodyFiles.from)
+	filed, err := e.bodyFiles.write(id, b.Emails, e.bodyFiles.from, nil)
 	defer func() { e.bodyFiles.release(filed) }()
 	if err != nil {
 		return nil, err

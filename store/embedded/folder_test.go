@@ -160,15 +160,15 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 4")
+	set("Postern 5")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 4")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 5")
 	fs = vfs.NewMem()
-	for _, older := range []string{"Postern 1", "Postern 2"} {
+	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3"} {
 		set(older) // is read, and is of this format from now on
 		e := open(t, "store", small(fs))
 		if _, err := e.get(formatKey, func(v []byte) error {
-			if string(v) != "Postern 3" {
+			if string(v) != "Postern 4" {
 				t.Errorf("%q", v)
 			}
 			return nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -23,6 +24,9 @@ const (
 	reclaimPause = time.Second
 	// worthIt: a file with a third of waste is worth moving the rest.
 	worthIt = 3
+	// moveAtOnce is how many bytes are moved, and synced, before others may go on: a
+	// disk takes milliseconds for them.
+	moveAtOnce = 1 << 20
 )
 
 func (b *bodyFiles) start() {
@@ -53,16 +57,27 @@ func (b *bodyFiles) stop() {
 	}
 }
 
-// candidates gives the files to look at, those with the most waste first. Those that
-// are written to, and those whose changes are not made yet, are not among them.
+// candidates gives the files to look at, those with the most waste first, and those that
+// are to be packed. Those whose changes are not made yet are not among them; one that is
+// written to is sealed if it should be.
 func (b *bodyFiles) candidates() []*bodyFile {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var list []*bodyFile
 	for _, f := range b.files {
-		if f != b.current && f.pending == 0 && !f.damaged && (b.unknown || f.wasted*worthIt >= f.size) {
-			list = append(list, f)
+		writing := f == b.current || f == b.packing
+		wanted := f.wasted > 0 && f.wasted*worthIt >= f.size || b.due(f)
+		if f.pending > 0 || f.damaged || !wanted && (!b.unknown || writing) {
+			continue
 		}
+		switch f {
+		case b.current:
+			b.current = nil
+		case b.packing:
+			b.packing = nil
+		}
+		b.seal(f)
+		list = append(list, f)
 	}
 	b.unknown = false
 	slices.SortFunc(list, func(x, y *bodyFile) int {
@@ -77,17 +92,22 @@ func (b *bodyFiles) reclaim(ctx context.Context, pause time.Duration) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := b.clean(ctx, f); err != nil {
+		if err := b.clean(ctx, f, pause); err != nil {
 			return err
 		}
-		if pause > 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
-		}
+		wait(ctx, pause)
 	}
 	return nil
+}
+
+// wait waits, unless ctx ends before.
+func wait(ctx context.Context, d time.Duration) {
+	if d > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
+	}
 }
 
 // needed is a body that a key still leads to.
@@ -102,7 +122,7 @@ func (b *bodyFiles) survey(ctx context.Context, f *bodyFile) (list []needed, err
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		h, ok, err := readHead(f.in, at, 0, f.size-at)
+		h, ok, err := readHead(f.in, spot{offset: at}, f.size-at)
 		if err != nil {
 			return nil, b.engine.readError(err)
 		}
@@ -111,7 +131,7 @@ func (b *bodyFiles) survey(ctx context.Context, f *bodyFile) (list []needed, err
 			// nobody; or it is damaged. The keys know.
 			return b.surveyKeys(ctx, f)
 		}
-		s := spot{f.number, at, h.size}
+		s := spot{f.number, at, h.size, h.stored}
 		leads, err := b.leads(h.account, h.email, s)
 		if err != nil {
 			return nil, err
@@ -142,7 +162,7 @@ func (b *bodyFiles) surveyKeys(ctx context.Context, f *bodyFile) (list []needed,
 		}
 		if s, is, ok := decodeSpot(v); is && ok && s.file == f.number {
 			id, m := mail.AccountID(binary.BigEndian.Uint64(k[1:])), mail.EmailID(binary.BigEndian.Uint64(k[accountPrefix:]))
-			h, ok, x := readHead(f.in, s.offset, s.size, s.length())
+			h, ok, x := readHead(f.in, s, s.length())
 			if err = x; err == nil && (!ok || h.account != id || h.email != m) {
 				err = damaged("message %v of account %v", m, id)
 			}
@@ -166,8 +186,10 @@ func (b *bodyFiles) leads(id mail.AccountID, m mail.EmailID, s spot) (yes bool, 
 	return yes, err
 }
 
-// clean moves what is needed of f elsewhere and removes f, if it has waste enough.
-func (b *bodyFiles) clean(ctx context.Context, f *bodyFile) error {
+// clean moves what is needed of f elsewhere and removes f, if it has waste enough or is
+// to be packed. It rests between as long as it works, so that it is never what others
+// wait for.
+func (b *bodyFiles) clean(ctx context.Context, f *bodyFile, pause time.Duration) error {
 	if r, err := b.reader(f.number); r == nil || err != nil {
 		return err
 	}
@@ -183,21 +205,31 @@ func (b *bodyFiles) clean(ctx context.Context, f *bodyFile) error {
 	b.mu.Lock()
 	f.wasted = f.size - live
 	b.mu.Unlock()
-	if (f.size-live)*worthIt < f.size {
+	b.mu.Lock()
+	due := b.due(f)
+	b.mu.Unlock()
+	if (f.size-live)*worthIt < f.size && !due {
 		return nil
 	}
+	var z *zstd.Encoder
+	if due || f.packed {
+		z = encoder()
+		defer z.Close()
+	}
 	for len(list) > 0 {
+		begun := time.Now()
 		some, size := 0, int64(0)
-		for ; some < len(list) && (some == 0 || size < 4<<20); some++ {
+		for ; some < len(list) && (some == 0 || size < moveAtOnce); some++ {
 			size += list[some].at.size
 		}
 		if !b.room(size) {
 			return nil
 		}
-		if err := b.move(ctx, f, list[:some]); err != nil {
+		if err := b.move(ctx, f, list[:some], z); err != nil {
 			return b.leave(f, err)
 		}
 		list = list[some:]
+		wait(ctx, min(pause, time.Since(begun)))
 	}
 	return b.remove(f)
 }
@@ -220,8 +252,8 @@ func (b *bodyFiles) leave(f *bodyFile, err error) error {
 	return err
 }
 
-// move writes bodies of f anew and makes their keys lead there.
-func (b *bodyFiles) move(ctx context.Context, f *bodyFile, list []needed) error {
+// move writes bodies of f anew, packed with z, and makes their keys lead there.
+func (b *bodyFiles) move(ctx context.Context, f *bodyFile, list []needed, z *zstd.Encoder) error {
 	e := b.engine
 	emails := map[mail.AccountID][]store.Email{}
 	from := map[mail.EmailID]spot{}
@@ -229,7 +261,7 @@ func (b *bodyFiles) move(ctx context.Context, f *bodyFile, list []needed) error 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		body := &filedBody{account: n.head.account, email: n.head.email, spot: n.at, sums: n.head.sums, file: f, engine: e, number: -1}
+		body := &filedBody{headed: n.head, spot: n.at, file: f, engine: e, number: -1}
 		p := make([]byte, n.at.size)
 		if _, err := body.ReadAt(p, 0); err != nil {
 			return err
@@ -243,16 +275,16 @@ func (b *bodyFiles) move(ctx context.Context, f *bodyFile, list []needed) error 
 				from[n.head.email] = n.at
 			}
 		}
-		if err := b.moveAccount(id, emails, from); err != nil {
+		if err := b.moveAccount(id, emails, from, z); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bodyFiles) moveAccount(id mail.AccountID, emails []store.Email, from map[mail.EmailID]spot) error {
+func (b *bodyFiles) moveAccount(id mail.AccountID, emails []store.Email, from map[mail.EmailID]spot, z *zstd.Encoder) error {
 	e := b.engine
-	all, err := b.write(id, emails, 0)
+	all, err := b.write(id, emails, 0, z)
 	defer func() { b.release(all) }()
 	if err != nil {
 		return err
