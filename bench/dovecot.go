@@ -109,7 +109,7 @@ func dovecot(ctx context.Context, s site) *peer {
 	f, err := os.Create(config)
 	check(err)
 	check(dovecotConfig.Execute(f, map[string]any{
-		"Dir": dir, "Users": passwd(dir, max(accounts, s.people)), "Zstd": s.zstd, "UID": uid, "GID": gid, "Cert": certFile, "Key": keyFile, "IMAP": onlyPort(p.imap), "IMAPS": onlyPort(p.imaps),
+		"Dir": dir, "Users": passwd(dir, max(accounts, s.people)), "Zstd": s.compressed, "UID": uid, "GID": gid, "Cert": certFile, "Key": keyFile, "IMAP": onlyPort(p.imap), "IMAPS": onlyPort(p.imaps),
 		"POP3": onlyPort(p.pop3), "POP3S": onlyPort(p.pop3s), "LMTP": onlyPort(p.lmtp),
 	}))
 	check(f.Close())

@@ -39,10 +39,10 @@ func accountName(i int) string { return fmt.Sprintf("u%d@bench.example", i) }
 
 // site is what a server is started for.
 type site struct {
-	dir     string      // for its data
-	people  int         // accounts in a passwd file; 0: the bench's, as each server keeps them itself
-	zstd    bool        // Dovecot compresses what it keeps
-	started func(*peer) // is told of each process
+	dir        string      // for its data
+	people     int         // accounts in a passwd file; 0: the bench's, as each server keeps them itself
+	compressed bool        // bodies are compressed: Dovecot's with zstd, Postern's soon after they came
+	started    func(*peer) // is told of each process
 }
 
 // peerNames are the servers, in the order of columns; servers starts each.

@@ -23,6 +23,9 @@ func postern(ctx context.Context, s site) *peer {
 	p := &peer{name: "Postern", imap: port(), imaps: port(), pop3: port(), pop3s: port(), lmtp: port(), data: filepath.Join(dir, "postern-data")}
 	socket, config := filepath.Join(dir, "postern.sock"), filepath.Join(dir, "postern.toml")
 	text := fmt.Appendf(nil, "data = %q\nname = \"bench.example\"\nsocket = %q\nlmtp = [%q]\n", p.data, socket, p.lmtp)
+	if s.compressed {
+		text = append(text, "compress_after = \"00:00:00\"\n"...)
+	}
 	if s.people > 0 {
 		text = fmt.Appendf(text, "[[directories]]\nkind = \"passwd\"\nprovision = true\nfile = %q\n", passwd(dir, s.people))
 	}

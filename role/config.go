@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/ntlm"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/tracing"
 )
 
@@ -57,6 +59,9 @@ type Config struct {
 	Log string `toml:"log"`
 	// MaxMessageSize is the largest message in bytes; 64 MiB when it is 0.
 	MaxMessageSize int64 `toml:"max_message_size"`
+	// CompressAfter is a time span such as 1.00:00:00: how old a large message is when the
+	// embedded engine compresses it in the background; never when it is left out.
+	CompressAfter string `toml:"compress_after"`
 	// Metrics is an IP:port where metrics and health are served over HTTP to whoever
 	// asks, without a sign-in; "" is none.
 	Metrics string `toml:"metrics"`
@@ -151,7 +156,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, metrics, ntlm, authentication, traces and traces_sample. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, compress_after, metrics, ntlm, authentication, traces and traces_sample. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -238,5 +243,17 @@ func (c *Config) check() error {
 	if c.MaxMessageSize < 0 || c.MaxMessageSize > 1<<30 {
 		return bad("max_message_size is 1 to 1073741824 bytes.")
 	}
+	if _, err := c.compressAfter(); err != nil {
+		return bad("compress_after: %s", mail.TextOf(err))
+	}
 	return nil
+}
+
+// compressAfter gives CompressAfter, 0 for never.
+func (c Config) compressAfter() (time.Duration, error) {
+	if c.CompressAfter == "" {
+		return 0, nil
+	}
+	d, err := settings.ParseSpan(c.CompressAfter)
+	return max(d, 1), err // 00:00:00 is at once
 }

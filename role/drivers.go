@@ -24,7 +24,11 @@ import (
 // store.
 var engines = map[string]func(c Config, log *slog.Logger) (store.Engine, error){
 	"embedded": func(c Config, log *slog.Logger) (store.Engine, error) {
-		return embedded.Open(filepath.Join(c.Data, "store"), embedded.Options{Log: log})
+		after, err := c.compressAfter()
+		if err != nil {
+			return nil, err
+		}
+		return embedded.Open(filepath.Join(c.Data, "store"), embedded.Options{Log: log, CompressAfter: after})
 	},
 	// For trials: what it keeps is gone when the server stops.
 	"memory": func(Config, *slog.Logger) (store.Engine, error) { return memory.New(), nil },

@@ -73,6 +73,7 @@ func TestLoadConfig(t *testing.T) {
 		"traces_sample = 1.5\n":                            "at most 1",
 		"traces_sample = nan\n":                            "at most 1",
 		"max_message_size = -1\n":                          "1 to 1073741824",
+		"compress_after = \"a day\"\n":                     "compress_after:",
 		"socket = \"/" + strings.Repeat("x", 200) + "\"\n": "107",
 		"data = \"unterminated\nx":                         "postern.toml:",
 	} {

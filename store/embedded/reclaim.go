@@ -19,6 +19,8 @@ import (
 const (
 	// reclaimEvery is how often reclaim looks for files with waste.
 	reclaimEvery = time.Minute
+	// reclaimSoonest is how often at most, where bodies are packed sooner than that.
+	reclaimSoonest = 5 * time.Second
 	// reclaimPause is between two files that it only looks at, so that a large store
 	// is not read at once.
 	reclaimPause = time.Second
@@ -34,7 +36,7 @@ func (b *bodyFiles) start() {
 	b.cancel, b.done = cancel, make(chan struct{})
 	go func() {
 		defer close(b.done)
-		tick := time.NewTicker(reclaimEvery)
+		tick := time.NewTicker(max(min(reclaimEvery, b.packAfter), reclaimSoonest))
 		defer tick.Stop()
 		for {
 			select {
