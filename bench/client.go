@@ -16,10 +16,17 @@ import (
 // and reads past the rest.
 type conn struct {
 	net.Conn
-	r     *bufio.Reader
-	tag   int
-	want  []byte
-	bytes int64 // of literals and of POP3 messages that were read
+	r        *bufio.Reader
+	tag      int
+	want     []byte
+	bytes    int64 // of literals and of POP3 messages that were read
+	received int64 // bytes in all
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received += int64(n)
+	return n, err
 }
 
 func dial(addr string) *conn {
@@ -45,7 +52,9 @@ func dialFrom(addr string, i int) *conn {
 
 func newConn(c net.Conn) *conn {
 	c.SetDeadline(time.Now().Add(time.Hour))
-	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10)}
+	client := &conn{Conn: c}
+	client.r = bufio.NewReaderSize(client, 64<<10)
+	return client
 }
 
 func secure(c net.Conn) net.Conn {

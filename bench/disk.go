@@ -37,9 +37,15 @@ func (b *bench) disk(out io.Writer) {
 			name += ", compressed"
 			still = 15 * time.Second // Postern looks every five
 		}
+		atRest := func() int64 { // logs are cut at a restart
+			usedAtRest(p.data, still)
+			p.stop()
+			p.start(b.ctx)
+			return usedAtRest(p.data, still)
+		}
 		var before int64
 		for _, part := range [][][]byte{bodies[:n/2], bodies[n/2:]} {
-			before = usedAtRest(p.data, still)
+			before = atRest()
 			parallel(8, func(worker int) {
 				c := lmtp(p)
 				defer c.Close()
@@ -48,7 +54,7 @@ func (b *bench) disk(out io.Writer) {
 				}
 			})
 		}
-		took := usedAtRest(p.data, still) - before
+		took := atRest() - before
 		c := selected(login, p, large)
 		defer c.Close()
 		reading := b.each(p, func() float64 {

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,10 +18,48 @@ import (
 	"time"
 )
 
-// limits writes what the machine itself does, without any server.
-func (b *bench) limits(out io.Writer) {
-	fmt.Fprintf(out, "What this machine allows: memory copied %s MB/s; loopback %s MB/s; one fdatasync of 4 KiB %s; one P-256 signature %s; AES-128-GCM %s MB/s.\n\n",
-		number(copied()), number(loopback()), micros(b.synced()), micros(signed()), number(sealed()))
+// limits are what the machine itself does, without any server.
+type limits struct {
+	copied, loopback, secured, sealed float64 // MB a second; secured is loopback under TLS 1.3
+	synced, signed, agreed            float64 // microseconds: fdatasync of 4 KiB; a signature and a key agreement of P-256
+}
+
+func (b *bench) measureLimits() limits {
+	return limits{
+		copied: copied(), loopback: sent(false), secured: sent(true), sealed: sealed(),
+		synced: b.synced(), signed: signed(), agreed: agreed(),
+	}
+}
+
+func (l limits) String() string {
+	return fmt.Sprintf("memory copied %s MB/s; loopback %s MB/s, under TLS 1.3 %s MB/s; AES-128-GCM %s MB/s; one fdatasync of 4 KiB %s; one P-256 signature %s, one key agreement %s",
+		number(l.copied), number(l.loopback), number(l.secured), number(l.sealed), micros(l.synced), micros(l.signed), micros(l.agreed))
+}
+
+// bound gives the machine's limit of a row in words, and which part of it r reaches.
+type bound func(l limits, r result) (limit string, reached float64)
+
+// bySync: each waits for a sync of its own.
+func bySync(l limits, r result) (string, float64) {
+	return micros(l.synced) + " sync", r.speed.median() * l.synced / 1e6
+}
+
+// byHandshake: of its processor time a handshake takes at least a signature and a key
+// agreement.
+func byHandshake(l limits, r result) (string, float64) {
+	least := l.signed + l.agreed
+	return micros(least) + " CPU", least / r.cpu.median()
+}
+
+// byLoopback: what is sent goes over loopback, to one client.
+func byLoopback(l limits, r result) (string, float64) { return overWire(l.loopback, r) }
+
+// byTLS is byLoopback under TLS.
+func byTLS(l limits, r result) (string, float64) { return overWire(l.secured, r) }
+
+func overWire(speed float64, r result) (string, float64) {
+	most := speed * 1e6 / r.bytes.median()
+	return number(most) + "/s", r.speed.median() / most
 }
 
 // perSecond runs f for a third of a second and gives how often a second.
@@ -38,16 +77,29 @@ func copied() float64 {
 	return perSecond(func() { copy(to, from) }) * float64(len(from)) / 1e6
 }
 
-func loopback() float64 {
+// sent gives the megabytes a second that one connection over loopback carries.
+func sent(secure bool) float64 {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	check(err)
 	defer l.Close()
+	config := &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}
+	if secure {
+		dir, err := os.MkdirTemp("", "bench-")
+		check(err)
+		defer os.RemoveAll(dir)
+		own, err := tls.LoadX509KeyPair(pair(dir))
+		check(err)
+		config.Certificates = []tls.Certificate{own}
+	}
 	go func() {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
 		defer c.Close()
+		if secure {
+			c = tls.Server(c, config)
+		}
 		buf := make([]byte, 256<<10)
 		for err == nil {
 			_, err = c.Write(buf)
@@ -56,7 +108,12 @@ func loopback() float64 {
 	c, err := net.Dial("tcp", l.Addr().String())
 	check(err)
 	defer c.Close()
+	if secure {
+		c = tls.Client(c, config)
+	}
 	buf := make([]byte, 256<<10)
+	_, err = c.Read(buf) // the handshake is not what is measured
+	check(err)
 	sum := 0
 	start := time.Now()
 	for time.Since(start) < time.Second/3 {
@@ -88,6 +145,18 @@ func signed() float64 {
 	sum := sha256.Sum256([]byte("limits"))
 	return 1e6 / perSecond(func() {
 		_, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
+		check(err)
+	})
+}
+
+// agreed gives microseconds: a new key, and what it and the other's make.
+func agreed() float64 {
+	other, err := ecdh.P256().GenerateKey(rand.Reader)
+	check(err)
+	return 1e6 / perSecond(func() {
+		key, err := ecdh.P256().GenerateKey(rand.Reader)
+		check(err)
+		_, err = key.ECDH(other.PublicKey())
 		check(err)
 	})
 }

@@ -57,6 +57,7 @@ type window struct {
 	pid        int
 	start, end time.Time
 	cpu, used  time.Duration
+	bytes      int64 // that the client received, where a bound asks
 }
 
 // begin says that what is measured begins now.

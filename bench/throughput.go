@@ -125,6 +125,7 @@ func fetch(open func(*peer, int) *conn, account, times int, items string) func(*
 		for range times {
 			n += c.imap("UID FETCH 1:* (%s)", items)
 		}
+		b.window.bytes = c.received
 		return float64(n)
 	}
 }
@@ -142,6 +143,7 @@ func download(open func(*peer, int) *conn) func(*bench, *peer) float64 {
 		for range 2 {
 			c.imap("UID FETCH 1:* (BODY.PEEK[])")
 		}
+		b.window.bytes = c.received
 		return float64(c.bytes) / 1e6
 	}
 }
@@ -165,6 +167,7 @@ func retrieve(open func(*peer) *conn) func(*bench, *peer) float64 {
 			}
 		}
 		c.expect("QUIT", "+OK")
+		b.window.bytes = c.received
 		return float64(c.bytes) / 1e6
 	}
 }
@@ -293,25 +296,25 @@ const envelopes = "UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE"
 // each. The goals are ratios to the best peer of the run.
 var rates = []rate{
 	{name: "IMAP LOGIN, LOGOUT, 16 at once", goal: goal{cpu: 6}, floor: 3.5, run: logins(6000, func(p *peer, w int) { imapOnce(dial(p.imap), w) })},
-	{name: "the same over TLS 1.3, full handshakes", goal: goal{cpu: 3}, run: logins(3000, func(p *peer, w int) { imapOnce(dialTLS(p.imaps), w) })},
+	{name: "the same over TLS 1.3, full handshakes", bound: byHandshake, goal: goal{cpu: 3}, run: logins(3000, func(p *peer, w int) { imapOnce(dialTLS(p.imaps), w) })},
 	{name: "POP3 USER, PASS, QUIT, 16 at once", goal: goal{cpu: 6}, floor: 3.5, run: logins(6000, func(p *peer, w int) { popOnce(dial(p.pop3), w) })},
-	{name: "the same over TLS 1.3, full handshakes", goal: goal{cpu: 3}, run: logins(3000, func(p *peer, w int) { popOnce(dialTLS(p.pop3s), w) })},
-	{name: "APPEND 4 KiB, 1 mailbox", goal: goal{speed: 1.5, cpu: 4}, run: appends(1, 2000, 4096)},
+	{name: "the same over TLS 1.3, full handshakes", bound: byHandshake, goal: goal{cpu: 3}, run: logins(3000, func(p *peer, w int) { popOnce(dialTLS(p.pop3s), w) })},
+	{name: "APPEND 4 KiB, 1 mailbox", bound: bySync, goal: goal{speed: 1.5, cpu: 4}, run: appends(1, 2000, 4096)},
 	{name: "APPEND 4 KiB, 8 mailboxes at once", goal: goal{speed: 3, cpu: 4}, floor: 2, run: appends(8, 6000, 4096)},
 	{name: "APPEND 4 KiB, 32 mailboxes at once", goal: goal{speed: 5, cpu: 4}, run: appends(32, 9600, 4096)},
 	{name: "APPEND 100 KiB, 8 mailboxes at once", goal: goal{speed: 2}, floor: 0.4, run: appends(8, 1600, 100<<10)},
 	{name: "LMTP 4 KiB, 8 at once", goal: goal{speed: 6, cpu: 8}, floor: 5, run: deliveries(8, 4000, 4096)},
 	{name: "LMTP 4 KiB, 32 at once", goal: goal{speed: 6, cpu: 8}, run: deliveries(32, 6400, 4096)},
-	{name: "list ENVELOPE and BODYSTRUCTURE of 100,000", goal: goal{speed: 2.5}, floor: 5, prepare: inLarge, run: fetch(login, large, 2, envelopes)},
-	{name: "the same over TLS", goal: goal{speed: 2}, prepare: inLarge, run: fetch(loginTLS, large, 2, envelopes)},
-	{name: "the same of 20,000 for the first time after delivery", goal: goal{speed: 2.5}, prepare: inFresh, run: first(envelopes)},
-	{name: "list From, To, Subject, Date of 100,000", goal: goal{speed: 3}, floor: 1.8, prepare: inLarge, run: fetch(login, large, 2, "UID BODY.PEEK[HEADER.FIELDS (From To Subject Date)]")},
-	{name: "list FLAGS of 100,000", goal: goal{speed: 2}, floor: 2.5, prepare: inLarge, run: fetch(login, large, 10, "FLAGS")},
-	{name: "download bodies of 109 KB, MB", goal: goal{cpu: 1.5}, floor: 0.6, prepare: inBodies, run: download(login)},
-	{name: "the same over TLS 1.3, MB", goal: goal{cpu: 2}, prepare: inBodies, run: download(loginTLS)},
-	{name: "POP3 RETR of the same, pipelined, MB", goal: goal{speed: 2}, floor: 1.5, prepare: inBodies, run: retrieve(func(p *peer) *conn { return dial(p.pop3) })},
-	{name: "the same over TLS 1.3, MB", goal: goal{speed: 3}, prepare: inBodies, run: retrieve(func(p *peer) *conn { return dialTLS(p.pop3s) })},
-	{name: "STORE +FLAGS one by one", goal: goal{cpu: 2}, floor: 0.3, prepare: inSmall, run: storeEach},
+	{name: "list ENVELOPE and BODYSTRUCTURE of 100,000", bound: byLoopback, goal: goal{speed: 2.5}, floor: 5, prepare: inLarge, run: fetch(login, large, 2, envelopes)},
+	{name: "the same over TLS", bound: byTLS, goal: goal{speed: 2}, prepare: inLarge, run: fetch(loginTLS, large, 2, envelopes)},
+	{name: "the same of 20,000 for the first time after delivery", bound: byLoopback, goal: goal{speed: 2.5}, prepare: inFresh, run: first(envelopes)},
+	{name: "list From, To, Subject, Date of 100,000", bound: byLoopback, goal: goal{speed: 3}, floor: 1.8, prepare: inLarge, run: fetch(login, large, 2, "UID BODY.PEEK[HEADER.FIELDS (From To Subject Date)]")},
+	{name: "list FLAGS of 100,000", bound: byLoopback, goal: goal{speed: 2}, floor: 2.5, prepare: inLarge, run: fetch(login, large, 10, "FLAGS")},
+	{name: "download bodies of 109 KB, MB", bound: byLoopback, goal: goal{cpu: 1.5}, floor: 0.6, prepare: inBodies, run: download(login)},
+	{name: "the same over TLS 1.3, MB", bound: byTLS, goal: goal{cpu: 2}, prepare: inBodies, run: download(loginTLS)},
+	{name: "POP3 RETR of the same, pipelined, MB", bound: byLoopback, goal: goal{speed: 2}, floor: 1.5, prepare: inBodies, run: retrieve(func(p *peer) *conn { return dial(p.pop3) })},
+	{name: "the same over TLS 1.3, MB", bound: byTLS, goal: goal{speed: 3}, prepare: inBodies, run: retrieve(func(p *peer) *conn { return dialTLS(p.pop3s) })},
+	{name: "STORE +FLAGS one by one", bound: bySync, goal: goal{cpu: 2}, floor: 0.3, prepare: inSmall, run: storeEach},
 	{name: "STORE +FLAGS of a range of 10,000", goal: goal{speed: 1}, prepare: inLarge, run: storeRange},
 	{name: "SEARCH SUBJECT in 10,000", goal: goal{speed: 5}, prepare: inTexts, run: repeated(texts, 20, one, `SEARCH SUBJECT "river holiday"`)},
 	{name: "SEARCH TEXT, a rare word in 10,000", goal: goal{speed: 20}, prepare: inTexts, run: repeated(texts, 3, one, `SEARCH TEXT ref4990x`)},
