@@ -66,17 +66,18 @@ const (
 type searchKey struct {
 	op     searchOp
 	cost   cost
-	memo   int // opSentBefore, opSentSince, opField: place in candidate.memo
+	memo   int // of what costs more than the index: place in candidate.memo
 	keys   []*searchKey
 	set    wire.SeqSet // of opSeqs, as written
 	uids   bool        // set is of UIDs
 	seqs   mail.NumSet // of opSeqs, resolved
 	flags  mail.Flags  // of opFlags
 	number uint64
-	target int64  // of opOlder, opYounger: now less number, in Unix seconds
-	day    int64  // days since 1970-01-01
-	name   string // of opField
-	text   []byte // folded; of opKeyword, the name
+	target int64          // of opOlder, opYounger: now less number, in Unix seconds
+	day    int64          // days since 1970-01-01
+	name   string         // of opField
+	text   []byte         // folded; of opKeyword, the name
+	needle message.Needle // of text, where filters can deny it
 }
 
 // searchWords is the table of search keys by name, NOT and OR apart: the functions
@@ -257,6 +258,8 @@ type searchReader struct {
 	depth  int
 	keys   int
 	memos  int
+	sums   bool // summaries are of use
+	filter bool // filters are
 	modSeq bool // MODSEQ is among the keys
 	seqs   bool // sequence numbers are
 }
@@ -340,16 +343,16 @@ func (p *searchReader) arrange(k *searchKey) {
 			k.cost = max(k.cost, sub.cost)
 		}
 		slices.SortStableFunc(k.keys, func(a, b *searchKey) int { return int(a.cost) - int(b.cost) })
-	case opSentBefore, opSentSince, opField:
+	case opSentBefore, opSentSince, opField, opText, opBody:
 		k.cost = costSummary
-		if k.op == opField && !message.Kept(k.name) {
+		if k.op == opText || k.op == opBody || k.op == opField && !message.Kept(k.name) {
 			k.cost = costText
-			return
 		}
+		p.sums = p.sums || k.cost == costSummary
+		k.needle = message.NeedleOf(k.text)
+		p.filter = p.filter || len(k.needle) > 0
 		k.memo = p.memos
 		p.memos++
-	case opText, opBody:
-		k.cost = costText
 	}
 }
 

@@ -25,13 +25,17 @@ func verdictOf(match bool) verdict {
 }
 
 // candidate is a message that is compared with the keys. It is looked at up to
-// three times: with its index entry alone, with its summary, with its text.
+// four times: with its index entry alone, with its filter, its summary, its text.
 type candidate struct {
 	seq uint32
 	m   *store.Message
 
+	memo []verdict // of the keys that were answered; nil before any could be
+
+	filter  message.Filter  // nil when it is not at hand
+	bare    bool            // it has none
 	summary message.Summary // nil when it is not at hand
-	memo    []verdict       // of the keys that the summary answered
+	gone    bool            // expunged meanwhile
 
 	text []byte // folded; nil when it is not at hand
 	read bool   // text is at hand, even if it is nil
@@ -80,7 +84,13 @@ func (s *searcher) match(k *searchKey, c *candidate) verdict {
 	case opSentBefore, opSentSince, opField:
 		return s.matchMemo(k, c)
 	case opText, opBody:
-		if !c.read {
+		switch {
+		case c.memo != nil && c.memo[k.memo] != unknown:
+			return c.memo[k.memo]
+		case c.filter != nil && !c.filter.MayHaveText(k.needle):
+			c.memo[k.memo] = no
+			return no
+		case !c.read:
 			return unknown
 		}
 		return verdictOf(bytes.Contains(message.SearchBody(c.text), k.text) ||
@@ -133,11 +143,14 @@ func localDay(m *store.Message) int64 { return days(m.InternalDate + int64(m.Zon
 // very long headers only the text tells.
 func (s *searcher) matchMemo(k *searchKey, c *candidate) verdict {
 	kept := k.cost == costSummary
-	if kept && c.memo != nil && c.memo[k.memo] != unknown {
+	if c.memo != nil && c.memo[k.memo] != unknown {
 		return c.memo[k.memo]
 	}
 	v := unknown
 	switch {
+	case c.filter != nil && k.op == opField && k.denied(c.filter):
+		v = no
+		c.memo[k.memo] = v
 	case kept && c.summary != nil:
 		v = s.matchSummary(k, c.summary)
 		c.memo[k.memo] = v
@@ -171,6 +184,14 @@ func (s *searcher) matchSummary(k *searchKey, sum message.Summary) verdict {
 		}
 	}
 	return no
+}
+
+// denied tells whether a filter says that no field called name contains text.
+func (k *searchKey) denied(f message.Filter) bool {
+	if message.FilterHasField(k.name) {
+		return !f.MayHaveField(k.needle)
+	}
+	return !f.MayHaveText(k.needle)
 }
 
 // fieldInText tells whether the header part of a search text has a field called

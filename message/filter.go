@@ -116,15 +116,34 @@ func (s *filterSet) append(dst []byte) []byte {
 	return dst
 }
 
-// FilterOf makes the Filter of a message from its Summary and its SearchText, nil
-// when that would be of no use.
+// FilterOf makes the Filter of a message from its Summary and its SearchText. Without
+// a Summary, which is nil then, it knows nothing of the fields.
 func FilterOf(sum Summary, text []byte) Filter {
-	header := SearchHeader(text)
-	if len(text) < 4 || len(header) >= MaxSearchText/2-4 {
-		// The text has not all fields that the summary has.
-		return nil
-	}
 	f := append(make(Filter, 0, 1024), filterVersion, 0, 0)
+	if len(text) < 4 || len(SearchHeader(text)) >= MaxSearchText/2-4 {
+		return f // the text may lack fields that the summary has
+	}
+	f = f.appendFields(sum)
+	s := newFilterSet(len(text))
+	s.add(text[4:])
+	if !s.shrink() {
+		f[2] = byte(s.log)
+		f = s.append(f)
+	}
+	return f
+}
+
+// WithFields gives f, which was made without a Summary, with what it knows.
+func (f Filter) WithFields(sum Summary) Filter {
+	if !f.Valid() || f[1] != 0 {
+		return f
+	}
+	x := append(make(Filter, 0, len(f)+256), f[:filterHead]...)
+	return append(x.appendFields(sum), f[filterHead:]...)
+}
+
+// appendFields appends the set of the fields.
+func (f Filter) appendFields(sum Summary) Filter {
 	if kept, ok := sum.KeptHeader(); ok {
 		s := newFilterSet(len(kept))
 		var scratch []byte
@@ -143,12 +162,6 @@ func FilterOf(sum Summary, text []byte) Filter {
 			f[1] = byte(s.log)
 			f = s.append(f)
 		}
-	}
-	s := newFilterSet(len(text))
-	s.add(text[4:])
-	if !s.shrink() {
-		f[2] = byte(s.log)
-		f = s.append(f)
 	}
 	return f
 }

@@ -15,6 +15,7 @@ type Prepared struct {
 	body    []byte
 	summary message.Summary
 	text    []byte
+	filter  message.Filter
 	keys    []ThreadKey // its own Message-ID first when it has one, then what it answers, nearest first
 	own     bool        // keys[0] is its own
 }
@@ -27,6 +28,7 @@ const maxThreadKeys = 20
 func (s *Store) Prepare(body []byte) *Prepared {
 	m := message.Parse(body, message.DefaultLimits)
 	p := &Prepared{body: body, summary: m.Summary(), text: m.SearchText()}
+	p.filter = message.FilterOf(p.summary, p.text)
 	if id := m.MessageID(); id != "" {
 		p.keys, p.own = append(p.keys, threadKey(id)), true
 	}
@@ -141,7 +143,7 @@ func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *
 			if own != nil && flags&ownFlags != 0 {
 				bc.marked = append(bc.marked, mark{uid, flags & ownFlags, c.seq})
 			}
-			c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text})
+			c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text, Filter: arr.filter})
 			out.UIDs = append(out.UIDs, uid)
 			out.Emails = append(out.Emails, email)
 		}

@@ -52,6 +52,15 @@ type Engine interface {
 	// text is given as nil too.
 	Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, text []byte) error) error
 
+	// Filters reads the search filter of each of ids like Summaries; an email without
+	// a filter is given as nil too.
+	Filters(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, filter []byte) error) error
+
+	// PutFilters gives emails that came without a filter one. Those that are gone are
+	// passed over. A filter only spares work, so a power cut may take it back, and it
+	// changes no MODSEQ.
+	PutFilters(ctx context.Context, id mail.AccountID, filters []EmailFilter) error
+
 	// Body opens a message's content for reading. KindExpunged when it is gone,
 	// with its account or not.
 	// A Body that was opened stays readable until it is closed even when the
@@ -164,6 +173,13 @@ type Email struct {
 	Body    []byte // as it arrived; not kept by the engine after Commit returns
 	Summary []byte // message.Summary
 	Text    []byte // message.SearchText, or nil
+	Filter  []byte // message.Filter, or nil
+}
+
+// EmailFilter is the search filter of an email that is there already.
+type EmailFilter struct {
+	Email  mail.EmailID
+	Filter []byte // message.Filter
 }
 
 // ThreadKey is a digest of a Message-ID by which answers find their conversation.

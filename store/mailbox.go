@@ -260,6 +260,16 @@ func (m *Mailbox) Texts(ctx context.Context, ids []mail.EmailID, each func(i int
 	return m.account.store.engine.Texts(ctx, m.account.id, ids, each)
 }
 
+// Filters reads search filters like Summaries; one that is not kept is nil.
+func (m *Mailbox) Filters(ctx context.Context, ids []mail.EmailID, each func(i int, f message.Filter) error) error {
+	return m.account.store.engine.Filters(ctx, m.account.id, ids, func(i int, b []byte) error { return each(i, message.Filter(b)) })
+}
+
+// PutFilters keeps filters of messages that were delivered without.
+func (m *Mailbox) PutFilters(ctx context.Context, filters []EmailFilter) error {
+	return m.account.store.engine.PutFilters(ctx, m.account.id, filters)
+}
+
 // Body opens the content of a message of the view. KindExpunged when it is gone.
 func (m *Mailbox) Body(ctx context.Context, id mail.EmailID) (Body, error) {
 	return m.account.store.engine.Body(ctx, m.account.id, id)

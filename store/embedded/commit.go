@@ -124,7 +124,7 @@ func (e *Engine) sizeOf(b *store.Batch) int {
 	}
 	n := 1024 + 1024*len(b.Records) + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
 	for i := range b.Emails {
-		n += len(b.Emails[i].Summary) + len(b.Emails[i].Text) + 256
+		n += len(b.Emails[i].Summary) + len(b.Emails[i].Text) + len(b.Emails[i].Filter) + 288
 		if len(b.Emails[i].Body) < e.bodyFiles.from {
 			n += len(b.Emails[i].Body)
 		}
@@ -183,7 +183,7 @@ func (c *change) wasteBody(m mail.EmailID) {
 func (c *change) removeAccount() {
 	c.engine.bodyFiles.wasteUnknown()
 	c.delete(headKey(c.id))
-	for _, zone := range []byte{zoneAccounts, zoneSummaries, zoneTexts, zoneBodies} {
+	for _, zone := range []byte{zoneAccounts, zoneSummaries, zoneTexts, zoneBodies, zoneFilters} {
 		prefix := inAccount(zone, c.id)
 		c.deleteRange(prefix, after(prefix))
 	}
@@ -348,6 +348,9 @@ func (c *change) email(m *store.Email) {
 		c.buf = appendText(c.buf[:0], m.Text)
 		c.set(contentKey(zoneTexts, c.id, m.ID), c.buf)
 	}
+	if len(m.Filter) > 0 {
+		c.set(contentKey(zoneFilters, c.id, m.ID), m.Filter)
+	}
 }
 
 // body writes a body into Pebble.
@@ -409,6 +412,7 @@ func (c *change) reference(r store.Reference, fresh []store.Email) {
 	default:
 		c.delete(contentKey(zoneSummaries, c.id, r.Email))
 		c.delete(contentKey(zoneTexts, c.id, r.Email))
+		c.delete(contentKey(zoneFilters, c.id, r.Email))
 		c.wasteBody(r.Email)
 		for i := range x.pieces {
 			c.delete(bodyKey(c.id, r.Email, i))

@@ -67,6 +67,45 @@ func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailI
 	})
 }
 
+// Filters implements store.Engine.
+func (e *Engine) Filters(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, filter []byte) error) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	return e.contents(ctx, zoneFilters, id, ids, each)
+}
+
+// PutFilters implements store.Engine.
+func (e *Engine) PutFilters(ctx context.Context, id mail.AccountID, filters []store.EmailFilter) error {
+	if err := e.enter(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	if e.disk.broken() != nil {
+		return e.unavailable()
+	}
+	// What is expunged meanwhile must not get one: nobody would remove it.
+	sh := e.shard(id)
+	sh.Lock()
+	defer sh.Unlock()
+	c := &change{engine: e, id: id, batch: e.db.NewBatch()}
+	defer c.batch.Close()
+	for _, f := range filters {
+		found, err := e.get(contentKey(zoneSummaries, id, f.Email), func([]byte) error { return nil })
+		if err != nil {
+			return err
+		}
+		if found {
+			c.set(contentKey(zoneFilters, id, f.Email), f.Filter)
+		}
+	}
+	if c.err != nil || c.batch.Empty() {
+		return c.err
+	}
+	return e.guard(func() error { return e.db.Apply(c.batch, pebble.NoSync) })
+}
+
 // appendText makes the value of a text, which is not empty. S2 takes a quarter of
 // zstd's time to write and to read, for half as much space again.
 func appendText(dst, text []byte) []byte {

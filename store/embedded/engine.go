@@ -232,7 +232,10 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 		if len(start) == 0 || start[0] < bigZone {
 			return pebble.SpanPolicy{ValueStoragePolicy: pebble.ValueStorageLowReadLatency}, []byte{bigZone}, nil
 		}
-		return pebble.SpanPolicy{}, nil, nil
+		if start[0] >= zoneFilters {
+			return pebble.SpanPolicy{ValueStoragePolicy: pebble.ValueStorageLowReadLatency}, nil, nil
+		}
+		return pebble.SpanPolicy{}, []byte{zoneFilters}, nil
 	}
 	return o
 }

@@ -26,8 +26,9 @@ import (
 //	texts      account(8) email(8)                          search text, perhaps compressed
 //	bodies     account(8) email(8) piece(4)                 256 KiB of a body; piece 0 begins with the body's size, or says where a large body stands
 //	body files number(4)                                    nothing: the file is there
+//	filters    account(8) email(8)                          a search filter
 //
-// texts and bodies are beyond bigZone: Pebble may keep their values in blob files
+// From bigZone to before zoneFilters, with texts and bodies, Pebble may keep their values in blob files
 // apart from the keys, which compaction then need not copy. Account-major order
 // in one zone would cut a table at every change between small and big.
 const (
@@ -39,7 +40,8 @@ const (
 	zoneTexts     byte = 0x06
 	zoneBodies    byte = 0x07
 	zoneBodyFiles byte = 0x08
-	zoneEnd       byte = 0x09
+	zoneFilters   byte = 0x09
+	zoneEnd       byte = 0x0a
 
 	bigZone = zoneTexts
 )

@@ -31,6 +31,7 @@ type mailboxIndex struct {
 type email struct {
 	references          int
 	body, summary, text []byte
+	filter              []byte
 }
 
 func newAccount() *account {
@@ -159,6 +160,9 @@ func (a *account) apply(b *store.Batch) {
 		fresh := &email{references: 1, body: copied(m.Body), summary: copied(m.Summary)}
 		if len(m.Text) > 0 {
 			fresh.text = copied(m.Text)
+		}
+		if len(m.Filter) > 0 {
+			fresh.filter = copied(m.Filter)
 		}
 		a.emails[m.ID] = fresh
 	}

@@ -213,6 +213,28 @@ func (e *Engine) Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailI
 	return e.each(ctx, id, ids, each, func(m *email) []byte { return m.text })
 }
 
+// Filters implements store.Engine.
+func (e *Engine) Filters(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, filter []byte) error) error {
+	return e.each(ctx, id, ids, each, func(m *email) []byte { return m.filter })
+}
+
+// PutFilters implements store.Engine.
+func (e *Engine) PutFilters(ctx context.Context, id mail.AccountID, filters []store.EmailFilter) error {
+	if err := e.ready(ctx); err != nil {
+		return err
+	}
+	e.shared.mu.Lock()
+	defer e.shared.mu.Unlock()
+	if a := e.shared.accounts[id]; a != nil {
+		for _, f := range filters {
+			if m := a.emails[f.Email]; m != nil {
+				m.filter = copied(f.Filter)
+			}
+		}
+	}
+	return nil
+}
+
 func (e *Engine) each(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(int, []byte) error, part func(*email) []byte) error {
 	if err := e.ready(ctx); err != nil {
 		return err

@@ -48,7 +48,7 @@ func Everything(e store.Engine, id mail.AccountID) (map[string]any, error) {
 	for _, part := range []struct {
 		name string
 		read func(context.Context, mail.AccountID, []mail.EmailID, func(int, []byte) error) error
-	}{{"summary", e.Summaries}, {"text", e.Texts}} {
+	}{{"summary", e.Summaries}, {"text", e.Texts}, {"filter", e.Filters}} {
 		next := 0
 		err := part.read(ctx, id, ids, func(i int, v []byte) error {
 			if i != next {

@@ -179,6 +179,16 @@ func (f *Failing) Texts(ctx context.Context, id mail.AccountID, ids []mail.Email
 	return f.call("Texts", func() error { return f.engine.Texts(ctx, id, ids, each) })
 }
 
+// Filters implements store.Engine. After gives all before it fails.
+func (f *Failing) Filters(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(int, []byte) error) error {
+	return f.call("Filters", func() error { return f.engine.Filters(ctx, id, ids, each) })
+}
+
+// PutFilters implements store.Engine.
+func (f *Failing) PutFilters(ctx context.Context, id mail.AccountID, filters []store.EmailFilter) error {
+	return f.call("PutFilters", func() error { return f.engine.PutFilters(ctx, id, filters) })
+}
+
 // Body implements store.Engine. Before fails when it is opened, After when it is
 // read: Bytes of such a body is nil.
 func (f *Failing) Body(ctx context.Context, id mail.AccountID, email mail.EmailID) (store.Body, error) {

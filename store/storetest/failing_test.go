@@ -94,12 +94,14 @@ func TestFailing(t *testing.T) {
 	none := func(int, []byte) error { return nil }
 	unavailable(f.Summaries(ctx, 1, nil, none))
 	unavailable(f.Texts(ctx, 1, nil, none))
+	unavailable(f.Filters(ctx, 1, nil, none))
+	unavailable(f.PutFilters(ctx, 1, nil))
 	_, err = f.Threads(ctx, 1, nil)
 	unavailable(err)
 	_, err = f.Records(ctx, "a", "")
 	unavailable(err)
 	unavailable(f.PutRecords(ctx, nil))
-	if f.Calls() != calls+9 {
+	if f.Calls() != calls+11 {
 		t.Fatal(f.Calls(), calls)
 	}
 }

@@ -113,6 +113,7 @@ func (l *Ledger) Email(id mail.EmailID, size int) store.Email {
 	m.Summary = content(l.Head.ID, id, "summary", 40+int(id*37%900))
 	if id%5 != 0 {
 		m.Text = content(l.Head.ID, id, "text", 1+int(id*991%9000))
+		m.Filter = content(l.Head.ID, id, "filter", 1+int(id*991%3000))
 	}
 	return m
 }

@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(t testing.TB) store.Engine, opt Options) {
 		{"Vanished", (*suite).vanished},
 		{"VanishedIsBounded", (*suite).vanishedIsBounded},
 		{"Summaries", (*suite).summaries},
+		{"Filters", (*suite).filters},
 		{"Bodies", (*suite).bodies},
 		{"BodyOutlivesExpunge", (*suite).bodyOutlivesExpunge},
 		{"References", (*suite).references},

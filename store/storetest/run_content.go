@@ -15,6 +15,46 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
+// filters: PutFilters gives filters to those that are there.
+func (s *suite) filters() {
+	l, m := s.start(1)
+	for range 20 {
+		l.Deliver(m, 1)
+	}
+	s.commit(l.Batch())
+	l.Expunge(m, 7)
+	s.commit(l.Batch())
+	s.equal(s.e.PutFilters(background, 2, []store.EmailFilter{{Email: 1, Filter: []byte("x")}}), nil)
+	s.equal(s.e.PutFilters(background, 1, nil), nil)
+	given := []byte("later")
+	s.equal(s.e.PutFilters(background, 1, []store.EmailFilter{{Email: 5, Filter: given}, {Email: 7, Filter: given}, {Email: 10, Filter: given}, {Email: 99, Filter: given}}), nil)
+	clear(given)
+	for id := range mail.EmailID(100) {
+		var want []byte
+		switch {
+		case id == 5 || id == 10:
+			want = []byte("later")
+		case id > 0 && id <= 20 && id != 7:
+			want = l.Email(id, 1).Filter
+		}
+		s.equal(s.e.Filters(background, 1, []mail.EmailID{id}, func(_ int, f []byte) error {
+			if !bytes.Equal(f, want) || (f == nil) != (want == nil) {
+				return fmt.Errorf("%v: %.60q, not %.60q", id, f, want)
+			}
+			return nil
+		}), nil)
+	}
+	// They go with their email, and with the account.
+	l.Expunge(m, 5)
+	s.commit(l.Batch())
+	s.equal(s.e.Filters(background, 1, []mail.EmailID{5}, func(_ int, f []byte) error {
+		if f != nil {
+			return fmt.Errorf("the filter stayed: %q", f)
+		}
+		return nil
+	}), nil)
+}
+
 func (s *suite) summaries() {
 	l, m := s.start(1)
 	var emails []store.Email
@@ -31,7 +71,7 @@ func (s *suite) summaries() {
 	l.Expunge(m, 5, 100, 101, 102)
 	s.commit(l.Batch())
 	for _, i := range []int{4, 99, 100, 101} {
-		emails[i].Summary, emails[i].Text = nil, nil
+		emails[i].Summary, emails[i].Text, emails[i].Filter = nil, nil, nil
 	}
 	ids := make([]mail.EmailID, 300)
 	for i := range ids {
@@ -46,6 +86,7 @@ func (s *suite) summaries() {
 		}{
 			{s.e.Summaries, func(m store.Email) []byte { return m.Summary }},
 			{s.e.Texts, func(m store.Email) []byte { return m.Text }},
+			{s.e.Filters, func(m store.Email) []byte { return m.Filter }},
 		} {
 			n := 0
 			err := part.read(background, 1, list, func(i int, got []byte) error {
@@ -190,7 +231,7 @@ func (s *suite) references() {
 				s.Fatalf("email %v: %v", id, err)
 			}
 			n := 0
-			for _, read := range []func(context.Context, mail.AccountID, []mail.EmailID, func(int, []byte) error) error{s.e.Summaries, s.e.Texts} {
+			for _, read := range []func(context.Context, mail.AccountID, []mail.EmailID, func(int, []byte) error) error{s.e.Summaries, s.e.Texts, s.e.Filters} {
 				s.equal(read(background, 1, []mail.EmailID{id}, func(_ int, v []byte) error {
 					if v != nil {
 						n++
@@ -198,8 +239,8 @@ func (s *suite) references() {
 					return nil
 				}), nil)
 			}
-			if w != (n == 2) {
-				s.Fatalf("email %v: %d of summary and text", id, n)
+			if w != (n == 3) {
+				s.Fatalf("email %v: %d of summary, text and filter", id, n)
 			}
 		}
 	}
@@ -354,6 +395,7 @@ func (s *suite) copies() {
 	clear(b.Emails[0].Body)
 	clear(b.Emails[0].Summary)
 	clear(b.Emails[0].Text)
+	clear(b.Emails[0].Filter)
 	clear(b.Mailboxes[0].Keywords)
 	clear(b.Messages[0].Entries)
 	clear(record.Value)

@@ -234,6 +234,8 @@ func (s *suite) closed() {
 	none := func(int, []byte) error { return nil }
 	s.refused(mail.KindUnavailable, s.e.Summaries(background, 1, []mail.EmailID{1}, none))
 	s.refused(mail.KindUnavailable, s.e.Texts(background, 1, []mail.EmailID{1}, none))
+	s.refused(mail.KindUnavailable, s.e.Filters(background, 1, []mail.EmailID{1}, none))
+	s.refused(mail.KindUnavailable, s.e.PutFilters(background, 1, []store.EmailFilter{{Email: 1, Filter: []byte("f")}}))
 	_, err = s.e.Threads(background, 1, []store.ThreadKey{key(1)})
 	s.refused(mail.KindUnavailable, err)
 	_, err = s.e.Records(background, "a", "")
