@@ -28,7 +28,7 @@ import (
 //	body files number(4)                                    nothing: the file is there
 //	filters    account(8) email(8)                          a search filter
 //
-// From bigZone to before zoneFilters, with texts and bodies, Pebble may keep their values in blob files
+// From bigZone to before zoneFilters Pebble may keep values in blob files
 // apart from the keys, which compaction then need not copy. Account-major order
 // in one zone would cut a table at every change between small and big.
 const (
