@@ -66,7 +66,7 @@ var growths = []growing{
 	},
 	{
 		title: "Accounts", of: "accounts", sizes: []int{10, 1000, 100_000},
-		most: map[string]int{"Postern": 100_000, "Dovecot": 100_000},
+		most: map[string]int{"Postern": 100_000, "Dovecot": 1000},
 		at:   peopled,
 		costs: []cost{
 			{"a delivery to any of them, processor time", "µs", func(b *bench, p *peer, n int) float64 {

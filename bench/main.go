@@ -111,7 +111,7 @@ func caught(f func()) (err error) {
 	return nil
 }
 
-func (b *bench) run(servers, only, page string, quick, storms, growth bool) (err error) {
+func (b *bench) run(which, only, page string, quick, storms, growth bool) (err error) {
 	raiseFiles()
 	if b.dir == "" {
 		// Not /tmp, which is often in memory: durability is part of what is measured.
@@ -135,7 +135,7 @@ func (b *bench) run(servers, only, page string, quick, storms, growth bool) (err
 	}
 	err = caught(func() {
 		for _, name := range peerNames {
-			if name == "Postern" || strings.Contains(servers, strings.ToLower(name)) {
+			if name == "Postern" || strings.Contains(which, strings.ToLower(name)) {
 				b.peers = append(b.peers, b.peer(name))
 			}
 		}

@@ -110,12 +110,7 @@ func number(n *int64) int64 {
 // renamed, or are gone, and their mail stays theirs.
 func (d *Directory) takeName(ctx context.Context, l *link, p *directory.Person) error {
 	for {
-		var other *record
-		for _, r := range d.people.all() {
-			if r.directory == l.Name && r.id != p.ID && r.Name == p.Name {
-				other = r
-			}
-		}
+		other := d.people.holding(l.Name, p.Name, p.ID)
 		if other == nil {
 			return nil
 		}

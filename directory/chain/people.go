@@ -162,6 +162,19 @@ func (p *people) named(dir, name string) *record {
 	return found
 }
 
+// holding gives who of a directory has a name, an alias apart, but for the person id; nil
+// for nobody.
+func (p *people) holding(dir, name, id string) *record {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, r := range p.byName[name] {
+		if r.directory == dir && r.id != id && r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
 // all gives all records.
 func (p *people) all() []*record {
 	p.mu.RLock()
