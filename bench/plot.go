@@ -17,12 +17,12 @@ type panel struct {
 // The measures of a plot, in its own units.
 const (
 	plotColumns = 3
-	panelWidth  = 340
-	panelHeight = 230
-	panelLeft   = 58
+	panelWidth  = 360
+	panelHeight = 240
+	panelLeft   = 76
 	panelTop    = 46
-	panelRight  = 16
-	panelBottom = 34
+	panelRight  = 34
+	panelBottom = 44
 )
 
 // draw gives the panels as an SVG picture that is readable on light and dark pages.
@@ -74,6 +74,12 @@ func (p panel) draw(b *bytes.Buffer) {
 			first, last = min(first, float64(q.n)), max(last, float64(q.n))
 		}
 	}
+	title, rest := wrap(p.title, 46)
+	fmt.Fprintf(b, `<text class="title" x="%d" y="16">%s</text>`, 12, html.EscapeString(title))
+	fmt.Fprintf(b, `<text class="title" x="%d" y="30">%s</text>`+"\n", 12, html.EscapeString(rest))
+	if math.IsInf(low, 0) {
+		return // nothing was measured
+	}
 	// At least two decades, so that noise does not look like growth.
 	bottom, top := math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
 	for top-bottom < 2 {
@@ -88,9 +94,7 @@ func (p panel) draw(b *bytes.Buffer) {
 	y := func(cost float64) float64 {
 		return panelHeight - panelBottom - (math.Log10(cost)-bottom)/(top-bottom)*(panelHeight-panelTop-panelBottom)
 	}
-	title, rest := wrap(p.title, 46)
-	fmt.Fprintf(b, `<text class="title" x="%d" y="16">%s</text>`, 12, html.EscapeString(title))
-	fmt.Fprintf(b, `<text class="title" x="%d" y="30">%s</text>`+"\n", 12, html.EscapeString(rest))
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (panelLeft+panelWidth-panelRight)/2, panelHeight-panelBottom+30, p.x)
 	for e := bottom; e <= top; e++ {
 		at := y(math.Pow(10, e))
 		fmt.Fprintf(b, `<path class="grid" d="M%d %.1fH%d"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n", panelLeft, at, panelWidth-panelRight, panelLeft-6, at+4, tick(e, p.unit))
