@@ -49,6 +49,10 @@ type Entry struct {
 	// read it, because one of LegacyMechanisms needs that.
 	ReadablePassword bool
 
+	// DisabledCapabilities are those of settings.Capabilities, of either service, that
+	// are switched off for the entry.
+	DisabledCapabilities []string
+
 	// PasswordChanged is zero when there is no password. Every password that is set
 	// has its own time, so that what was proved of an older one can be told. An
 	// external directory that cannot promise that gives zero.

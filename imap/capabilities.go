@@ -129,7 +129,7 @@ func (s *session) capabilityList() string {
 	for i := range capabilities {
 		c := &capabilities[i]
 		switch {
-		case c.when != nil && !c.when(s):
+		case c.when != nil && !c.when(s), s.off(c.name):
 		case c.names == nil:
 			add(c.name, "")
 		default:
@@ -162,7 +162,7 @@ func (s *session) enable(*request) error {
 		d.SP()
 		name := d.Word()
 		for i := range capabilities {
-			if c := &capabilities[i]; c.enable != nil && strings.EqualFold(c.name, string(name)) {
+			if c := &capabilities[i]; c.enable != nil && strings.EqualFold(c.name, string(name)) && !s.off(c.name) {
 				wanted = append(wanted, c)
 			}
 		}

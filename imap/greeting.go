@@ -79,7 +79,9 @@ func (s *session) id(r *request) error {
 		return err
 	}
 	r.logged = clientName(client, version)
-	if s.conn.SetClient(client, version); client != "" {
+	s.conn.SetClient(client, version)
+	s.mask()
+	if client != "" {
 		s.conn.Log().Debug("client identified itself", "client", client)
 	}
 	s.enc.Untagged().Const(`ID ("name" "Postern")`).CRLF()

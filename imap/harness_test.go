@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -241,14 +242,18 @@ func (ts *testServer) pipe() (client net.Conn, done <-chan struct{}) {
 
 // set changes a setting as an administrator does.
 func (ts *testServer) set(name, value string) error {
-	v, err := ts.values.Load().Edit(settings.Edit{Name: name, Value: []byte(strconv.Quote(value))})
+	raw := []byte(strconv.Quote(value))
+	if strings.Contains(value, "|") {
+		raw, _ = json.Marshal(strings.Split(value, "|"))
+	}
+	v, err := ts.values.Load().Edit(settings.Edit{Name: name, Value: raw})
 	if err == nil {
 		ts.values.Store(v)
 	}
 	return err
 }
 
-// player plays a transcript. Its directives: [set NAME VALUE] a setting,
+// player plays a transcript. Its directives: [set NAME VALUE] a setting, VALUE a text, or several with | between,
 // [quota BYTES] alice's quota, [later DURATION] lets time pass for the store, [drain]
 // stops the service.
 func (ts *testServer) player(t *testing.T) *transcript.Player {

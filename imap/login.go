@@ -40,6 +40,7 @@ func (s *session) startTLS(r *request) error {
 	s.enc.Reset(s.conn)
 	s.tag, s.faults = nil, 0
 	s.conn.SetClient("", "") // said before TLS, by whomever
+	s.mask()
 	return nil
 }
 
@@ -150,7 +151,9 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
 	s.applyLimits()
-	s.dec.TakeUTF8(true)
+	s.disabled = id.Entry.DisabledCapabilities
+	s.mask()
+	s.dec.TakeUTF8(!s.off("UTF8=ACCEPT"))
 	r.code = "CAPABILITY " + s.capabilityList()
 	r.text = "Logged in."
 	return nil

@@ -14,7 +14,7 @@ import (
 // samples are a use of each command of the table after login; one that always changes
 // the account changes it here, too.
 var samples = map[string]string{
-	"COMPRESS": "COMPRESS GZIP",
+	"COMPRESS":   "COMPRESS GZIP",
 	"CAPABILITY": "CAPABILITY", "NOOP": "NOOP", "LOGOUT": "LOGOUT", "ID": "ID NIL", "ENABLE": "ENABLE CONDSTORE",
 	"SELECT": "SELECT INBOX", "EXAMINE": "EXAMINE INBOX", "CREATE": "CREATE New", "DELETE": "DELETE Other", "RENAME": "RENAME Other Else",
 	"SUBSCRIBE": "SUBSCRIBE INBOX", "UNSUBSCRIBE": "UNSUBSCRIBE Other", "LIST": `LIST "" *`, "LSUB": `LSUB "" *`, "NAMESPACE": "NAMESPACE",

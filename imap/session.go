@@ -49,6 +49,11 @@ type session struct {
 	utf8      bool            // RFC 9755; see utf8.go
 	enabled   map[string]bool // what ENABLE named
 
+	// masked are the capabilities that are switched off for this client, nil for none;
+	// see masks.go. disabled are those of the account.
+	masked   map[string]bool
+	disabled []string
+
 	// The conversation.
 	request request
 	tag     []byte // of the command under way; the decoder's
@@ -74,6 +79,7 @@ func newSession(ctx context.Context, server *Server, conn *listener.Conn) *sessi
 	})
 	s.conn.SetState("Not authenticated", "")
 	s.applyLimits()
+	s.mask()
 	return s
 }
 
@@ -213,7 +219,7 @@ func (s *session) readName(r *request) (*command, error) {
 		r.name, r.uid = row.name, uid
 	}
 	switch {
-	case row == nil, uid && !row.uid:
+	case row == nil, uid && !row.uid, s.commandOff(row.name, uid):
 		d.Bad("This command is not known here.")
 	case row.states&s.state() == 0:
 		d.Bad(wrongState(s.state(), row.states))

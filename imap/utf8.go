@@ -22,7 +22,7 @@ func (s *session) enableUTF8() {
 // refuseWide gives an error for a message that has 8-bit in its header fields, from a
 // client that has not enabled that (RFC 9755, 4). IMAP4rev2 permits it (RFC 9051, 4.3.1).
 func (s *session) refuseWide(message []byte) error {
-	if s.utf8 || s.rev2 {
+	if s.utf8 || s.rev2 || s.off("UTF8=ACCEPT") {
 		return nil
 	}
 	for line := range bytes.Lines(message) {

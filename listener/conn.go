@@ -170,6 +170,14 @@ func (c *Conn) Client() string {
 	return ""
 }
 
+// ClientVersion is the version that the client gave itself, "" when it did not.
+func (c *Conn) ClientVersion() string {
+	if client := c.client.Load(); client != nil {
+		return client.version
+	}
+	return ""
+}
+
 // Bytes tells how many bytes of protocol came in and went out, inside TLS.
 func (c *Conn) Bytes() (in, out int64) { return c.in.Load(), c.out.Load() }
 

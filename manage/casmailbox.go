@@ -32,6 +32,7 @@ func casObject(e directory.Entry) Object {
 		{"PopEnabled", e.PopEnabled},
 		{"ImapEnabled", e.ImapEnabled},
 		{"LegacyMechanisms", addresses(e.LegacyMechanisms)},
+		{"DisabledCapabilities", addresses(e.DisabledCapabilities)},
 	}
 }
 
@@ -66,10 +67,19 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 			}
 			e.LegacyMechanisms = list
 		}
+		if c.Given("DisabledCapabilities") {
+			list, err := edited(c.List("DisabledCapabilities"), e.DisabledCapabilities, settings.AnyCapability)
+			if err != nil {
+				return wrong("DisabledCapabilities", "DisabledCapabilities %s", mail.TextOf(err))
+			}
+			slices.Sort(list)
+			e.DisabledCapabilities = list
+		}
 		return nil
 	}
 	next := *e
 	next.LegacyMechanisms = slices.Clone(e.LegacyMechanisms)
+	next.DisabledCapabilities = slices.Clone(e.DisabledCapabilities)
 	if err := change(&next); err != nil {
 		return nil, err
 	}
@@ -80,7 +90,7 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		}
 	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("PopEnabled", "ImapEnabled", "LegacyMechanisms")
+		return nil, c.nothing("PopEnabled", "ImapEnabled", "LegacyMechanisms", "DisabledCapabilities")
 	}
 	c.warnOfLegacy(e, next.LegacyMechanisms)
 	return func(ctx context.Context) error { return c.Directory.Change(ctx, e.Name, change) }, nil

@@ -1,6 +1,8 @@
 package manage
 
 import (
+	"slices"
+
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/settings"
@@ -273,6 +275,7 @@ func Cmdlets() []*Cmdlet {
 				{Name: "PopEnabled", Type: TypeBool, Help: "Whether it may use POP3."},
 				{Name: "ImapEnabled", Type: TypeBool, Help: "Whether it may use IMAP4."},
 				{Name: "LegacyMechanisms", Type: TypeList, TypeName: "list of mechanisms", Values: sasl.Legacy(), Default: "none", Help: "The weak mechanisms with which it may sign in; $null is none, @{Add=…; Remove=…} edits the list."},
+				{Name: "DisabledCapabilities", Type: TypeList, TypeName: "capability list", Values: slices.Concat(settings.Capabilities(settings.IMAP4), settings.Capabilities(settings.POP3)), Default: "none", Help: "Extensions of IMAP4 and POP3 that are neither named nor accepted once this mailbox is signed in; $null is none, @{Add=…; Remove=…} edits the list."},
 				expectedParameter(),
 			}, here()...),
 			Examples: []Example{

@@ -3,6 +3,8 @@ package pop3
 import (
 	"context"
 	"strings"
+
+	"github.com/postern-mail/postern/settings"
 )
 
 // capabilities is the table of what CAPA tells (RFC 2449, 6): a tag with its
@@ -36,9 +38,17 @@ func (x *session) capa(context.Context, string) {
 		if c.shown != nil {
 			arguments, ok = c.shown(x)
 		}
-		if ok {
+		name, _, _ := strings.Cut(c.tag, " ")
+		if ok && !x.masked[name] {
 			x.respond(appendText(nil, c.tag+arguments))
 		}
 	}
 	x.respond([]byte(".\r\n"))
+}
+
+// mask finds out what is switched off for this client: when it connects, and with
+// more, those of its mailbox, when it signs in. What is off is not named, and a
+// command of that name not known.
+func (x *session) mask(more []string) {
+	x.masked = settings.MaskedCapabilities(x.Settings(), settings.POP3, x.conn.Remote().Addr(), "", more)
 }

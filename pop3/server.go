@@ -71,12 +71,15 @@ type session struct {
 	// timestamp is the one that the greeting had, until APOP answers it.
 	timestamp string
 	utf8      bool // RFC 6856, 2.1
+	// masked are the capabilities that are switched off for this client, nil for none.
+	masked map[string]bool
 	drop      *maildrop
 }
 
 // Serve speaks POP3 on c until the session is over.
 func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	x := &session{Server: s, conn: c, lines: listener.NewLines(c), state: authorization}
+	x.mask(nil)
 	c.SetState("Authorization", "")
 	defer x.closeDrop(ctx)
 	x.greet()
@@ -148,7 +151,7 @@ func (x *session) command(ctx context.Context, line string) {
 	switch {
 	case strings.ContainsFunc(line, control):
 		x.fault("The command has control characters")
-	case c == nil:
+	case c == nil, x.masked[c.name]:
 		x.fault("The command is not known")
 	case c.states&x.state == 0 && x.state == authorization:
 		x.fault("Log in first")

@@ -45,6 +45,7 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 		return
 	}
 	x.state = transaction
+	x.mask(id.Entry.DisabledCapabilities)
 	x.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	x.conn.SetActedBy(id.ActedBy)
 	x.conn.Expire(id.Expires)

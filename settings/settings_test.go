@@ -54,6 +54,8 @@ var outOfRange = map[string][]string{
 	"ProxyProtocolNetworks":             {`"lb.example.org"`, `["192.0.2.0/33"]`, `["fe80::1%eth0"]`, `[7]`, `true`},
 	"ProxyProtocolTls":                  {`"perhaps"`, `[]`},
 	"ThrottleExemptNetworks":            {`"webmail"`, `7`},
+	"DisabledCapabilities":              {`"IDEL"`, `["ID", "X"]`, `7`, `{"Remove":"ID"}`},
+	"ClientCapabilityRules":             {`"192.0.2.0/24"`, `"192.0.2.0/24: IDEL"`, `": ID"`, `"Outlook:"`, `7`},
 	"XClientNetworks":                   {`"10"`, `["::/129"]`, `{"Add":"x"}`},
 	"MessageRetrievalMimeFormat":        {`7`, `"Html"`},
 	"MessageRetrievalSortOrder":         {`"Up"`, `2`},

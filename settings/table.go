@@ -45,6 +45,8 @@ var Table = []*Row{
 	CalendarItemRetrievalOption.Row,
 	OwaServerUrl.Row,
 	EnableExactRFC822Size.Row,
+	DisabledCapabilities.Row,
+	ClientCapabilityRules.Row,
 
 	ProtocolLogEnabled.Row,
 	LogFileLocation.Row,

@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -33,7 +34,7 @@ func (d *Directory) Create(ctx context.Context, e directory.Entry, password stri
 	a := account{
 		ID: e.Account, Aliases: slices.Clone(e.Aliases), DisplayName: e.DisplayName,
 		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Reset: e.ResetPassword, Created: created.UTC().Round(0),
-		Legacy: slices.Clone(e.LegacyMechanisms),
+		Legacy: slices.Clone(e.LegacyMechanisms), Disabled: slices.Clone(e.DisabledCapabilities),
 	}
 	if err := d.keepsReadable(e.LegacyMechanisms); err != nil {
 		return err
@@ -256,6 +257,11 @@ func acceptable(e directory.Entry) error {
 	for i, m := range e.LegacyMechanisms {
 		if !slices.Contains(sasl.Legacy(), m) || slices.Index(e.LegacyMechanisms, m) != i {
 			return mail.Errorf(mail.KindBadArgument, "%q is no legacy mechanism, or is there twice.", m)
+		}
+	}
+	for i, name := range e.DisabledCapabilities {
+		if _, err := settings.AnyCapability(name); err != nil || slices.Index(e.DisabledCapabilities, name) != i {
+			return mail.Errorf(mail.KindBadArgument, "%q is no capability that can be switched off, or is there twice.", name)
 		}
 	}
 	if len(e.Aliases) > MaxAliases || len(e.DisplayName) > MaxDisplayName {

@@ -23,6 +23,7 @@ import (
 type Decoder struct {
 	// Set by the session.
 	tap    func(line []byte) // may be nil
+	deny   func(word string) error
 	r      io.Reader
 	cont   func() error
 	limits Limits
@@ -67,6 +68,10 @@ func NewDecoder(r io.Reader, cont func() error) *Decoder {
 // it is consumed. Literals are not in it, nor lines outside of the grammar (Line,
 // SASLLine), nor what Skip throws away. The slice is valid within the call.
 func (d *Decoder) Tap(f func(line []byte)) { d.tap = f }
+
+// Deny has f asked of each word that Word, Item and TryWord consume, in upper case; an
+// error becomes the command's fault. nil asks nobody.
+func (d *Decoder) Deny(f func(word string) error) { d.deny = f }
 
 // SetLimits changes the bounds, from the next element on.
 func (d *Decoder) SetLimits(l Limits) { d.limits = l }

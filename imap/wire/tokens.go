@@ -124,12 +124,20 @@ func (d *Decoder) Atom() []byte { return d.run(inAtom, "expected an atom") }
 
 // Word consumes an atom and gives it in upper case, to be used as in
 // switch string(d.Word()) or table[string(d.Word())], which do not allocate.
-func (d *Decoder) Word() []byte { return upperAll(d.Atom()) }
+func (d *Decoder) Word() []byte { return d.allowed(upperAll(d.Atom())) }
+
+// allowed asks Deny's function of a word.
+func (d *Decoder) allowed(word []byte) []byte {
+	if d.deny != nil && d.err == nil {
+		d.Fail(d.deny(string(word)))
+	}
+	return word
+}
 
 // Item is Word for the name of a FETCH item: it ends before "[" and "<" also,
 // which are atom characters, as in BODY.PEEK[HEADER]<0.1024>.
 func (d *Decoder) Item() []byte {
-	return upperAll(d.run(inItem, "expected a name"))
+	return d.allowed(upperAll(d.run(inItem, "expected a name")))
 }
 
 func upperAll(b []byte) []byte {
@@ -153,6 +161,9 @@ func (d *Decoder) TryWord(word string) bool {
 		return false
 	}
 	d.pos += len(word)
+	if d.deny != nil {
+		d.Fail(d.deny(word))
+	}
 	return true
 }
 

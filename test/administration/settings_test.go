@@ -55,6 +55,8 @@ func samples(t *testing.T) map[string]sample {
 		"ProxyProtocolNetworks":             {good: []string{"192.0.2.0/24", "2001:db8::/64"}, bad: []string{"lb.example.org"}},
 		"ProxyProtocolTls":                  {good: true, bad: "perhaps"},
 		"ThrottleExemptNetworks":            {good: []string{"192.0.2.7/32"}, bad: []string{"webmail.example.org"}},
+		"DisabledCapabilities":              {good: map[settings.Service]any{settings.IMAP4: []string{"IDLE", "MOVE"}, settings.POP3: []string{"LANG", "UTF8"}}, bad: []string{"LONG"}},
+		"ClientCapabilityRules":             {good: map[settings.Service]any{settings.IMAP4: []string{"192.0.2.0/24: IDLE MOVE", "Old Mail*: ID"}, settings.POP3: []string{"2001:db8::/32: LANG UTF8"}}, bad: []string{"LANG"}},
 		"XClientNetworks":                   {good: []string{"192.0.2.7/32"}, bad: []string{"192.0.2.0/33"}},
 		"MessageRetrievalMimeFormat":        {good: "TextOnly", bad: "Html"},
 		"MessageRetrievalSortOrder":         {good: "Descending", bad: "Up"},
@@ -95,6 +97,10 @@ func TestEverySetting(t *testing.T) {
 			continue
 		}
 		for _, service := range row.Services {
+			given := given
+			if by, ok := given.good.(map[settings.Service]any); ok {
+				given.good = by[service]
+			}
 			t.Run(string(service)+"/"+row.Name, func(t *testing.T) {
 				before := office.shown(t, service, row)
 				refusals := map[string]string{}
