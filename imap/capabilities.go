@@ -62,6 +62,7 @@ var capabilities = []capability{
 	{name: "WITHIN", when: afterLogin},
 	{name: "PARTIAL", when: afterLogin},
 	{name: "CONTEXT=SEARCH", when: afterLogin},
+	{name: "MULTISEARCH", when: afterLogin},
 	{name: "SORT", when: afterLogin},
 	{name: "SORT=DISPLAY", when: afterLogin},
 	{name: "ESORT", when: afterLogin},

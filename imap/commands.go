@@ -81,6 +81,7 @@ var table = []command{
 	{name: "NAMESPACE", states: loggedIn, run: (*session).namespace},
 	{name: "STATUS", states: loggedIn, run: (*session).status},
 	{name: "APPEND", states: loggedIn, changes: true, run: (*session).append},
+	{name: "ESEARCH", states: loggedIn, run: (*session).multiSearch},
 	{name: "IDLE", states: loggedIn, run: (*session).idle},
 
 	{name: "CHECK", states: selected, run: (*session).noop},

@@ -25,7 +25,8 @@ var errTagReused = &wire.SyntaxError{Text: "This tag is that of a search that is
 // (RFC 5267, 4.3). It lives as long as its mailbox is selected.
 type searchContext struct {
 	tag     string
-	uid     bool // the client is told UIDs
+	uid     bool    // the client is told UIDs
+	from    *origin // of ESEARCH
 	q       *searching
 	results mail.NumSet // the UIDs that the client knows as results
 	aged    int64       // when OLDER and YOUNGER were looked at, in Unix seconds
@@ -42,7 +43,7 @@ func (s *session) context(tag string) *searchContext {
 }
 
 // follow makes a search that was answered a context, or says that there are too many.
-func (s *session) follow(r *request, q *searching, found *findings) {
+func (s *session) follow(r *request, q *searching, found *findings, from *origin) {
 	if len(s.contexts) >= maxContexts {
 		s.refuseUpdates(r.tag, "Too many searches are followed.")
 		return
@@ -54,7 +55,7 @@ func (s *session) follow(r *request, q *searching, found *findings) {
 		}
 	})
 	s.contexts = append(s.contexts, &searchContext{
-		tag: r.tag, uid: r.uid, q: q, results: found.numbers(found.set(), true), aged: s.server.Store.Now().Unix(),
+		tag: r.tag, uid: r.uid, from: from, q: q, results: found.numbers(found.set(), true), aged: s.server.Store.Now().Unix(),
 	})
 }
 
@@ -206,10 +207,7 @@ func (c *searchContext) tell(e *wire.Encoder, view *store.Snapshot, gone, come m
 		}
 		return view.Seqs(uids)
 	}
-	e.Untagged().Const("ESEARCH (TAG ").String(c.tag).Close()
-	if c.uid {
-		e.Const(" UID")
-	}
+	writeCorrelator(e, c.tag, c.from, c.uid)
 	if len(gone) > 0 {
 		e.Const(" REMOVEFROM (0 ").NumSet(numbers(gone)).Close()
 	}

@@ -155,7 +155,7 @@ func (s *session) writeFound(r *request, q *searching, f *findings) {
 	case !q.results.extended:
 		s.writeSearch(r, q, f)
 	default:
-		named := s.writeESearch(r, q, f)
+		named := s.writeESearch(r, q, f, nil)
 		if q.results.save {
 			s.saved = f.numbers(named, true)
 		}
@@ -179,7 +179,7 @@ func (s *session) writeSearch(r *request, q *searching, f *findings) {
 
 // writeESearch writes the ESEARCH response, unless nobody wants it, and gives the
 // sequence numbers that SAVE saves (RFC 4731, 3.1 and 3.2; RFC 9394, 3.1 and 3.2).
-func (s *session) writeESearch(r *request, q *searching, f *findings) (named mail.NumSet) {
+func (s *session) writeESearch(r *request, q *searching, f *findings, from *origin) (named mail.NumSet) {
 	o, e := &q.results, s.enc
 	first, last := f.ends()
 	var all, part mail.NumSet
@@ -204,10 +204,7 @@ func (s *session) writeESearch(r *request, q *searching, f *findings) (named mai
 	if !o.told() {
 		return named
 	}
-	e.Untagged().Const("ESEARCH (TAG ").String(r.tag).Close()
-	if r.uid {
-		e.Const(" UID")
-	}
+	writeCorrelator(e, r.tag, from, r.uid)
 	if o.min && first != 0 {
 		e.Const(" MIN ").Number(uint64(f.number(first, r.uid)))
 	}

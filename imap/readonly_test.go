@@ -20,7 +20,7 @@ var samples = map[string]string{
 	"SUBSCRIBE": "SUBSCRIBE INBOX", "UNSUBSCRIBE": "UNSUBSCRIBE Other", "LIST": `LIST "" *`, "LSUB": `LSUB "" *`, "NAMESPACE": "NAMESPACE",
 	"STATUS": "STATUS INBOX (MESSAGES)", "APPEND": "APPEND INBOX {1+}\r\nx", "IDLE": "IDLE\r\nDONE",
 	"CHECK": "CHECK", "FETCH": "FETCH 1:* BODY[]", "SEARCH": "SEARCH ALL", "SORT": "SORT (DATE) UTF-8 ALL", "THREAD": "THREAD REFS UTF-8 ALL", "STORE": `STORE 1 +FLAGS (\Answered)`, "COPY": "COPY 1 Other", "MOVE": "MOVE 1 Other",
-	"EXPUNGE": "EXPUNGE", "CLOSE": "CLOSE", "UNSELECT": "UNSELECT", "CANCELUPDATE": `CANCELUPDATE "a"`,
+	"EXPUNGE": "EXPUNGE", "CLOSE": "CLOSE", "UNSELECT": "UNSELECT", "CANCELUPDATE": `CANCELUPDATE "a"`, "ESEARCH": "ESEARCH IN (personal) ALL",
 }
 
 // TestReadOnly plays each command of the table after LOGIN and SELECT, with a password

@@ -23,6 +23,9 @@ const (
 // errSearchTime ends a search that takes longer.
 var errSearchTime = mail.Errorf(mail.KindLimit, "The search takes too long; please ask for less.")
 
+// errCharsetNamed refuses a charset where all is UTF-8 (RFC 9755, 3).
+var errCharsetNamed = &wire.SyntaxError{Text: "After ENABLE UTF8=ACCEPT a search names no charset."}
+
 // searching is a SEARCH as the client wrote it.
 type searching struct {
 	results searchResults
@@ -46,9 +49,15 @@ type searching struct {
 //
 // badCharset is set when all is well but a charset that is not known here.
 func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
+	d.SP()
+	return readProgram(d)
+}
+
+// readProgram reads the result options and what is searched for, to the end of the
+// command.
+func readProgram(d *wire.Decoder) (q *searching, badCharset, err error) {
 	q = &searching{}
 	p := &searchReader{d: d}
-	d.SP()
 	if d.TryWord("RETURN") {
 		q.results = readResults(d)
 		d.SP()
@@ -106,7 +115,7 @@ func (s *session) search(r *request) (err error) {
 		return err
 	}
 	if q.charset && s.utf8 && !s.rev2 {
-		return &wire.SyntaxError{Text: "After ENABLE UTF8=ACCEPT a search names no charset."} // RFC 9755, 3
+		return errCharsetNamed
 	}
 	if s.rev2 && !q.results.extended {
 		q.results = searchResults{extended: true, all: true} // RFC 9051, 6.4.4
@@ -117,7 +126,7 @@ func (s *session) search(r *request) (err error) {
 	return s.lookFor(r, q, badCharset, func(found *findings) error {
 		s.writeFound(r, q, found)
 		if q.results.update {
-			s.follow(r, q, found)
+			s.follow(r, q, found, nil)
 		}
 		return nil
 	})

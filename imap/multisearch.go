@@ -1,0 +1,290 @@
+package imap
+
+import (
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/imap/wire"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// maxSources bounds the mailboxes that one ESEARCH names.
+const maxSources = 1000
+
+// sources say which mailboxes an ESEARCH searches (RFC 7377, 2.2).
+type sources struct {
+	selected   bool
+	personal   bool
+	subscribed bool
+	mailboxes  []string
+	subtrees   []string // with all that is below
+	parents    []string // with what is one level below
+}
+
+// elsewhere tells whether other mailboxes than the selected one are named.
+func (x *sources) elsewhere() bool {
+	return x.personal || x.subscribed || len(x.mailboxes)+len(x.subtrees)+len(x.parents) > 0
+}
+
+// has tells whether an existing mailbox is among them; subscribed is that of the user.
+func (x *sources) has(n *node) bool {
+	for _, name := range x.mailboxes {
+		if n.name == name {
+			return true
+		}
+	}
+	for _, name := range x.subtrees {
+		if n.name == name || strings.HasPrefix(n.name, name+store.Delimiter) {
+			return true
+		}
+	}
+	for _, name := range x.parents {
+		if n.name == name || above(n.name) == name {
+			return true
+		}
+	}
+	return x.personal || x.subscribed && n.subscribed
+}
+
+// readSources reads the source options of ESEARCH, behind "IN".
+//
+//	esearch-source-opts = "IN" SP "(" source-mbox [SP "(" scope-options ")"] ")"
+//	source-mbox         = filter-mailboxes *(SP filter-mailboxes)
+//	filter-mailboxes    = "selected" / "inboxes" / "personal" / "subscribed" /
+//	                      ("subtree" / "subtree-one" / "mailboxes") SP one-or-more-mailbox
+//	one-or-more-mailbox = mailbox / "(" mailbox *(SP mailbox) ")"
+//
+// No scope option is defined.
+func (s *session) readSources() (x sources) {
+	d := s.dec
+	names := 0
+	d.SP()
+	d.List(func() {
+		var list *[]string
+		switch string(d.Word()) {
+		case "SELECTED":
+			x.selected = true
+		case "INBOXES", "PERSONAL":
+			// Messages can be delivered to all of them (RFC 5465, 6.3).
+			x.personal = true
+		case "SUBSCRIBED":
+			x.subscribed = true
+		case "SUBTREE":
+			list = &x.subtrees
+		case "SUBTREE-ONE":
+			list = &x.parents
+		case "MAILBOXES":
+			list = &x.mailboxes
+		default:
+			d.Bad("unknown source of ESEARCH")
+		}
+		if list == nil {
+			return
+		}
+		one := func() {
+			if names++; names > maxSources {
+				d.Fail(mail.Errorf(mail.KindLimit, "A search names at most %d mailboxes.", maxSources))
+			}
+			*list = append(*list, s.mailboxName())
+		}
+		d.SP()
+		if d.Peek() == '(' {
+			before := names
+			d.List(one)
+			if names == before {
+				d.Bad("expected a mailbox")
+			}
+			return
+		}
+		one()
+	})
+	if !x.selected && !x.elsewhere() {
+		d.Bad("expected a source")
+	}
+	return x
+}
+
+// multiSearch is ESEARCH (RFC 7377, 2).
+//
+//	esearch = "ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program
+func (s *session) multiSearch(r *request) error {
+	d := s.dec
+	in := sources{selected: true}
+	d.SP()
+	if d.TryWord("IN") {
+		in = s.readSources()
+		d.SP()
+	}
+	q, badCharset, err := readProgram(d)
+	if err != nil {
+		return err
+	}
+	if !q.results.extended {
+		q.results = searchResults{extended: true, all: true}
+	}
+	r.uid, r.text = true, "ESEARCH completed." // its numbers are UIDs
+	switch o := &q.results; {
+	case in.selected && s.mailbox == nil:
+		return &wire.SyntaxError{Text: "No mailbox is selected."}
+	case o.save && in.elsewhere():
+		return &wire.SyntaxError{Text: "SAVE is for the selected mailbox alone."}
+	case o.update && s.mailbox == nil:
+		return &wire.SyntaxError{Text: "UPDATE needs a selected mailbox."}
+	case o.update && s.context(r.tag) != nil:
+		return errTagReused
+	case q.charset && s.utf8 && !s.rev2:
+		return errCharsetNamed
+	case badCharset != nil:
+		if o.save {
+			s.saved = nil
+		}
+		return withCode(searchCharsets, badCharset)
+	}
+	if q.modSeq {
+		s.enableCondstore()
+	}
+	m := &multiSearch{s: s, r: r, q: q, end: time.Now().Add(maxSearchTime)}
+	var here *node
+	if s.mailbox != nil && s.mailbox.Account() == s.account {
+		here = s.selectedNode(in)
+	}
+	if err := m.search(in, here); err != nil {
+		return err
+	}
+	switch {
+	case in.selected || here != nil && in.has(here):
+		name := s.mailbox.Record().Name
+		if here != nil {
+			name = here.name
+		}
+		return s.lookFor(r, q, nil, func(found *findings) error {
+			s.writeFoundIn(r, q, found, name)
+			return nil
+		})
+	case q.results.update:
+		s.refuseUpdates(r.tag, "The selected mailbox is not searched.")
+	}
+	return nil
+}
+
+// selectedNode finds the selected mailbox, which may have another name now, among
+// those of the account; nil when it is not there.
+func (s *session) selectedNode(in sources) *node {
+	in.personal = true
+	for _, n := range s.allMailboxes(in) {
+		if n.record.ID == s.mailbox.Record().ID {
+			return n
+		}
+	}
+	return nil
+}
+
+// multiSearch is an ESEARCH at work in mailboxes that are not selected.
+type multiSearch struct {
+	s   *session
+	r   *request
+	q   *searching
+	end time.Time
+}
+
+// search searches in all of in but skip, which may be nil. Mailboxes that do not
+// exist, or that the user may not read, are passed over without a word.
+func (m *multiSearch) search(in sources, skip *node) error {
+	if !in.elsewhere() {
+		return nil
+	}
+	s := m.s
+	ctx, done := s.conn.Attend(s.ctx)
+	defer done()
+	for _, n := range s.allMailboxes(in) {
+		if skip != nil && n.record.ID == skip.record.ID {
+			continue
+		}
+		box, err := s.account.Select(ctx, n.name, true)
+		if err != nil {
+			if kind := mail.KindOf(err); kind == mail.KindNotFound || kind == mail.KindNoPermission {
+				continue
+			}
+			return err
+		}
+		q, found := m.q, newFindings(box.View())
+		q.resolve(box.View(), nil, s.server.Store.Now())
+		left := time.Until(m.end)
+		if err = errSearchTime; left > 0 {
+			err = find(ctx, box, q, found.view.All(), found, left)
+		}
+		box.Close()
+		if err != nil {
+			return err
+		}
+		s.writeFoundIn(m.r, q, found, n.name)
+		if s.enc.Err() != nil {
+			return s.enc.Err()
+		}
+	}
+	return nil
+}
+
+// allMailboxes gives the existing mailboxes of in, in the order of their names. Those
+// that are hidden are found by their own name only.
+func (s *session) allMailboxes(in sources) []*node {
+	var out []*node
+	t := s.mailboxTree(false)
+	for _, n := range t.nodes {
+		if n.record != nil && in.has(n) {
+			out = append(out, n)
+		}
+	}
+	for _, name := range in.mailboxes {
+		if t.byName[name] != nil {
+			continue
+		}
+		if record, ok := s.account.Mailbox(name); ok {
+			n := t.add(name)
+			n.record = &record
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// writeFoundIn writes what ESEARCH found in a mailbox, which is nothing when nothing
+// was found (RFC 7377, 2.1); in the selected one it saves and follows it.
+func (s *session) writeFoundIn(r *request, q *searching, f *findings, name string) {
+	from := &origin{name, f.view.Mailbox.UIDValidity}
+	some, _ := f.ends()
+	if some != 0 {
+		named := s.writeESearch(r, q, f, from)
+		if q.results.save {
+			s.saved = f.numbers(named, true)
+		}
+	} else if q.results.save {
+		s.saved = nil
+	}
+	if q.results.update && s.mailbox != nil && f.view == s.mailbox.View() {
+		s.follow(r, q, f, from)
+	}
+}
+
+// origin is the mailbox of a result, in the answer to ESEARCH.
+type origin struct {
+	mailbox     string
+	uidValidity mail.UIDValidity
+}
+
+// writeCorrelator begins an ESEARCH response; from is nil for other commands than
+// ESEARCH.
+//
+//	search-correlator = SP "(" one-correlator *(SP one-correlator) ")"
+//	one-correlator    = "TAG" SP tag-string / "MAILBOX" SP astring / "UIDVALIDITY" SP nz-number
+func writeCorrelator(e *wire.Encoder, tag string, from *origin, uid bool) {
+	e.Untagged().Const("ESEARCH (TAG ").String(tag)
+	if from != nil {
+		e.Const(" MAILBOX ").Mailbox(from.mailbox).Const(" UIDVALIDITY ").Number(uint64(from.uidValidity))
+	}
+	e.Close()
+	if uid {
+		e.Const(" UID")
+	}
+}
