@@ -319,6 +319,7 @@ var rates = []rate{
 	{name: "SEARCH SUBJECT in 10,000", goal: goal{speed: 5}, prepare: inTexts, run: repeated(texts, 20, one, `SEARCH SUBJECT "river holiday"`)},
 	{name: "SEARCH TEXT, a rare word in 10,000", goal: goal{speed: 20}, prepare: inTexts, run: repeated(texts, 3, one, `SEARCH TEXT ref4990x`)},
 	{name: "SEARCH TEXT, an absent word in 10,000", goal: goal{speed: 20}, prepare: inTexts, run: repeated(texts, 3, one, `SEARCH TEXT xylophone`)},
+	{name: "SEARCH TEXT, a rare word in 100,000", goal: goal{speed: 20}, prepare: inLarge, run: repeated(large, 1, one, `SEARCH TEXT ref49900x`)},
 	{name: "SORT DATE of 10,000", goal: goal{speed: 2}, prepare: inTexts, run: repeated(texts, 20, one, `SORT (DATE) UTF-8 ALL`)},
 	{name: "THREAD REFERENCES of 10,000", goal: goal{speed: 2}, prepare: inTexts, run: repeated(texts, 20, one, `THREAD REFERENCES UTF-8 ALL`)},
 	{name: "SELECT of 100,000", goal: goal{speed: 1}, prepare: inLarge, run: repeated(large, 300, one, "SELECT INBOX")},
