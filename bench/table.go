@@ -35,6 +35,7 @@ type figure struct {
 	name, unit string
 	goal       goal
 	own        bool // it is more than the peers can do: only Postern does
+	once       bool // what is measured hardly varies, and takes long: one round
 	prepare    func(*bench, *peer)
 	measure    func(*bench, *peer) float64
 }
@@ -64,10 +65,11 @@ type result struct {
 	err               error
 }
 
-// alternate measures each peer, or with own Postern alone, in every round; who goes first alternates.
-func (b *bench) alternate(own bool, prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
+// alternate measures each peer, or with own Postern alone, in every round; who goes first
+// alternates.
+func (b *bench) alternate(own bool, rounds int, prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
 	results := make([]result, len(b.peers))
-	for b.round = range b.rounds {
+	for b.round = range rounds {
 		for i := range b.peers {
 			j := (i + b.round) % len(b.peers)
 			p, r := b.peers[j], &results[j]
@@ -86,7 +88,7 @@ func (b *bench) alternate(own bool, prepare func(*bench, *peer), once func(p *pe
 }
 
 func (b *bench) rate(row rate) []result {
-	return b.alternate(false, row.prepare, func(p *peer, r *result) {
+	return b.alternate(false, b.rounds, row.prepare, func(p *peer, r *result) {
 		b.window = window{pid: p.cmd.Process.Pid}
 		b.begin()
 		n := row.run(b, p)
@@ -100,7 +102,11 @@ func (b *bench) rate(row rate) []result {
 }
 
 func (b *bench) figure(row figure) []result {
-	return b.alternate(row.own, row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
+	rounds := b.rounds
+	if row.once {
+		rounds = 1
+	}
+	return b.alternate(row.own, rounds, row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
 }
 
 // best gives the peers' best median by better; NaN when there is none.
