@@ -255,6 +255,7 @@ type bodyFiles struct {
 	most   int64
 	// packAfter is how old bodies are that are packed; forever: none.
 	packAfter time.Duration
+	decoder   func() *zstd.Decoder // made when the first packed body is read
 
 	cancel  context.CancelFunc // nil until started
 	done    chan struct{}
@@ -589,7 +590,7 @@ func (b *filedBody) read(p []byte, n int64) error {
 			if plain {
 				return nil
 			}
-			if out, err := decoder().DecodeAll(stored, p[:0]); err == nil && len(out) == len(p) && &out[0] == &p[0] {
+			if out, err := b.engine.bodyFiles.decoder().DecodeAll(stored, p[:0]); err == nil && len(out) == len(p) && &out[0] == &p[0] {
 				return nil
 			}
 		}

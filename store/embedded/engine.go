@@ -183,7 +183,7 @@ func (e *Engine) openDatabase(opt Options) error {
 		return e.openError(err)
 	}
 	e.bodyFiles.engine, e.bodyFiles.from, e.bodyFiles.most = e, opt.fileFrom, opt.fileSize
-	e.bodyFiles.packAfter = opt.CompressAfter
+	e.bodyFiles.packAfter, e.bodyFiles.decoder = opt.CompressAfter, sync.OnceValue(decoder)
 	if err = e.bodyFiles.load(); err == nil {
 		err = e.disk.broken()
 	}

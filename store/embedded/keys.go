@@ -25,7 +25,7 @@ import (
 //	summaries  account(8) email(8)                          a summary
 //	texts      account(8) email(8)                          search text, perhaps compressed
 //	bodies     account(8) email(8) piece(4)                 256 KiB of a body; piece 0 begins with the body's size, or says where a large body stands
-//	body files number(4)                                    nothing: the file is there
+//	body files number(4)                                    the file is there: nothing, or 2 when its bodies are packed
 //	filters    account(8) email(8)                          a search filter
 //
 // From bigZone to before zoneFilters Pebble may keep values in blob files

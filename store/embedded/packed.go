@@ -5,7 +5,6 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -43,14 +42,14 @@ func encoder() *zstd.Encoder {
 	return e
 }
 
-// decoder is one for all, made when the first packed body is read.
-var decoder = sync.OnceValue(func() *zstd.Decoder {
+// decoder reads all packed bodies of an engine; it is used from several goroutines.
+func decoder() *zstd.Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(bodyPart), zstd.WithDecoderLowmem(true), zstd.IgnoreChecksum(true))
 	if err != nil {
 		panic(err) // the options are constants
 	}
 	return d
-})
+}
 
 // pack gives the head and the parts of a packed body.
 func pack(z *zstd.Encoder, id mail.AccountID, m mail.EmailID, body []byte) (head, stored []byte) {
