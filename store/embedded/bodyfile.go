@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/klauspost/compress/zstd"
 
@@ -295,7 +294,7 @@ func (b *bodyFiles) load() error {
 	if err := e.disk.MkdirAll(b.dir, 0o700); err != nil {
 		return err
 	}
-	if err := b.syncFolder(e.dir); err != nil {
+	if err := syncFolder(e.disk, e.dir); err != nil {
 		return err
 	}
 	known := map[uint32]bool{}
@@ -340,8 +339,9 @@ func (b *bodyFiles) load() error {
 	return nil
 }
 
-func (b *bodyFiles) syncFolder(name string) error {
-	f, err := b.engine.disk.OpenDir(name)
+// syncFolder makes the names in a folder durable.
+func syncFolder(d *disk, name string) error {
+	f, err := d.OpenDir(name)
 	if err != nil {
 		return err
 	}
@@ -373,12 +373,14 @@ func (b *bodyFiles) reserve(head []byte, size int64, packed bool) (*bodyFile, in
 		if err != nil {
 			return nil, 0, err
 		}
-		if err := b.syncFolder(b.dir); err != nil {
+		if err := syncFolder(b.engine.disk, b.dir); err != nil {
 			out.Close()
 			return nil, 0, err
 		}
 		// In the log before any reference to it.
-		if err := b.engine.guard(func() error { return b.engine.db.Set(bodyFileKey(f.number), bodyFileValue(packed), pebble.NoSync) }); err != nil {
+		batch := b.engine.db.NewBatch()
+		batch.Set(bodyFileKey(f.number), bodyFileValue(packed), nil)
+		if _, err := b.engine.apply(batch); err != nil {
 			out.Close()
 			return nil, 0, err
 		}

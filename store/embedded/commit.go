@@ -7,7 +7,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -15,7 +14,7 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
-// Commit implements store.Engine: one Pebble batch, applied at once and synced
+// Commit implements store.Engine: one Pebble batch, applied at once and made durable
 // together with whatever else waits.
 func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
 	if err := e.enter(ctx); err != nil {
@@ -85,20 +84,21 @@ const maxKept = 1 << 20
 
 // apply makes batch, which is its own then, visible; wait tells when it is durable.
 func (e *Engine) apply(batch *pebble.Batch) (wait func() error, err error) {
-	if err := e.guard(func() error { return e.db.ApplyNoSyncWait(batch, pebble.Sync) }); err != nil {
+	g, err := e.ahead.add(batch)
+	batch.Close()
+	if err != nil {
 		return nil, err
 	}
-	return sync.OnceValue(func() error {
-		err := batch.SyncWait()
-		batch.Close()
-		if err != nil {
-			e.disk.freeze(err)
-		}
+	if e.ahead.crowded() {
+		e.ahead.wait(g)
+	}
+	return func() error {
+		e.ahead.wait(g)
 		if e.disk.broken() != nil {
 			return e.unavailable()
 		}
 		return nil
-	}), nil
+	}, nil
 }
 
 // guard calls Pebble to write. A panic of Pebble ends the engine, not the process.

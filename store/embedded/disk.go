@@ -22,8 +22,9 @@ import (
 // again. Reads go on; what Pebble only believes to have written fails to be read.
 type disk struct {
 	vfs.FS
-	cause  atomic.Pointer[error]
-	frozen func(error) // told once, by the goroutine whose change failed
+	cause   atomic.Pointer[error]
+	frozen  func(error) // told once, by the goroutine whose change failed
+	logless bool        // Pebble's own log, to which it writes nothing, is not kept
 }
 
 func newDisk(fs vfs.FS, frozen func(error)) *disk {
@@ -74,6 +75,9 @@ func (d *disk) opened(name string, do func() (vfs.File, error)) (vfs.File, error
 }
 
 func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if d.logless && strings.HasSuffix(name, pebbleLog) {
+		return nowhere{vfs.NewMemFile(nil)}, nil
+	}
 	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.Create(name, c)) })
 }
 
@@ -85,10 +89,13 @@ func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.Fil
 	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.ReuseForWrite(old, name, c)) })
 }
 
-// journaled makes a journal of a file that was opened, if it is a write-ahead log.
+// pebbleLog ends the names of Pebble's own log.
+const pebbleLog = ".log"
+
+// journaled makes a journal of a file that was opened, if it is of the log.
 func journaled(name string) func(vfs.File, error) (vfs.File, error) {
 	return func(f vfs.File, err error) (vfs.File, error) {
-		if err != nil || !strings.HasSuffix(name, ".log") {
+		if err != nil || !strings.HasSuffix(name, logSuffix) {
 			return f, err
 		}
 		return newJournal(f), nil
@@ -151,6 +158,16 @@ func (d *disk) MkdirAll(name string, perm os.FileMode) error {
 }
 
 func (d *disk) Unwrap() vfs.FS { return d.FS }
+
+// nowhere is a file that keeps nothing.
+type nowhere struct{ vfs.File }
+
+func (nowhere) Write(p []byte) (int, error)         { return len(p), nil }
+func (nowhere) Preallocate(int64, int64) error      { return nil }
+func (nowhere) Sync() error                         { return nil }
+func (nowhere) SyncData() error                     { return nil }
+func (nowhere) SyncTo(int64) (full bool, err error) { return true, nil }
+func (nowhere) Close() error                        { return nil }
 
 // file is an open file of a disk.
 type file struct {

@@ -1,6 +1,6 @@
 // Package embedded is the engine that keeps mail in a folder of this host, in
 // Pebble, a log-structured merge tree. One write-ahead log serves all accounts,
-// so concurrent deliveries share a sync; bodies are kept apart from keys, large ones
+// so concurrent deliveries share a sync (writeahead.go); bodies are kept apart from keys, large ones
 // in files of their own (bodyfile.go).
 //
 // When the disk fails a write, the engine stops as if the power had failed: the
@@ -60,7 +60,7 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 4 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies
+	format       = 5 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies, 4 Pebble's own log
 	pidName      = "pid"
 	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.
@@ -84,6 +84,7 @@ type Engine struct {
 	shards    [shards]shard
 	values    sync.Pool  // of *[]byte: memory for change.buf
 	records   sync.Mutex // held from reading revisions to applying
+	ahead     writeAhead
 	repacking repacking
 	bodyFiles bodyFiles
 
@@ -169,6 +170,10 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 func (e *Engine) openDatabase(opt Options) error {
 	var err error
 	e.cache = pebble.NewCache(opt.CacheBytes)
+	if err := e.withoutPebblesLog(opt); err != nil {
+		return e.openError(err)
+	}
+	e.disk.logless = true
 	e.db, err = pebble.Open(e.dir, e.pebbleOptions(opt))
 	if err == nil {
 		err = e.disk.broken()
@@ -180,6 +185,12 @@ func (e *Engine) openDatabase(opt Options) error {
 		return err
 	}
 	if err := e.checkBlobs(); err != nil {
+		return e.openError(err)
+	}
+	if err = e.ahead.open(e, opt.MemTableBytes); err == nil {
+		err = e.disk.broken()
+	}
+	if err != nil {
 		return e.openError(err)
 	}
 	e.bodyFiles.engine, e.bodyFiles.from, e.bodyFiles.most = e, opt.fileFrom, opt.fileSize
@@ -203,6 +214,7 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 		Logger:                      &logger{e.log, e.goneMad},
 		EventListener:               e.listener(),
 		FormatMajorVersion:          pebbleFormat,
+		DisableWAL:                  true, // writeahead.go
 		MemTableSize:                opt.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
@@ -287,7 +299,7 @@ func (e *Engine) openError(err error) error {
 		what = "may not be written or read by this user"
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		what = "is on a full disk"
-	case pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*damagedBlob)):
+	case mail.KindOf(err) == mail.KindCorrupt || pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist) || errors.As(err, new(*damagedBlob)):
 		kind, what = mail.KindCorrupt, "is damaged"
 	}
 	x := mail.Errorf(kind, "the data folder %s %s: %s", e.dir, what, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -333,7 +345,10 @@ func (e *Engine) sign() error {
 }
 
 func (e *Engine) putFormat() error {
-	err := e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.Sync)
+	err := e.db.Set(formatKey, []byte(formatText+strconv.Itoa(format)), pebble.NoSync)
+	if err == nil { // the log is not open yet
+		err = e.db.Flush()
+	}
 	if err == nil {
 		err = e.disk.broken()
 	}
@@ -462,6 +477,7 @@ func (e *Engine) Close() error {
 // release gives back what Open took, as far as it came.
 func (e *Engine) release() error {
 	var err error
+	e.ahead.close()
 	e.bodyFiles.close()
 	if e.db != nil && !e.insane.Load() {
 		err = e.db.Close()

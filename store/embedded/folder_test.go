@@ -147,11 +147,11 @@ func TestFormat(t *testing.T) {
 		key := formatKey
 		var err error
 		if v == "" {
-			if err = e.db.Delete(key, pebble.Sync); err == nil {
-				err = e.db.Set(headKey(1), nil, pebble.Sync)
+			if err = e.db.Delete(key, pebble.NoSync); err == nil {
+				err = e.db.Set(headKey(1), nil, pebble.NoSync)
 			}
 		} else {
-			err = e.db.Set(key, []byte(v), pebble.Sync)
+			err = e.db.Set(key, []byte(v), pebble.NoSync)
 		}
 		if err == nil {
 			err = e.Close()
@@ -160,15 +160,15 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 5")
+	set("Postern 6")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 5")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 6")
 	fs = vfs.NewMem()
-	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3"} {
+	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3", "Postern 4"} {
 		set(older) // is read, and is of this format from now on
 		e := open(t, "store", small(fs))
 		if _, err := e.get(formatKey, func(v []byte) error {
-			if string(v) != "Postern 4" {
+			if string(v) != "Postern 5" {
 				t.Errorf("%q", v)
 			}
 			return nil
@@ -299,7 +299,7 @@ func TestDamagedBlob(t *testing.T) {
 func TestWaitsShareSyncs(t *testing.T) {
 	var syncs atomic.Int64
 	slow := errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if (op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync) && strings.HasSuffix(op.Path, ".log") {
+		if (op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync) && strings.HasSuffix(op.Path, logSuffix) {
 			syncs.Add(1)
 			time.Sleep(2 * time.Millisecond)
 		}

@@ -74,7 +74,7 @@ func TestJournal(t *testing.T) {
 
 // TestJournalFile: a log of the host's file system is one, and reads as it was written.
 func TestJournalFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "000001.log")
+	name := filepath.Join(t.TempDir(), "000001.journal")
 	d := newDisk(vfs.Default, func(err error) { t.Error(err) })
 	f, err := d.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -100,7 +100,7 @@ func TestJournalFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An older log is used again from its beginning.
-	again := filepath.Join(filepath.Dir(name), "000002.log")
+	again := filepath.Join(filepath.Dir(name), "000002.journal")
 	if f, err = d.ReuseForWrite(name, again, vfs.WriteCategoryUnspecified); err != nil {
 		t.Fatal(err)
 	}

@@ -192,8 +192,9 @@ func (e *Engine) repack(ctx context.Context, p place) (left int, err error) {
 		}
 		current := sh.commits == commits
 		if err == nil && batch != nil && current && e.disk.broken() == nil {
-			// It needs no sync: a log that ends before it has the deltas.
-			err = e.guard(func() error { return e.db.Apply(batch, pebble.NoSync) })
+			// Nobody waits for it: a log that ends before it has the deltas.
+			_, err = e.apply(batch)
+			batch = nil
 		}
 		sh.Unlock()
 		if batch != nil {
@@ -372,9 +373,10 @@ func (e *Engine) prune(ctx context.Context, p place) error {
 	c := change{engine: e, id: p.account, batch: e.db.NewBatch()}
 	c.deleteRange(lower, vanishedKey(p.account, p.mailbox, all[n-1].modSeq+1))
 	c.set(forgottenKey(p.account, p.mailbox), binary.AppendUvarint(nil, uint64(all[n-1].modSeq)))
-	if c.err == nil {
-		c.err = e.guard(func() error { return e.db.Apply(c.batch, pebble.NoSync) })
+	if c.err != nil {
+		c.batch.Close()
+		return c.err
 	}
-	c.batch.Close()
-	return c.err
+	_, err = e.apply(c.batch)
+	return err
 }

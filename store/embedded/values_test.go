@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/postern-mail/postern/mail"
@@ -228,7 +229,7 @@ func TestDamagedValues(t *testing.T) {
 			continue
 		}
 		for _, v := range [][]byte{{}, {0xff}, append(slices.Clone(p.v), 0)} {
-			if err := e.db.Set(p.k, v, nil); err != nil {
+			if err := e.db.Set(p.k, v, pebble.NoSync); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := storetest.Everything(e, 1); err != nil {
@@ -238,7 +239,7 @@ func TestDamagedValues(t *testing.T) {
 				corrupt++
 			}
 		}
-		if err := e.db.Set(p.k, p.v, nil); err != nil {
+		if err := e.db.Set(p.k, p.v, pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -306,7 +307,7 @@ func TestDamagedFiles(t *testing.T) {
 		case err == nil:
 		case mail.KindOf(err) == mail.KindCorrupt || mail.KindOf(err) == mail.KindUnavailable:
 			found++
-		case strings.HasSuffix(name, ".log"):
+		case strings.HasSuffix(name, logSuffix):
 			// A log's last records can look as if they had never been finished.
 			lost++
 		default:

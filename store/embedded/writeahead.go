@@ -1,0 +1,513 @@
+package embedded
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// The write-ahead log is ours, and Pebble's is off: Pebble has its log written by a
+// goroutine of its own, and each change then pays for being handed there and back
+// (docs/decisions/speed.md). Here whoever waits for its change first writes for all
+// who have come meanwhile.
+//
+// A change is a record: a Pebble batch with a number, one more than that of the change
+// before. The batch itself sets numberKey to that number, so Pebble's tables always
+// say up to which change they are: opening replays the records behind it, and nothing
+// twice. What Pebble has in tables may be ahead of the log, never the other way round.
+//
+// A file of the log is given back when all its changes are in tables, and used again.
+//
+//	record = checksum(4) length(4) number(8) durable(8) batch
+//
+// checksum is of all that follows; durable is up to which change all was durable when
+// the record was made. So a damage is told from an end: behind a damaged record none
+// is whole that knows it durable, unless the disk lost it.
+const (
+	logSuffix  = ".journal"
+	recordHead = 4 + 4 + 8 + 8
+	// maxPending bounds what nobody waits for, and the memory that is kept, in bytes.
+	maxPending = 1 << 20
+	// maxSpare files are kept to be used again.
+	maxSpare = 2
+	// nodeBytes is about what an entry takes in a memtable besides key and value.
+	nodeBytes = 64
+)
+
+// writeAhead is the log of a data folder.
+type writeAhead struct {
+	engine *Engine
+	most   int // bytes in Pebble's memory of the changes of one file, about
+
+	// order is held while a change gets its number and becomes visible.
+	order  sync.Mutex
+	number uint64 // of the last change
+	weight int    // of the changes since the last file was full
+
+	durable atomic.Uint64 // the change up to which all are
+
+	mu      sync.Mutex
+	pending []byte // records that are not written yet
+	unused  []byte // memory for the next pending
+	last    uint64 // number of the last record in pending
+	full    bool   // the file is to be changed for another
+	next    *group // who waits for pending
+	writing bool
+	spare   []uint64 // files to use again
+
+	// Only who writes touches these.
+	file vfs.File
+	name uint64 // of file
+
+	old  chan retired
+	stop chan struct{}
+	done chan struct{} // nil until started
+}
+
+// group are those whose changes are written together.
+type group struct {
+	waiting int           // guarded by writeAhead.mu
+	over    bool          // guarded by writeAhead.mu
+	lead    chan struct{} // has a token for the one who is to write
+	done    chan struct{} // closed when it is written
+}
+
+func newGroup() *group { return &group{lead: make(chan struct{}, 1), done: make(chan struct{})} }
+
+// retired are files that are not needed when flushed is closed; nil is closed.
+type retired struct {
+	files   []uint64
+	flushed <-chan struct{}
+}
+
+var numberKey = []byte{zoneFormat, 'n'}
+
+func (l *writeAhead) path(name uint64) string {
+	return l.engine.disk.PathJoin(l.engine.dir, fmt.Sprintf("%06d%s", name, logSuffix))
+}
+
+// add makes batch visible and gives it its place in the log. The group is who waits
+// with it.
+func (l *writeAhead) add(batch *pebble.Batch) (*group, error) {
+	op := batch.SetDeferred(len(numberKey), 8)
+	copy(op.Key, numberKey)
+	if err := op.Finish(); err != nil {
+		return nil, err
+	}
+	l.order.Lock()
+	defer l.order.Unlock()
+	l.number++
+	repr := batch.Repr()
+	binary.BigEndian.PutUint64(repr[len(repr)-8:], l.number)
+	l.weight += len(repr) + nodeBytes*int(batch.Count())
+	full := l.weight >= l.most
+	if full {
+		l.weight = 0
+	}
+	// A large batch's memory is Pebble's after Apply.
+	g := l.push(l.number, repr, full)
+	return g, l.engine.guard(func() error { return l.engine.db.Apply(batch, pebble.NoSync) })
+}
+
+// push makes a record of what is to be written.
+func (l *writeAhead) push(number uint64, repr []byte, full bool) *group {
+	var head [recordHead]byte
+	binary.BigEndian.PutUint32(head[4:], uint32(len(repr)))
+	binary.BigEndian.PutUint64(head[8:], number)
+	binary.BigEndian.PutUint64(head[16:], l.durable.Load())
+	sum := crc32.Update(crc32.Checksum(head[4:], castagnoli), castagnoli, repr)
+	binary.BigEndian.PutUint32(head[:], sum)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = append(append(l.pending, head[:]...), repr...)
+	l.last = number
+	l.full = l.full || full
+	return l.next
+}
+
+// crowded tells that much is pending.
+func (l *writeAhead) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending) > maxPending
+}
+
+// wait returns when the changes of g are durable, or the disk is broken.
+func (l *writeAhead) wait(g *group) {
+	l.mu.Lock()
+	if g.over {
+		l.mu.Unlock()
+		return
+	}
+	lead := !l.writing
+	if lead {
+		l.writing = true
+	} else {
+		g.waiting++
+	}
+	l.mu.Unlock()
+	if !lead {
+		select {
+		case <-g.done:
+			return
+		case <-g.lead:
+		}
+	}
+	l.write()
+}
+
+// write writes what is pending; the caller has made writing true, or was handed it.
+func (l *writeAhead) write() {
+	l.mu.Lock()
+	g, out, last, full := l.next, l.pending, l.last, l.full
+	l.next, l.pending, l.unused, l.full = newGroup(), l.unused[:0], nil, false
+	l.mu.Unlock()
+	written := false
+	defer func() {
+		if !written { // a panic: what is written is not known
+			l.engine.disk.freeze(errors.New("the log broke down"))
+		}
+		l.mu.Lock()
+		if cap(out) <= 2*maxPending {
+			l.unused = out[:0]
+		}
+		g.over = true
+		if l.next.waiting > 0 {
+			l.next.lead <- struct{}{}
+		} else {
+			l.writing = false
+		}
+		l.mu.Unlock()
+		close(g.done)
+	}()
+	// The disk keeps errors to itself, and is asked by those who wait.
+	l.file.Write(out)
+	l.file.SyncData()
+	if l.engine.disk.broken() == nil {
+		l.durable.Store(last)
+	}
+	if full {
+		l.change()
+	}
+	written = true
+}
+
+// change goes on in another file, and has Pebble write tables of what is in this one.
+func (l *writeAhead) change() {
+	before := l.name
+	l.file.Close()
+	l.create()
+	l.order.Lock()
+	flushed, err := l.flush()
+	l.order.Unlock()
+	if err == nil {
+		l.old <- retired{[]uint64{before}, flushed}
+	}
+}
+
+// flush has Pebble write all that is visible into tables; order is held.
+func (l *writeAhead) flush() (flushed <-chan struct{}, err error) {
+	err = l.engine.guard(func() error {
+		flushed, err = l.engine.db.AsyncFlush()
+		return err
+	})
+	return flushed, err
+}
+
+// create opens the next file. Its name is durable when it returns.
+func (l *writeAhead) create() {
+	l.name++
+	name := l.path(l.name)
+	l.mu.Lock()
+	again := uint64(0)
+	if n := len(l.spare); n > 0 {
+		again, l.spare = l.spare[n-1], l.spare[:n-1]
+	}
+	l.mu.Unlock()
+	d := l.engine.disk
+	// The disk gives a file that keeps nothing when it is broken.
+	if again != 0 {
+		l.file, _ = d.ReuseForWrite(l.path(again), name, vfs.WriteCategoryUnspecified)
+	} else {
+		l.file, _ = d.Create(name, vfs.WriteCategoryUnspecified)
+	}
+	if err := syncFolder(d, l.engine.dir); err != nil {
+		d.freeze(err)
+	}
+}
+
+// run gives files back when they are not needed any more.
+func (l *writeAhead) run() {
+	defer close(l.done)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case r := <-l.old:
+			if r.flushed != nil {
+				select {
+				case <-l.stop:
+					return
+				case <-r.flushed:
+				}
+			}
+			for _, name := range r.files {
+				l.giveBack(name)
+			}
+		}
+	}
+}
+
+func (l *writeAhead) giveBack(name uint64) {
+	l.mu.Lock()
+	keep := len(l.spare) < maxSpare
+	if keep {
+		l.spare = append(l.spare, name)
+	}
+	l.mu.Unlock()
+	if !keep {
+		l.engine.disk.Remove(l.path(name))
+	}
+}
+
+// open replays what the tables have not, and begins a new file.
+func (l *writeAhead) open(e *Engine, memTable uint64) error {
+	l.engine, l.most, l.next = e, int(memTable/8*7), newGroup()
+	if _, err := e.get(numberKey, func(v []byte) error {
+		if len(v) != 8 {
+			return damaged("the number of the last change")
+		}
+		l.number = binary.BigEndian.Uint64(v)
+		return nil
+	}); err != nil {
+		return err
+	}
+	names, err := l.files()
+	if err != nil {
+		return err
+	}
+	before := l.number
+	for _, name := range names {
+		if err := l.replay(name); err != nil {
+			return err
+		}
+		l.name = name
+	}
+	l.durable.Store(l.number)
+	l.old, l.stop, l.done = make(chan retired, 64), make(chan struct{}), make(chan struct{})
+	go l.run()
+	l.create()
+	var flushed <-chan struct{}
+	if l.number != before {
+		if flushed, err = l.flush(); err != nil {
+			return err
+		}
+	}
+	l.old <- retired{names, flushed}
+	return nil
+}
+
+// files gives the log's files, ascending.
+func (l *writeAhead) files() (out []uint64, err error) {
+	names, err := l.engine.disk.List(l.engine.dir)
+	for _, name := range names {
+		if text, ok := strings.CutSuffix(name, logSuffix); ok {
+			if n, err := strconv.ParseUint(text, 10, 62); err == nil {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out, err
+}
+
+// record is one that was read.
+type record struct {
+	number, durable uint64
+	batch           []byte
+}
+
+// parseHead reads the head of a record; ok is false when it cannot be one that has
+// room bytes for all of it.
+func parseHead(head []byte, room int64) (r record, length int64, ok bool) {
+	length = int64(binary.BigEndian.Uint32(head[4:]))
+	r.number, r.durable = binary.BigEndian.Uint64(head[8:]), binary.BigEndian.Uint64(head[16:])
+	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number
+}
+
+// whole tells whether a record is as it was written.
+func whole(head, batch []byte) bool {
+	return binary.BigEndian.Uint32(head) == crc32.Update(crc32.Checksum(head[4:recordHead], castagnoli), castagnoli, batch)
+}
+
+// replay applies the records of a file that the tables have not. They end where one is
+// not whole or does not follow the one before: there the power was cut, or a log begins
+// that the file was used for before.
+func (l *writeAhead) replay(name uint64) error {
+	f, err := l.engine.disk.Open(l.path(name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	size := info.Size()
+	in := bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 256<<10)
+	var head [recordHead]byte
+	at, last, applied := int64(0), uint64(0), false
+	for {
+		if _, err := io.ReadFull(in, head[:]); err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		} else if err != nil {
+			return err
+		}
+		r, length, ok := parseHead(head[:], size-at)
+		if !ok || last != 0 && r.number != last+1 {
+			break
+		}
+		r.batch = make([]byte, length)
+		if _, err := io.ReadFull(in, r.batch); err != nil {
+			return err
+		}
+		if !whole(head[:], r.batch) {
+			break
+		}
+		if r.number > l.number+1 {
+			return damaged("the log before the file %s", l.path(name))
+		}
+		if r.number == l.number+1 {
+			if err := l.engine.applyAgain(r.batch); err != nil {
+				return err
+			}
+			l.number, applied = r.number, true
+		}
+		at, last = at+recordHead+length, r.number
+	}
+	if err := l.checkEnd(f, at, size, l.number+1); err != nil {
+		return err
+	}
+	if applied {
+		// What a disk has in its cache alone was read, but could still be lost, and
+		// the next file goes on behind it.
+		return f.SyncData()
+	}
+	return nil
+}
+
+// checkEnd looks behind the end of the records, at, for one that knows the change that
+// is missing there to have been durable.
+func (l *writeAhead) checkEnd(f vfs.File, at, size int64, missing uint64) error {
+	rest := make([]byte, size-at)
+	if ok, err := readFull(f, rest, at); !ok {
+		return err
+	}
+	for i := 0; i+recordHead <= len(rest); i++ {
+		if binary.BigEndian.Uint64(rest[i+16:]) < missing {
+			continue
+		}
+		r, length, ok := parseHead(rest[i:], int64(len(rest)-i))
+		if ok && r.number-missing < 1<<32 && whole(rest[i:], rest[i+recordHead:i+recordHead+int(length)]) {
+			return damaged("the log at change %d", missing)
+		}
+	}
+	return nil
+}
+
+// applyAgain makes a change visible that is in the log.
+func (e *Engine) applyAgain(repr []byte) error {
+	batch := e.db.NewBatch()
+	defer batch.Close()
+	if err := batch.SetRepr(repr); err != nil {
+		return damaged("the log")
+	}
+	return e.guard(func() error { return e.db.Apply(batch, pebble.NoSync) })
+}
+
+// latest gives the group of the next write.
+func (l *writeAhead) latest() *group {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
+// close writes what is pending, and, when all is well, has it in tables and removes
+// the files, so that opening has nothing to replay. It may be called when open was not.
+func (l *writeAhead) close() {
+	if l.done == nil {
+		return
+	}
+	l.wait(l.latest())
+	close(l.stop)
+	<-l.done
+	l.done = nil
+	l.file.Close()
+	e := l.engine
+	if e.insane.Load() || e.disk.broken() != nil {
+		return
+	}
+	if err := e.guard(e.db.Flush); err != nil || e.disk.broken() != nil {
+		return
+	}
+	names, err := l.files()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		e.disk.Remove(l.path(name))
+	}
+}
+
+// withoutPebblesLog takes in the logs that Pebble wrote for a Postern before format 3,
+// and removes them.
+func (e *Engine) withoutPebblesLog(opt Options) error {
+	var logs []string
+	names, err := e.disk.List(e.dir)
+	for _, name := range names {
+		if strings.HasSuffix(name, pebbleLog) {
+			logs = append(logs, e.disk.PathJoin(e.dir, name))
+		}
+	}
+	if len(logs) == 0 || err != nil {
+		return err
+	}
+	o := e.pebbleOptions(opt)
+	o.DisableWAL = false
+	o.Experimental.CompactionScheduler = newScheduler()
+	db, err := pebble.Open(e.dir, o)
+	if err != nil {
+		o.Experimental.CompactionScheduler.Unregister()
+		return err
+	}
+	err = db.Flush()
+	if x := db.Close(); err == nil {
+		err = x
+	}
+	if err == nil {
+		err = e.disk.broken()
+	}
+	if err != nil {
+		return err
+	}
+	if names, err = e.disk.List(e.dir); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, pebbleLog) {
+			e.disk.Remove(e.disk.PathJoin(e.dir, name))
+		}
+	}
+	return e.disk.broken()
+}
