@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -230,12 +231,16 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 	// It is also the block size of blob files, nearly all of which flushes write:
 	// bodies that are read one after the other then share a block.
 	o.Levels[0].BlockSize = 64 << 10
+	// A flush then writes few blob files.
+	o.TargetFileSizes = [...]int64{8 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20}
 	o.Experimental.CompactionScheduler = e.compactions
 	o.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
-			Enabled:               true,
-			MinimumSize:           1 << 10,
-			MaxBlobReferenceDepth: 10,
+			Enabled:     true,
+			MinimumSize: 1 << 10,
+			// A compaction never writes bodies again: with a small depth it wrote those
+			// of all tables that it touched again for every few flushes.
+			MaxBlobReferenceDepth: math.MaxInt32,
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.3,
 		}

@@ -1,0 +1,256 @@
+package embedded
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/storetest"
+)
+
+// named gives the names in a folder that end in suffix.
+func named(t testing.TB, fs vfs.FS, dir, suffix string) (out []string) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, suffix) {
+			out = append(out, dir+"/"+name)
+		}
+	}
+	return out
+}
+
+// life is a history whose end can be forgotten: each change comes from a seed of its own.
+type life struct {
+	history
+	seed  uint64
+	seeds []uint64
+	next  uint64
+}
+
+func (l *life) change() *store.Batch {
+	l.next++
+	return l.do(l.next)
+}
+
+func (l *life) do(seed uint64) *store.Batch {
+	b := l.ledger.Random(rand.New(rand.NewPCG(l.seed, seed)))
+	l.batches, l.seeds = append(l.batches, b), append(l.seeds, seed)
+	return b
+}
+
+// forget goes back to the first n changes.
+func (l *life) forget(n int) {
+	seeds := l.seeds[:n]
+	l.ledger, l.batches, l.seeds = storetest.NewLedger(1), nil, nil
+	for _, seed := range seeds {
+		l.do(seed)
+	}
+}
+
+// TestCrashAgain cuts the power again and again, also when what was cut off before was
+// just taken in, and goes on each time.
+func TestCrashAgain(t *testing.T) {
+	seed := storetest.Seed(t)
+	r := rand.New(rand.NewPCG(seed, 7))
+	fs := vfs.NewCrashableMem()
+	l := &life{seed: seed, history: history{ledger: storetest.NewLedger(1)}}
+	cut := func(e *Engine) *vfs.MemFS {
+		fs := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(3) * 50, RNG: r})
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return fs
+	}
+	for range 25 {
+		opt := small(fs)
+		opt.MemTableBytes = uint64(64<<10) << r.IntN(4)
+		e := open(t, "store", opt)
+		for range r.IntN(12) {
+			wait, err := e.Commit(context.Background(), l.change())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.IntN(3) == 0 {
+				if err := wait(); err != nil {
+					t.Fatal(err)
+				}
+				l.acked = len(l.batches)
+			}
+		}
+		fs = cut(e)
+		e = open(t, "store", small(fs))
+		l.check(t, e, l.acked)
+		n := 0
+		if a, err := e.Account(context.Background(), 1); err == nil {
+			n = int(a.Account.ModSeq)
+		}
+		l.forget(n)
+		l.acked = n
+		fs = cut(e)
+	}
+	t.Logf("%d changes, %d of them stayed", l.next, len(l.batches))
+}
+
+// TestLogFiles: a store that is written to for long has few files of its log, and none
+// when it was closed.
+func TestLogFiles(t *testing.T) {
+	fs := vfs.NewMem()
+	opt := small(fs)
+	opt.MemTableBytes = 128 << 10
+	e := open(t, "store", inPebble(opt))
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	last := uint64(0)
+	for range 400 {
+		l.Deliver(m, 10_000)
+		storetest.Commit(t, e, l.Batch())
+		names, err := e.ahead.files()
+		if err != nil || len(names) > 12 {
+			t.Fatal(names, err)
+		}
+		last = names[len(names)-1]
+	}
+	if last < 20 {
+		t.Fatal("the log had only", last, "files")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if names := append(named(t, fs, "store", logSuffix), named(t, fs, "store", pebbleLog)...); len(names) > 0 {
+		t.Fatal(names)
+	}
+}
+
+// TestDamagedLog flips a bit in the log of a store that was not closed: it is found,
+// or what is behind it had not to be there.
+func TestDamagedLog(t *testing.T) {
+	r := rand.New(rand.NewPCG(storetest.Seed(t), 5))
+	fs := vfs.NewCrashableMem()
+	opt := small(fs)
+	opt.MemTableBytes = 64 << 20
+	e := open(t, "store", opt)
+	h := &history{ledger: storetest.NewLedger(1)}
+	const n = 12
+	for range n {
+		b := h.ledger.Random(r)
+		h.batches = append(h.batches, b)
+		storetest.Commit(t, e, b)
+	}
+	after := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names := named(t, after, "store", logSuffix)
+	if len(names) != 1 {
+		t.Fatal(names)
+	}
+	whole := readFile(t, after, names[0])
+	found, cut := 0, 0
+	for range 60 {
+		copied := after.CrashClone(vfs.CrashCloneCfg{})
+		b := append([]byte(nil), whole...)
+		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+		writeFile(t, copied, names[0], b)
+		opt := small(copied)
+		e, err := Open("store", opt)
+		if err != nil {
+			refused(t, err, mail.KindCorrupt, "store", "log")
+			found++
+			continue
+		}
+		h.check(t, e, n-1)
+		if a, err := e.Account(context.Background(), 1); err != nil || int(a.Account.ModSeq) < n {
+			cut++
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d damages of 60 found, %d cut the last change off", found, cut)
+	if found == 0 {
+		t.Fatal("none was found")
+	}
+	// The file itself is gone, but not the one after it.
+	gap := after.CrashClone(vfs.CrashCloneCfg{})
+	e = open(t, "store", small(gap))
+	b := h.ledger.Random(r)
+	storetest.Commit(t, e, b)
+	gap2 := gap.CrashClone(vfs.CrashCloneCfg{})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gap2.Remove(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := Open("store", small(gap2)); err == nil {
+		// Its changes had come into tables.
+		h.batches = append(h.batches, b)
+		h.check(t, e, n+1)
+		e.Close()
+	} else {
+		refused(t, err, mail.KindCorrupt, "store", "log")
+	}
+}
+
+// TestPebblesLog opens a store of format 2 that was not closed: what stands in Pebble's
+// log alone is there, and the log is not.
+func TestPebblesLog(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	e := open(t, "store", small(fs))
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	l.Deliver(m, 100)
+	storetest.Commit(t, e, l.Batch())
+	o := e.pebbleOptions(small(fs))
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e.disk.logless = false
+	o.Lock, o.Cache, o.DisableWAL, o.MemTableSize = nil, nil, false, 1<<20
+	o.Experimental.CompactionScheduler = newScheduler()
+	db, err := pebble.Open("store", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Head.QuotaBytes = 4711
+	l.Head.ModSeq++
+	for k, v := range map[string][]byte{string(formatKey): []byte("Postern 2"), string(headKey(1)): appendHead(nil, &l.Head)} {
+		if err := db.Set([]byte(k), v, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Delete(numberKey, pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	old := fs.CrashClone(vfs.CrashCloneCfg{})
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(named(t, old, "store", pebbleLog)) == 0 {
+		t.Fatal("Pebble has no log")
+	}
+	for range 2 {
+		e := open(t, "store", small(old))
+		a, err := e.Account(context.Background(), 1)
+		if err != nil || a.Account.QuotaBytes != 4711 {
+			t.Fatal(a.Account, err)
+		}
+		if names := named(t, old, "store", pebbleLog); len(names) > 0 {
+			t.Fatal(names)
+		}
+		old = old.CrashClone(vfs.CrashCloneCfg{})
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
