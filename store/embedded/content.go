@@ -90,10 +90,10 @@ func (e *Engine) PutFilters(ctx context.Context, id mail.AccountID, filters []st
 	sh.Lock()
 	defer sh.Unlock()
 	c := &change{engine: e, id: id, batch: e.db.NewBatch()}
-	defer c.batch.Close()
 	for _, f := range filters {
 		found, err := e.get(contentKey(zoneSummaries, id, f.Email), func([]byte) error { return nil })
 		if err != nil {
+			c.batch.Close()
 			return err
 		}
 		if found {
@@ -101,9 +101,11 @@ func (e *Engine) PutFilters(ctx context.Context, id mail.AccountID, filters []st
 		}
 	}
 	if c.err != nil || c.batch.Empty() {
+		c.batch.Close()
 		return c.err
 	}
-	return e.guard(func() error { return e.db.Apply(c.batch, pebble.NoSync) })
+	_, err := e.apply(c.batch)
+	return err
 }
 
 // appendText makes the value of a text, which is not empty. S2 takes a quarter of

@@ -72,7 +72,7 @@ const (
 type Engine struct {
 	dir     string
 	log     *slog.Logger
-	db      *pebble.DB
+	db      *pebble.DB // written to by apply alone: see writeahead.go
 	cache   *pebble.Cache
 	disk    *disk
 	lock    *pebble.Lock

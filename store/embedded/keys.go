@@ -11,6 +11,7 @@ import (
 // Pebble's order is theirs. What is small and read together lies together.
 //
 //	format                                                  "Postern 1"
+//	format     'n'                                          number of the last change (writeahead.go)
 //	records    kind 00 key                                  a store.Record
 //	heads      account(8)                                   an account's head
 //	accounts   account(8) mailboxes     mailbox(4)          a mailbox's record

@@ -470,7 +470,7 @@ func (l *writeAhead) close() {
 	}
 }
 
-// withoutPebblesLog takes in the logs that Pebble wrote for a Postern before format 3,
+// withoutPebblesLog takes in the logs that Pebble wrote for a Postern before format 5,
 // and removes them.
 func (e *Engine) withoutPebblesLog(opt Options) error {
 	var logs []string

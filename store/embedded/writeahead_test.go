@@ -202,7 +202,7 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
-// TestPebblesLog opens a store of format 2 that was not closed: what stands in Pebble's
+// TestPebblesLog opens a store of format 4 that was not closed: what stands in Pebble's
 // log alone is there, and the log is not.
 func TestPebblesLog(t *testing.T) {
 	fs := vfs.NewCrashableMem()
@@ -224,7 +224,7 @@ func TestPebblesLog(t *testing.T) {
 	}
 	l.Head.QuotaBytes = 4711
 	l.Head.ModSeq++
-	for k, v := range map[string][]byte{string(formatKey): []byte("Postern 2"), string(headKey(1)): appendHead(nil, &l.Head)} {
+	for k, v := range map[string][]byte{string(formatKey): []byte("Postern 4"), string(headKey(1)): appendHead(nil, &l.Head)} {
 		if err := db.Set([]byte(k), v, pebble.Sync); err != nil {
 			t.Fatal(err)
 		}
