@@ -95,6 +95,13 @@ type Directory interface {
 	ScramKeys(ctx context.Context, name string, hash Hash) (*Entry, ScramKeys, error)
 }
 
+// Named is a Directory that knows whose an account is.
+type Named interface {
+	// NameOf gives the sign-in name that whoever has the account has now, "" when nobody
+	// has it. It asks nobody outside. KindUnavailable.
+	NameOf(ctx context.Context, account mail.AccountID) (string, error)
+}
+
 // Writable is a Directory whose entries Postern manages. What a method wrote is
 // durable, and seen by every call that begins after it returned. A name given to
 // Change, SetPassword and Remove may be an alias; KindNotFound when it is unknown.

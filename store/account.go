@@ -288,6 +288,25 @@ func (a *Account) SetQuota(ctx context.Context, bytes, messages int64) error {
 	return err
 }
 
+// Shared tells whether the account is one of SetShared.
+func (a *Account) Shared() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.head.Shared
+}
+
+// SetShared says that an account belongs to nobody but those who have rights in it: its
+// mailboxes stand in the shared namespace and not among other users' (RFC 2342).
+func (a *Account) SetShared(ctx context.Context, shared bool) error {
+	_, err := a.change(ctx, func(c *change) error {
+		if c.account.Shared != shared {
+			c.account.Shared, c.touched = shared, true
+		}
+		return nil
+	})
+	return err
+}
+
 // Mailboxes gives the records of all mailboxes, ascending by name.
 func (a *Account) Mailboxes() []MailboxRecord {
 	t := a.published.Load()

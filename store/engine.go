@@ -126,6 +126,8 @@ type AccountRecord struct {
 	Messages      int64
 	QuotaBytes    int64
 	QuotaMessages int64
+
+	Shared bool // it belongs to nobody: see Account.SetShared
 }
 
 // MailboxRecord is what is kept of a mailbox. Its counters make STATUS and SELECT answerable

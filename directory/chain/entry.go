@@ -207,6 +207,21 @@ func (d *Directory) provide(ctx context.Context, l *link, p *directory.Person, a
 	return r, err
 }
 
+// NameOf is part of directory.Named.
+func (d *Directory) NameOf(ctx context.Context, account mail.AccountID) (string, error) {
+	if own, ok := d.own.(directory.Named); ok {
+		if name, err := own.NameOf(ctx, account); name != "" || err != nil {
+			return name, err
+		}
+	}
+	d.people.mu.RLock()
+	defer d.people.mu.RUnlock()
+	if r := d.people.byAccount[account]; r != nil {
+		return r.display(), nil
+	}
+	return "", mail.Wrap(mail.KindUnavailable, ctx.Err())
+}
+
 // List is part of directory.Writable: our own entries, and the people of external
 // directories who have an account, as they were seen last.
 func (d *Directory) List(ctx context.Context) ([]directory.Entry, error) {

@@ -107,9 +107,10 @@ type people struct {
 	records Records
 	writing sync.Mutex // one change at a time
 
-	mu     sync.RWMutex
-	byKey  map[string]*record
-	byName map[string][]*record // by name, alias and display
+	mu        sync.RWMutex
+	byKey     map[string]*record
+	byName    map[string][]*record // by name, alias and display
+	byAccount map[mail.AccountID]*record
 }
 
 func (p *people) refresh(ctx context.Context) error {
@@ -123,20 +124,21 @@ func (p *people) reread(ctx context.Context) error {
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
 	}
-	byKey, byName := map[string]*record{}, map[string][]*record{}
+	byKey, byName, byAccount := map[string]*record{}, map[string][]*record{}, map[mail.AccountID]*record{}
 	for _, s := range stored {
 		r, err := decode(s)
 		if err != nil {
 			return err
 		}
 		byKey[s.Key] = r
+		byAccount[r.Account] = r
 		for _, name := range r.names() {
 			byName[name] = append(byName[name], r)
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.byKey, p.byName = byKey, byName
+	p.byKey, p.byName, p.byAccount = byKey, byName, byAccount
 	return nil
 }
 
@@ -192,6 +194,7 @@ func (p *people) apply(was, is *record) {
 	defer p.mu.Unlock()
 	if was != nil {
 		delete(p.byKey, was.key())
+		delete(p.byAccount, was.Account)
 		for _, name := range was.names() {
 			left := slices.DeleteFunc(slices.Clone(p.byName[name]), func(r *record) bool { return r == was })
 			if len(left) == 0 {
@@ -203,6 +206,7 @@ func (p *people) apply(was, is *record) {
 	}
 	if is != nil {
 		p.byKey[is.key()] = is
+		p.byAccount[is.Account] = is
 		for _, name := range is.names() {
 			p.byName[name] = append(p.byName[name], is)
 		}

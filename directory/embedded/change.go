@@ -232,6 +232,7 @@ func (d *Directory) apply(was *held, is *account) {
 	}
 	if is == nil {
 		delete(d.byName, was.name)
+		delete(d.names, was.ID)
 		return
 	}
 	for _, a := range is.Aliases {
@@ -240,6 +241,9 @@ func (d *Directory) apply(was *held, is *account) {
 		}
 	}
 	d.byName[was.name] = &held{*is, was.name, was.revision + 1}
+	if d.names != nil {
+		d.names[is.ID] = was.name
+	}
 }
 
 // acceptable checks an entry before it is written. KindBadArgument.

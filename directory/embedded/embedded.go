@@ -69,6 +69,7 @@ type Directory struct {
 	mu      sync.RWMutex
 	byName  map[string]*held
 	aliases map[string]alias
+	names   map[mail.AccountID]string // the name of an account; nil until somebody asks
 }
 
 // alias is an alias's record in memory.
@@ -80,6 +81,7 @@ type alias struct {
 var (
 	_ directory.Writable = (*Directory)(nil)
 	_ directory.Readable = (*Directory)(nil)
+	_ directory.Named    = (*Directory)(nil)
 )
 
 // Open reads all entries. KindUnavailable, KindCorrupt.
@@ -179,7 +181,7 @@ func (d *Directory) refresh(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.byName, d.aliases = byName, aliases
+	d.byName, d.aliases, d.names = byName, aliases, nil
 	return nil
 }
 
@@ -191,6 +193,24 @@ func (d *Directory) find(name string) *held {
 		return h
 	}
 	return d.byName[d.aliases[name].name]
+}
+
+// NameOf is part of directory.Named.
+func (d *Directory) NameOf(ctx context.Context, account mail.AccountID) (string, error) {
+	d.mu.RLock()
+	name, known := d.names[account], d.names != nil
+	d.mu.RUnlock()
+	if !known {
+		// Where nothing is shared nobody asks.
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.names = make(map[mail.AccountID]string, len(d.byName))
+		for name, h := range d.byName {
+			d.names[h.ID] = name
+		}
+		name = d.names[account]
+	}
+	return name, mail.Wrap(mail.KindUnavailable, ctx.Err())
 }
 
 // Lookup is part of directory.Directory.

@@ -101,7 +101,11 @@ func appendHead(dst []byte, a *store.AccountRecord) []byte {
 	dst = binary.AppendVarint(dst, a.Bytes)
 	dst = binary.AppendVarint(dst, a.Messages)
 	dst = binary.AppendVarint(dst, a.QuotaBytes)
-	return binary.AppendVarint(dst, a.QuotaMessages)
+	dst = binary.AppendVarint(dst, a.QuotaMessages)
+	if a.Shared {
+		dst = append(dst, 1)
+	}
+	return dst
 }
 
 func decodeHead(id mail.AccountID, b []byte) (store.AccountRecord, error) {
@@ -117,6 +121,12 @@ func decodeHead(id mail.AccountID, b []byte) (store.AccountRecord, error) {
 		Messages:        s.varint(),
 		QuotaBytes:      s.varint(),
 		QuotaMessages:   s.varint(),
+	}
+	if !s.bad && s.at < len(s.b) {
+		a.Shared = s.byte() == 1
+		if !a.Shared {
+			s.fail()
+		}
 	}
 	if v != layout || !s.done() {
 		return store.AccountRecord{}, damaged("the head of account %v", id)

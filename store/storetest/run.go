@@ -147,7 +147,7 @@ func (s *suite) accounts() {
 
 	head := store.AccountRecord{
 		ID: math.MaxUint64, ModSeq: math.MaxInt64, NextMailbox: math.MaxUint32, NextEmail: math.MaxUint64, NextUIDValidity: math.MaxUint32,
-		Bytes: math.MaxInt64, Messages: 5, QuotaBytes: 6, QuotaMessages: math.MaxInt64,
+		Bytes: math.MaxInt64, Messages: 5, QuotaBytes: 6, QuotaMessages: math.MaxInt64, Shared: true,
 	}
 	s.commit(&store.Batch{Create: true, Account: head})
 	s.equal(s.account(math.MaxUint64), store.AccountState{Account: head})

@@ -1,0 +1,90 @@
+package auth
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/mail"
+)
+
+// Access control lists name people, groups and anyone by identifiers (RFC 4314, 3):
+// sign-in names, group:NAME as in login policies, and anyone.
+const (
+	anyone      = "anyone"
+	groupPrefix = "group:"
+)
+
+// NameOf gives the sign-in name that whoever has an account has now, "" when nobody has
+// it.
+func (a *Authenticator) NameOf(ctx context.Context, account mail.AccountID) (string, error) {
+	if d, ok := a.directory.(directory.Named); ok {
+		return d.NameOf(ctx, account)
+	}
+	return "", nil
+}
+
+// GroupsOf gives the groups that a user is in now, by the login groups and by what the
+// external directories say.
+func (a *Authenticator) GroupsOf(ctx context.Context, name string) ([]string, error) {
+	groups := slices.Clone(a.policy.Load().GroupsOf(name))
+	if _, outside := a.directory.(directory.Grouped); !outside {
+		return groups, nil
+	}
+	e, err := a.directory.Lookup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	of, err := directory.Groups(ctx, a.directory, e)
+	return append(groups, of...), err
+}
+
+// Grantee gives whom an identifier of an access control list names. KindBadArgument when
+// it can be none, KindNotFound when there is nobody, or no group, of that name.
+func (a *Authenticator) Grantee(ctx context.Context, identifier string) (mail.Grantee, error) {
+	if strings.EqualFold(identifier, anyone) {
+		return mail.Grantee{}, nil
+	}
+	if len(identifier) > len(groupPrefix) && strings.EqualFold(identifier[:len(groupPrefix)], groupPrefix) {
+		name := identifier[len(groupPrefix):]
+		if dir, group, outside := strings.Cut(name, `\`); outside {
+			d, ok := a.directory.(directory.Grouped)
+			group, err := directory.PrepareGroup(group)
+			if err != nil || !ok || !d.IsExternal(strings.ToLower(dir)) {
+				return mail.Grantee{}, mail.Errorf(mail.KindNotFound, "There is no group of that name.")
+			}
+			return mail.Grantee{Group: strings.ToLower(dir) + `\` + group}, nil
+		}
+		for known := range a.policy.Load().Groups {
+			if strings.EqualFold(known, name) {
+				return mail.Grantee{Group: known}, nil
+			}
+		}
+		return mail.Grantee{}, mail.Errorf(mail.KindNotFound, "There is no group of that name.")
+	}
+	name, err := directory.PrepareName(identifier)
+	if err != nil {
+		return mail.Grantee{}, err
+	}
+	e, err := a.directory.Lookup(ctx, name)
+	if err != nil {
+		return mail.Grantee{}, err
+	}
+	if e.Account == 0 {
+		return mail.Grantee{}, mail.Errorf(mail.KindNotFound, "%s has no mailbox yet.", e.Name)
+	}
+	return mail.Grantee{Account: e.Account}, nil
+}
+
+// Identifier gives the identifier of a grantee, "" for an account that nobody has any
+// more.
+func (a *Authenticator) Identifier(ctx context.Context, g mail.Grantee) (string, error) {
+	switch {
+	case g.Account != 0:
+		return a.NameOf(ctx, g.Account)
+	case g.Group != "":
+		return groupPrefix + g.Group, nil
+	}
+	return anyone, nil
+}
