@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/postern-mail/postern/directory"
@@ -25,19 +24,20 @@ func (a *Authenticator) NameOf(ctx context.Context, account mail.AccountID) (str
 	return "", nil
 }
 
-// GroupsOf gives the groups that a user is in now, by the login groups and by what the
-// external directories say.
-func (a *Authenticator) GroupsOf(ctx context.Context, name string) ([]string, error) {
-	groups := slices.Clone(a.policy.Load().GroupsOf(name))
+// LoginGroupsOf gives the login groups that a user is in now.
+func (a *Authenticator) LoginGroupsOf(name string) []string { return a.policy.Load().GroupsOf(name) }
+
+// DirectoryGroupsOf gives the groups that a user is in by what the external directories
+// say. It may ask them. KindUnavailable when they cannot say.
+func (a *Authenticator) DirectoryGroupsOf(ctx context.Context, name string) ([]string, error) {
 	if _, outside := a.directory.(directory.Grouped); !outside {
-		return groups, nil
+		return nil, nil
 	}
 	e, err := a.directory.Lookup(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, mail.Wrap(mail.KindUnavailable, err)
 	}
-	of, err := directory.Groups(ctx, a.directory, e)
-	return append(groups, of...), err
+	return directory.Groups(ctx, a.directory, e)
 }
 
 // Grantee gives whom an identifier of an access control list names. KindBadArgument when

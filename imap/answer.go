@@ -126,7 +126,7 @@ func (s *session) leave(err error) {
 		return
 	}
 	code := e.Kind.Answer().IMAP
-	if e == listener.ErrTimeout || e == errMailboxDeleted {
+	if e == listener.ErrTimeout || e == errMailboxDeleted || e == errMailboxLost {
 		code = ""
 	}
 	s.enc.Status(wire.BYE, code, e.Text)

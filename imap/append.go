@@ -31,7 +31,13 @@ func (s *session) append(r *request) error {
 	a := appending{session: s}
 	defer a.release()
 	d.SP()
-	a.mailbox = s.mailboxName()
+	name := s.mailboxName()
+	if d.Err() == nil {
+		var err error
+		if a.place, err = s.place(name); err != nil {
+			d.Fail(tryCreate(err))
+		}
+	}
 	given := d.Given()
 	for {
 		a.readMessage()
@@ -43,11 +49,11 @@ func (s *session) append(r *request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	done, err := s.account.Append(s.ctx, a.mailbox, a.arrivals...)
+	done, err := a.place.Append(s.ctx, a.place.name, a.arrivals...)
 	if err != nil {
 		return tryCreate(err)
 	}
-	s.tellName(a.mailbox, given)
+	s.tellName(name, given)
 	r.code = "APPENDUID " + formatUint(uint64(done.UIDValidity)) + " " + mail.UIDSet(done.UIDs...).String()
 	return nil
 }
@@ -55,7 +61,7 @@ func (s *session) append(r *request) error {
 // appending is an APPEND under way.
 type appending struct {
 	session  *session
-	mailbox  string
+	place    place
 	arrivals []store.Arrival
 	bytes    int64    // of all arrivals
 	reserved []func() // give back their memory
@@ -153,10 +159,13 @@ func (a *appending) admit(size int64) error {
 	if most := s.server.Store.MaxMessage(); size > most {
 		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)
 	}
-	if _, ok := s.account.Mailbox(a.mailbox); !ok {
-		return tryCreate(mail.Errorf(mail.KindNotFound, "There is no such mailbox."))
+	switch err := a.place.May(a.place.name, mail.RightInsert); {
+	case err != nil && mail.KindOf(err) == mail.KindNotFound:
+		return tryCreate(errNoMailbox)
+	case err != nil:
+		return err
 	}
-	if use := s.account.Usage(); use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes {
+	if use := a.place.Account().Usage(); use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes {
 		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
 	}
 	return a.reserve(min(size, firstPiece))

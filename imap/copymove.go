@@ -61,8 +61,12 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 	if err != nil {
 		return store.Copied{}, err
 	}
-	if _, ok := s.account.Mailbox(name); !ok {
-		return store.Copied{}, tryCreate(mail.Errorf(mail.KindNotFound, "There is no such mailbox."))
+	p, err := s.place(name)
+	if err != nil {
+		return store.Copied{}, tryCreate(err)
+	}
+	if _, _, ok := p.Mailbox(p.name); !ok {
+		return store.Copied{}, tryCreate(errNoMailbox)
 	}
 	uids, gone := s.present(seqs)
 	if gone && !r.uid {
@@ -72,11 +76,11 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 	if len(uids) == 0 {
 		return store.Copied{}, nil
 	}
-	do := s.mailbox.Copy
+	do := s.mailbox.CopyTo
 	if move {
-		do = s.mailbox.Move
+		do = s.mailbox.MoveTo
 	}
-	copied, err := do(s.ctx, uids, name)
+	copied, err := do(s.ctx, uids, p.Visit, p.name)
 	return copied, tryCreate(err)
 }
 

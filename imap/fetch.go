@@ -49,7 +49,7 @@ func (s *session) fetch(r *request) error {
 		s.enableCondstore()
 	}
 	w := &fetching{s: s, fetch: f, uid: r.uid}
-	if f.setsSeen() && !s.mailbox.ReadOnly() {
+	if f.setsSeen() && !s.mailbox.ReadOnly() && s.mailbox.Rights().Has(mail.RightSeen) {
 		if seqs, err = w.markSeen(seqs); err != nil || s.over {
 			return err
 		}
@@ -347,12 +347,12 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		case itemModSeq:
 			e.Open().Number(uint64(m.ModSeq)).Close()
 		case itemEmailID:
-			e.Open().Atom(m.Email.String()).Close()
+			e.Open().Atom(w.s.objectID(m.Email.String())).Close()
 		case itemThreadID:
 			if m.Thread == 0 {
 				e.Nil()
 			} else {
-				e.Open().Atom(m.Thread.String()).Close()
+				e.Open().Atom(w.s.objectID(m.Thread.String())).Close()
 			}
 		case itemSaveDate:
 			if m.Saved == 0 {

@@ -45,7 +45,7 @@ var engines = map[string]func(t testing.TB) store.Engine{
 	},
 }
 
-// people is a directory of alice and bob, whose password is "secret".
+// people is a directory of alice, bob and carol, whose password is "secret".
 type people struct {
 	entries map[string]*directory.Entry
 	tickets bool // Kerberos is offered
@@ -74,6 +74,16 @@ func (p *people) ScramKeys(ctx context.Context, name string, hash directory.Hash
 	}
 	k, err := directory.NewScramKeys(hash, "secret", []byte("0123456789abcdef"), 4096)
 	return e, k, err
+}
+
+// NameOf implements directory.Named.
+func (p *people) NameOf(_ context.Context, account mail.AccountID) (string, error) {
+	for name, e := range p.entries {
+		if e.Account == account {
+			return name, nil
+		}
+	}
+	return "", nil
 }
 
 // CheckAnswer: the server can read everybody's password; who may use that is bob.
@@ -164,7 +174,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 	}
 	dir := &people{entries: map[string]*directory.Entry{}}
 	ts.people = dir
-	for _, name := range []string{"alice", "bob"} {
+	for _, name := range []string{"alice", "bob", "carol"} {
 		id, err := st.CreateAccount(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
@@ -254,7 +264,8 @@ func (ts *testServer) set(name, value string) error {
 }
 
 // player plays a transcript. Its directives: [set NAME VALUE] a setting, VALUE a text, or several with | between,
-// [quota BYTES] alice's quota, [later DURATION] lets time pass for the store, [drain]
+// [quota BYTES] alice's quota, [later DURATION] lets time pass for the store, [group NAME MEMBERS…] makes that the one
+// group, [shared NAME] makes an account one that belongs to nobody, [drain]
 // stops the service.
 func (ts *testServer) player(t *testing.T) *transcript.Player {
 	ts.listen(t)
@@ -271,6 +282,19 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 				d, err := time.ParseDuration(args)
 				ts.later.Add(int64(d))
 				return err
+			},
+			"group": func(args string) error {
+				members := strings.Fields(args)
+				ts.Auth.SetPolicy(&auth.Policy{Groups: map[string][]string{members[0]: members[1:]}})
+				return nil
+			},
+			"shared": func(name string) error {
+				a, err := ts.Store.Account(t.Context(), ts.people.entries[name].Account)
+				if err != nil {
+					return err
+				}
+				defer a.Close()
+				return a.SetShared(t.Context(), true)
 			},
 			"quota": func(args string) error {
 				n, err := strconv.ParseInt(args, 10, 64)

@@ -26,8 +26,8 @@ func (s *session) idle(*request) error {
 	}
 	s.enc.Continue("idling")
 	s.update(true, nil)
-	if s.deleted {
-		return errMailboxDeleted
+	if s.ending != nil {
+		return s.ending
 	}
 	if s.enc.Flush() != nil {
 		return s.enc.Err()
@@ -50,7 +50,7 @@ func (s *session) idle(*request) error {
 
 // push sends updates as they come until stop is called: from then on the session
 // is its own goroutine's again. If the client cannot be written to, or the mailbox
-// is deleted, the connection's Read ends.
+// is gone, the connection's Read ends.
 func (s *session) push() (stop func()) {
 	if s.mailbox == nil {
 		return func() {}
@@ -74,8 +74,8 @@ func (s *session) push() (stop func()) {
 			}
 			s.update(true, nil)
 			switch {
-			case s.deleted:
-				s.conn.End(errMailboxDeleted)
+			case s.ending != nil:
+				s.conn.End(s.ending)
 				return
 			case s.enc.Flush() != nil:
 				s.conn.End(s.enc.Err())

@@ -31,6 +31,7 @@ type listing struct {
 	// nothing, and RFC 3348 and RFC 6154, 2 permit it.
 	returnSubscribed bool
 	status           []*statusItem
+	myRights         bool // RFC 8440
 }
 
 // list is LIST (RFC 3501, 6.3.8).
@@ -57,7 +58,10 @@ func (s *session) list(*request) error {
 		patterns = append(patterns, p)
 	}
 	s.enableFor(l.status)
-	t := s.mailboxTree(l.subscribed)
+	t, err := s.mailboxTree(l.subscribed, reachShared(l.reference, l.patterns...))
+	if err != nil {
+		return err
+	}
 	if l.specialUse || l.subscribed {
 		t.mark(func(n *node) bool {
 			return (!l.subscribed || n.subscribed) && (!l.specialUse || n.specialUse() != "")
@@ -80,6 +84,20 @@ func (s *session) list(*request) error {
 	return nil
 }
 
+// reachShared tells whether a pattern could match a name in another namespace: who asks
+// for its own mailboxes does not wait for those of others.
+func reachShared(reference string, patterns ...string) bool {
+	for _, p := range patterns {
+		fixed, _, wild := strings.Cut(strings.ReplaceAll(reference+p, "%", "*"), "*")
+		for _, ns := range []string{othersNamespace, sharedNamespace} {
+			if strings.HasPrefix(fixed, ns) || wild && strings.HasPrefix(ns, fixed) || fixed+store.Delimiter == ns {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func matchesAny(patterns []*wire.Pattern, name string) bool {
 	for _, p := range patterns {
 		if p.Match(name) {
@@ -97,7 +115,7 @@ func matchesAny(patterns []*wire.Pattern, name string) bool {
 //	mbox-or-pat      = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
 //	list-select-opt  = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"
 //	return-option    = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" /
-//	                   "STATUS" SP "(" status-att *(SP status-att) ")"
+//	                   "STATUS" SP "(" status-att *(SP status-att) ")" / "MYRIGHTS"
 func (s *session) readList() *listing {
 	d := s.dec
 	l := new(listing)
@@ -159,6 +177,8 @@ func (s *session) readList() *listing {
 		case "STATUS":
 			d.SP()
 			l.status = s.readStatusItems()
+		case "MYRIGHTS":
+			l.myRights = true
 		default:
 			d.Bad("This return option is not known.")
 		}
@@ -190,12 +210,21 @@ func (s *session) writeListed(l *listing, n *node) error {
 		e.Const("))")
 	}
 	e.CRLF()
-	if len(l.status) == 0 || n.record == nil {
+	if n.record == nil {
 		return nil
 	}
-	err := s.writeStatus(n.record, l.status)
-	if err != nil && mail.KindOf(err) == mail.KindNotFound {
-		return nil // deleted at this moment (RFC 5819, 2)
+	if l.myRights {
+		// Nothing where it was deleted at this moment (RFC 8440, 3).
+		if _, rights, ok := n.place.Mailbox(n.place.name); ok {
+			s.writeMyRights(n.name, rights)
+		}
+	}
+	if len(l.status) == 0 {
+		return nil
+	}
+	err := s.writeStatus(n.place, n.name, l.status)
+	if err != nil && (mail.KindOf(err) == mail.KindNotFound || mail.KindOf(err) == mail.KindNoPermission) {
+		return nil // deleted at this moment, or without r (RFC 5819, 2)
 	}
 	return err
 }
@@ -236,7 +265,10 @@ func (s *session) lsub(*request) error {
 	if err != nil {
 		return err
 	}
-	t := s.mailboxTree(true)
+	t, err := s.mailboxTree(true, reachShared(reference, text))
+	if err != nil {
+		return err
+	}
 	t.mark(func(n *node) bool { return n.subscribed })
 	for _, n := range t.nodes {
 		n.matches = pattern.Match(n.name)

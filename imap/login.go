@@ -145,7 +145,7 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 		account.Close()
 		return err
 	}
-	s.account, s.readOnly = account, id.ReadOnly
+	s.account, s.readOnly, s.name = account, id.ReadOnly, id.Entry.Name
 	s.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	s.conn.SetActedBy(id.ActedBy)
 	s.conn.Expire(id.Expires)

@@ -51,16 +51,23 @@ func (s *session) create(r *request) error {
 	if err != nil {
 		return err
 	}
+	p, err := s.place(name)
+	if err != nil {
+		return err
+	}
 	use, err := s.specialUse(uses)
+	if err == nil && use != "" && p.Foreign() {
+		err = mail.Errorf(mail.KindCannot, "A special use is for one's own mailboxes.")
+	}
 	if err != nil {
 		return withCode("USEATTR", err)
 	}
-	record, err := s.account.CreateMailbox(s.ctx, name, use)
+	record, err := p.CreateMailbox(s.ctx, p.name, use)
 	if err != nil {
 		return err
 	}
 	s.tellName(name, given)
-	r.code = "MAILBOXID (" + record.ID.String() + ")"
+	r.code = "MAILBOXID (" + objectIDIn(p.Visit, record.ID.String()) + ")"
 	return nil
 }
 
@@ -100,11 +107,14 @@ func (s *session) deleteMailbox(*request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	record, ok := s.account.Mailbox(name)
-	if err := s.account.DeleteMailbox(s.ctx, name); err != nil {
+	p, err := s.place(name)
+	if err != nil {
 		return err
 	}
-	if ok && s.mailbox != nil && s.mailbox.Record().ID == record.ID {
+	if err := p.DeleteMailbox(s.ctx, p.name); err != nil {
+		return err
+	}
+	if s.mailbox != nil && s.mailbox.Account() == p.Account() && s.mailbox.Deleted() {
 		s.leaveMailbox()
 		s.enc.Status(wire.OK, "CLOSED", "The mailbox was deleted.")
 	}
@@ -129,7 +139,21 @@ func (s *session) rename(*request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.account.RenameMailbox(s.ctx, from, to); err != nil {
+	p, err := s.place(from)
+	if err != nil {
+		return err
+	}
+	q, err := s.place(to)
+	if err != nil {
+		return err
+	}
+	if p.Account() != q.Account() {
+		if err := p.May(p.name, mail.RightDelete); err != nil {
+			return err
+		}
+		return mail.Errorf(mail.KindCannot, "A mailbox stays in its account.")
+	}
+	if err := p.RenameMailbox(s.ctx, p.name, q.name); err != nil {
 		return err
 	}
 	if from != store.Inbox {
@@ -158,14 +182,4 @@ func (s *session) unsubscribe(*request) error {
 		return err
 	}
 	return s.account.Unsubscribe(s.ctx, name)
-}
-
-// namespace is NAMESPACE (RFC 2342): everything is the person's own.
-func (s *session) namespace(*request) error {
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
-		return err
-	}
-	s.enc.Untagged().Const(`NAMESPACE (("" "/")) NIL NIL`).CRLF()
-	return nil
 }

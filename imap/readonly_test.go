@@ -14,6 +14,7 @@ import (
 // samples are a use of each command of the table after login; one that always changes
 // the account changes it here, too.
 var samples = map[string]string{
+	"SETACL": "SETACL INBOX bob lr", "DELETEACL": "DELETEACL Other bob", "GETACL": "GETACL INBOX", "LISTRIGHTS": "LISTRIGHTS INBOX bob", "MYRIGHTS": "MYRIGHTS INBOX",
 	"COMPRESS":   "COMPRESS GZIP",
 	"CAPABILITY": "CAPABILITY", "NOOP": "NOOP", "LOGOUT": "LOGOUT", "ID": "ID NIL", "ENABLE": "ENABLE CONDSTORE",
 	"SELECT": "SELECT INBOX", "EXAMINE": "EXAMINE INBOX", "CREATE": "CREATE New", "DELETE": "DELETE Other", "RENAME": "RENAME Other Else",

@@ -50,11 +50,23 @@ func (s *session) tellName(name, given string) {
 func (s *session) writeName(name, given string) {
 	e := s.enc
 	e.Untagged().Const("LIST (")
-	if n := s.mailboxTree(true).byName[name]; n != nil {
-		s.writeAttributes(n, true)
-	} else if record, ok := s.account.Mailbox(name); ok {
+	var n *node
+	if t, err := s.mailboxTree(true, inNamespace(name)); err == nil {
+		n = t.byName[name]
+	}
+	if n == nil {
 		// Hidden from lists, and open to who knows it.
-		s.writeAttributes(&node{name: name, record: &record}, false)
+		if p, err := s.place(name); err == nil {
+			if record, _, ok := p.Mailbox(p.name); ok {
+				if p.Foreign() {
+					record.SpecialUse = ""
+				}
+				n = &node{name: name, record: &record}
+			}
+		}
+	}
+	if n != nil {
+		s.writeAttributes(n, n.place.Account() != nil)
 	} else {
 		e.Const(`\NonExistent`)
 	}

@@ -73,6 +73,7 @@ type searchKey struct {
 	seqs   mail.NumSet // of opSeqs, resolved
 	flags  mail.Flags  // of opFlags
 	number uint64
+	owner  mail.AccountID // of opEmail and opThread: whose id it is, 0 for the client's own
 	target int64          // of opOlder, opYounger: now less number, in Unix seconds
 	day    int64          // days since 1970-01-01
 	name   string         // of opField
@@ -241,11 +242,19 @@ func objectKey(op searchOp, letter string) func(*searchReader) *searchKey {
 	return func(p *searchReader) *searchKey {
 		p.d.SP()
 		digits, ours := strings.CutPrefix(string(p.d.Atom()), letter)
+		digits, of, foreign := strings.Cut(digits, "-")
+		var owner uint64
+		if foreign {
+			var err error
+			if owner, err = strconv.ParseUint(of, 16, 64); err != nil || mail.AccountID(owner).String() != of {
+				return &searchKey{op: opOr}
+			}
+		}
 		n, err := strconv.ParseUint(digits, 10, 64)
 		if !ours || err != nil || digits[0] == '0' || digits[0] == '+' {
 			return &searchKey{op: opOr}
 		}
-		return &searchKey{op: op, number: n}
+		return &searchKey{op: op, number: n, owner: mail.AccountID(owner)}
 	}
 }
 

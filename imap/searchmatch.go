@@ -124,9 +124,9 @@ func (s *searcher) matchIndex(k *searchKey, c *candidate) bool {
 	case opModSeq:
 		return uint64(m.ModSeq) >= k.number
 	case opEmail:
-		return m.Email == mail.EmailID(k.number)
+		return m.Email == mail.EmailID(k.number) && ownerOf(s.mailbox.Visit()) == k.owner
 	case opThread:
-		return m.Thread == mail.ThreadID(k.number)
+		return m.Thread == mail.ThreadID(k.number) && ownerOf(s.mailbox.Visit()) == k.owner
 	case opOlder:
 		return m.InternalDate <= k.target
 	case opYounger:

@@ -38,7 +38,11 @@ func (s *session) open(r *request, readOnly bool) error {
 	if name, err = store.CleanName(name); err != nil {
 		return err
 	}
-	m, err := s.account.Select(s.ctx, name, readOnly)
+	p, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	m, err := p.Select(s.ctx, p.name, readOnly)
 	if err != nil {
 		return err
 	}
@@ -58,7 +62,7 @@ func (s *session) open(r *request, readOnly bool) error {
 		}
 	}
 	r.code = "READ-WRITE"
-	if readOnly {
+	if readOnly || readsOnly(m.Rights()) {
 		r.code = "READ-ONLY"
 	}
 	return nil
@@ -147,7 +151,7 @@ func (s *session) writeSelected() {
 	e.Untagged().Const("OK [UIDVALIDITY ").Number(uint64(record.UIDValidity)).Const("] UIDs valid.").CRLF()
 	e.Untagged().Const("OK [UIDNEXT ").Number(uint64(record.UIDNext)).Const("] Predicted next UID.").CRLF()
 	s.writeHighestModSeq()
-	e.Status(wire.OK, "MAILBOXID ("+record.ID.String()+")", "Object id.")
+	e.Status(wire.OK, "MAILBOXID ("+s.objectID(record.ID.String())+")", "Object id.")
 }
 
 // writeResync tells a client that knew the mailbox as of q.modSeq what happened
@@ -218,7 +222,8 @@ func (s *session) close(*request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	if !s.mailbox.ReadOnly() {
+	// Without e it expunges nothing, and says nothing of it (RFC 4314, 4).
+	if !s.mailbox.ReadOnly() && s.mailbox.Rights().Has(mail.RightExpunge) {
 		// The client is not told the new HIGHESTMODSEQ: it was not told of others'
 		// changes before it either (RFC 7162, 3.2.8).
 		if _, _, err := s.mailbox.Expunge(s.ctx, nil); err != nil {

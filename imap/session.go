@@ -30,6 +30,13 @@ type session struct {
 	// Set at login.
 	account  *store.Account // nil before login
 	readOnly bool           // it may only read, whatever it asks for
+	name     string         // whose account it is
+
+	// Of other accounts.
+	groups   []string                          // what external directories said
+	groupsAt time.Time                         // when
+	visited  map[mail.AccountID]*store.Account // opened by the command under way
+	rights   mail.Rights                       // on the selected mailbox, as the client was told
 
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
 	mailbox *store.Mailbox // nil unless selected
@@ -65,8 +72,9 @@ type session struct {
 	tapped  bool   // the decoder's lines are heard, for the protocol log
 	// compressed is the layer between the grammar and the connection; nil for none.
 	compressed *compression
-	// deleted: the selected mailbox is gone; the session ends after the answer.
-	deleted bool
+	// ending: why the session ends after the answer: the selected mailbox is gone, or
+	// closed to it.
+	ending error
 }
 
 func newSession(ctx context.Context, server *Server, conn *listener.Conn) *session {
@@ -134,6 +142,7 @@ func (s *session) serve() {
 // end gives everything back.
 func (s *session) end() {
 	s.leaveMailbox()
+	s.leaveVisited()
 	if s.account != nil {
 		s.account.Close()
 	}
@@ -165,6 +174,7 @@ func (s *session) next() bool {
 	if err == nil {
 		s.conn.Doing(r.fullName(row))
 		err = row.run(s, r)
+		s.leaveVisited()
 		s.conn.Doing(nil)
 	}
 	if s.dec.Fatal() {
@@ -173,7 +183,7 @@ func (s *session) next() bool {
 		return false
 	}
 	if !r.done {
-		if !r.bare && !s.deleted {
+		if !r.bare && s.ending == nil {
 			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
 			s.tellKnown(r, err)
 		}
@@ -181,8 +191,8 @@ func (s *session) next() bool {
 		if err != nil && row != nil && row.login {
 			s.failedLogin(err)
 		}
-		if s.deleted {
-			s.leave(errMailboxDeleted)
+		if s.ending != nil {
+			s.leave(s.ending)
 		}
 	}
 	s.endLog(r, row, known)
@@ -225,6 +235,10 @@ func (s *session) readName(r *request) (*command, error) {
 		d.Bad(wrongState(s.state(), row.states))
 	case row.changes && s.readOnly:
 		d.Fail(mail.Errorf(mail.KindNoPermission, "This password is for reading only."))
+	case row.name != "LOGOUT":
+		if err := s.admit(); err != nil {
+			d.Fail(err)
+		}
 	}
 	if err := d.Err(); err != nil {
 		return nil, err

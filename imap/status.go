@@ -10,16 +10,16 @@ import (
 // statusItem is a row of the table: what STATUS can tell of a mailbox.
 type statusItem struct {
 	name  string
-	value func(s *session, record *store.MailboxRecord) (uint64, error)
+	value func(s *session, in place, record *store.MailboxRecord) (uint64, error)
 	// write is for what is no number; value is nil then.
-	write func(s *session, record *store.MailboxRecord)
+	write func(s *session, in place, record *store.MailboxRecord)
 	// condstore: asking for it enables CONDSTORE (RFC 7162, 3.1).
 	condstore bool
 }
 
 // count makes the value of an item that stands in the record.
-func count(of func(record *store.MailboxRecord) uint64) func(*session, *store.MailboxRecord) (uint64, error) {
-	return func(_ *session, record *store.MailboxRecord) (uint64, error) { return of(record), nil }
+func count(of func(record *store.MailboxRecord) uint64) func(*session, place, *store.MailboxRecord) (uint64, error) {
+	return func(_ *session, _ place, record *store.MailboxRecord) (uint64, error) { return of(record), nil }
 }
 
 // statusItems lists them.
@@ -33,24 +33,24 @@ var statusItems = []statusItem{
 	{name: "SIZE", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Bytes) })},
 	{name: "HIGHESTMODSEQ", condstore: true,
 		value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.HighestModSeq) })},
-	{name: "APPENDLIMIT", value: func(s *session, _ *store.MailboxRecord) (uint64, error) {
+	{name: "APPENDLIMIT", value: func(s *session, _ place, _ *store.MailboxRecord) (uint64, error) {
 		return uint64(s.server.Store.MaxMessage()), nil
 	}},
-	{name: "MAILBOXID", write: func(s *session, m *store.MailboxRecord) {
-		s.enc.Open().Atom(m.ID.String()).Close()
+	{name: "MAILBOXID", write: func(s *session, in place, m *store.MailboxRecord) {
+		s.enc.Open().Atom(objectIDIn(in.Visit, m.ID.String())).Close()
 	}},
 }
 
 // recentOf counts the messages that are \Recent for this session, if it has the
 // mailbox selected, or else for who selects it next.
-func (s *session) recentOf(record *store.MailboxRecord) (uint64, error) {
-	if s.mailbox != nil && s.mailbox.Record().ID == record.ID {
+func (s *session) recentOf(in place, record *store.MailboxRecord) (uint64, error) {
+	if s.mailbox != nil && s.mailbox.Account() == in.Account() && s.mailbox.Record().ID == record.ID {
 		return uint64(s.mailbox.RecentCount()), nil
 	}
 	if record.Messages == 0 || record.RecentFrom >= record.UIDNext {
 		return 0, nil
 	}
-	m, err := s.account.Select(s.ctx, record.Name, true)
+	m, err := in.Select(s.ctx, in.name, true)
 	if err != nil {
 		return 0, err
 	}
@@ -93,12 +93,18 @@ func (s *session) status(*request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	record, ok := s.account.Mailbox(name)
-	if !ok {
-		return mail.Errorf(mail.KindNotFound, "There is no such mailbox.")
+	p, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	if err := p.May(p.name, mail.RightRead); err != nil {
+		if mail.KindOf(err) == mail.KindNotFound {
+			err = errNoMailbox
+		}
+		return err
 	}
 	s.enableFor(items)
-	return s.writeStatus(&record, items)
+	return s.writeStatus(p, name, items)
 }
 
 // enableFor enables CONDSTORE if one of items does.
@@ -110,19 +116,23 @@ func (s *session) enableFor(items []*statusItem) {
 	}
 }
 
-// writeStatus writes a STATUS response. On error nothing was written.
-func (s *session) writeStatus(record *store.MailboxRecord, items []*statusItem) error {
+// writeStatus writes a STATUS response for the mailbox that the client knows as name. On
+// error nothing was written.
+func (s *session) writeStatus(in place, name string, items []*statusItem) error {
+	record, err := in.Status(s.ctx, in.name)
+	if err != nil {
+		return err
+	}
 	values := make([]uint64, len(items))
 	for i, item := range items {
 		if item.value == nil {
 			continue
 		}
-		var err error
-		if values[i], err = item.value(s, record); err != nil {
+		if values[i], err = item.value(s, in, &record); err != nil {
 			return err
 		}
 	}
-	s.enc.Untagged().Const("STATUS ").Mailbox(record.Name).Const(" (")
+	s.enc.Untagged().Const("STATUS ").Mailbox(name).Const(" (")
 	for i, item := range items {
 		if i > 0 {
 			s.enc.SP()
@@ -131,7 +141,7 @@ func (s *session) writeStatus(record *store.MailboxRecord, items []*statusItem) 
 		if item.value != nil {
 			s.enc.Number(values[i])
 		} else {
-			item.write(s, record)
+			item.write(s, in, &record)
 		}
 	}
 	s.enc.Close().CRLF()

@@ -12,6 +12,7 @@ import (
 type node struct {
 	name       string
 	record     *store.MailboxRecord // nil: it does not exist
+	place      place                // of record
 	subscribed bool
 	children   bool // an existing mailbox stands below
 
@@ -39,7 +40,8 @@ type tree struct {
 // mailboxTree gives the names that the client may see in a list. A hidden mailbox
 // is one of which some level begins with "."; it is left out unless
 // ShowHiddenFoldersEnabled is set, and can be opened by its name nevertheless.
-func (s *session) mailboxTree(withSubscribed bool) *tree {
+// With shared, other accounts' mailboxes that it may list are there too.
+func (s *session) mailboxTree(withSubscribed, shared bool) (*tree, error) {
 	hidden := !settings.ShowHiddenFoldersEnabled.Of(s.server.settings())
 	t := &tree{byName: map[string]*node{}}
 	records := s.account.Mailboxes()
@@ -48,9 +50,13 @@ func (s *session) mailboxTree(withSubscribed bool) *tree {
 		if hidden && isHidden(name) {
 			continue
 		}
-		t.add(name).record = &records[i]
-		for up := above(name); up != ""; up = above(up) {
-			t.add(up).children = true
+		n := t.add(name)
+		n.record, n.place = &records[i], s.own(name)
+		t.addAbove(name)
+	}
+	if shared {
+		if err := s.addShared(t, hidden); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range s.account.Subscriptions() {
@@ -69,7 +75,14 @@ func (s *session) mailboxTree(withSubscribed bool) *tree {
 		}
 	}
 	slices.SortFunc(t.nodes, func(a, b *node) int { return compareNames(a.name, b.name) })
-	return t
+	return t, nil
+}
+
+// addAbove enters the levels above a mailbox.
+func (t *tree) addAbove(name string) {
+	for up := above(name); up != ""; up = above(up) {
+		t.add(up).children = true
+	}
 }
 
 func (t *tree) add(name string) *node {

@@ -25,9 +25,12 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 		return
 	}
 	before := s.mailbox.View()
+	if s.lost() {
+		return
+	}
 	c := s.mailbox.Poll(expunge)
 	if c.Deleted {
-		s.deleted = true
+		s.ending = errMailboxDeleted
 		return
 	}
 	switch {
@@ -52,7 +55,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 			s.tellRecent()
 		}
 	}
-	if c.Keywords {
+	if c.Keywords || s.mailbox.Rights() != s.rights {
 		s.writeFlagTable()
 	}
 	for _, seq := range c.Changed {
@@ -116,7 +119,10 @@ func (s *session) writeFlags(seq uint32, m *store.Message, withUID bool) {
 }
 
 // writeFlagTable writes FLAGS and PERMANENTFLAGS for the mailbox's keywords.
+// Those that the client has no right to change are not permanent (RFC 4314, 5.1.1).
 func (s *session) writeFlagTable() {
+	s.rights = s.mailbox.Rights()
+	may := s.rights.Flags()
 	keywords := s.mailbox.Record().Keywords
 	used := 0
 	all := mail.SystemFlags
@@ -129,13 +135,13 @@ func (s *session) writeFlagTable() {
 	s.enc.Untagged().Const("FLAGS ").Flags(all, keywords, false).CRLF()
 	s.enc.Untagged().Const("OK [PERMANENTFLAGS ")
 	switch {
-	case s.mailbox.ReadOnly():
+	case s.mailbox.ReadOnly() || may == 0:
 		s.enc.Const("()] No flag can be changed.")
-	case used < mail.MaxKeywords:
-		names := all.AppendText([]byte{'('}, keywords)
+	case used < mail.MaxKeywords && s.rights.Has(mail.RightWrite):
+		names := (all & may).AppendText([]byte{'('}, keywords)
 		s.enc.Raw(names).Const(` \*)] Flags that can be changed.`)
 	default:
-		s.enc.Flags(all, keywords, false).Const("] Flags that can be changed.")
+		s.enc.Flags(all&may, keywords, false).Const("] Flags that can be changed.")
 	}
 	s.enc.CRLF()
 }

@@ -82,6 +82,21 @@ func (r Rights) WithVirtual() string {
 	return s
 }
 
+// Flags gives the flags that the rights permit to change (RFC 4314, 4).
+func (r Rights) Flags() Flags {
+	var f Flags
+	if r.Has(RightSeen) {
+		f |= Seen
+	}
+	if r.Has(RightTrash) {
+		f |= Deleted
+	}
+	if r.Has(RightWrite) {
+		f |= ^(Seen | Deleted)
+	}
+	return f
+}
+
 // Grantee is whom a right is given to: an account, a group by its name, or with neither
 // anyone.
 type Grantee struct {

@@ -91,7 +91,7 @@ func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *
 		if err != nil {
 			return err
 		}
-		may := flagsFor(v.rights(&bc.record))
+		may := v.rights(&bc.record).Flags()
 		if journal != nil {
 			c.batch.Records = append(c.batch.Records, *journal)
 		}

@@ -114,6 +114,9 @@ func (m *Mailbox) Rights() mail.Rights {
 	return m.visit.rights(&st.record)
 }
 
+// Deleted tells whether the mailbox is gone.
+func (m *Mailbox) Deleted() bool { return m.box.published.Load().deleted }
+
 // claimRecent makes the session the one that is told of the messages below next
 // as \Recent, as far as no other was. A read-only session sees what is recent but
 // leaves it so (RFC 3501, 6.3.2).

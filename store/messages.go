@@ -72,21 +72,6 @@ func (m *Mailbox) StoreFlags(ctx context.Context, uids mail.NumSet, fc FlagChang
 	return out, err
 }
 
-// flagsFor gives the flags that rights permit to change.
-func flagsFor(r mail.Rights) mail.Flags {
-	var f mail.Flags
-	if r.Has(mail.RightSeen) {
-		f |= mail.Seen
-	}
-	if r.Has(mail.RightTrash) {
-		f |= mail.Deleted
-	}
-	if r.Has(mail.RightWrite) {
-		f |= ^(mail.Seen | mail.Deleted)
-	}
-	return f
-}
-
 // storeGuestFlags is StoreFlags for a guest: of the flags named those are changed that
 // its rights permit, and KindNoPermission when none is (RFC 4314, 4). What is its own
 // goes into its marks.
@@ -99,7 +84,7 @@ func (m *Mailbox) storeGuestFlags(ctx context.Context, uids mail.NumSet, fc Flag
 			return err
 		}
 		rights := m.visit.rights(&bc.record)
-		may := flagsFor(rights)
+		may := rights.Flags()
 		var keywords mail.Flags
 		if rights.Has(mail.RightWrite) {
 			if keywords, err = keywordsIn(&bc.keywords, fc.Keywords, fc.Op != FlagsRemove); err != nil {
@@ -262,7 +247,7 @@ func (c *change) transfer(ctx context.Context, v Visit, from, to *boxChange, uid
 	if err != nil {
 		return err
 	}
-	may := flagsFor(v.rights(&to.record))
+	may := v.rights(&to.record).Flags()
 	// The same bits mean other keywords in another mailbox.
 	translate, translateOwn := map[mail.Flags]mail.Flags{}, map[mail.Flags]mail.Flags{}
 	translated := func(known map[mail.Flags]mail.Flags, flags mail.Flags, names []string, enter func([]string) (mail.Flags, error)) (mail.Flags, error) {

@@ -61,6 +61,16 @@ func (v Visit) may(r *MailboxRecord, needed mail.Rights) error {
 	return errHidden
 }
 
+// May gives an error unless the visitor has the rights that are needed on the mailbox
+// called name; every change asks itself, too.
+func (v Visit) May(name string, needed mail.Rights) error {
+	r, ok := v.account.Mailbox(name)
+	if !ok {
+		return v.shown(noMailbox(name))
+	}
+	return v.may(&r, needed)
+}
+
 var (
 	errNoRight = mail.Errorf(mail.KindNoPermission, "You do not have the right to do that with this mailbox.")
 	errHidden  = mail.Errorf(mail.KindNotFound, "There is no such mailbox.")

@@ -1,0 +1,245 @@
+package imap
+
+import (
+	"strings"
+	"time"
+
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
+
+// The namespaces of mailboxes in other accounts (RFC 2342). In them the name of an
+// account's owner stands before the mailbox's own name.
+const (
+	othersNamespace = "Other Users" + store.Delimiter
+	sharedNamespace = "Shared" + store.Delimiter
+)
+
+// directoryGroups is how long a session takes the groups that external directories said
+// for true. Those of the server itself are asked anew for each command.
+const directoryGroups = time.Minute
+
+// errNoMailbox is what is said of a mailbox that there is not, and of one of which the
+// client may not know.
+var errNoMailbox = mail.Errorf(mail.KindNotFound, "There is no such mailbox.")
+
+// errMailboxLost ends a session that may no longer read its selected mailbox, as
+// errMailboxDeleted does (RFC 4314, 5.1.1).
+var errMailboxLost = mail.Errorf(mail.KindUnavailable, "The selected mailbox can no longer be opened.")
+
+// place is where a mailbox is that the client named.
+type place struct {
+	store.Visit
+	name string // in its account
+}
+
+// inNamespace tells whether a name is in another one's namespace, or its root.
+func inNamespace(name string) bool {
+	name += store.Delimiter
+	return strings.HasPrefix(name, othersNamespace) || strings.HasPrefix(name, sharedNamespace)
+}
+
+// own gives a mailbox of the client's own.
+func (s *session) own(name string) place { return place{s.account.Own(), name} }
+
+// place finds the mailbox that a clean name means; whether it exists is not asked.
+// errNoMailbox for a name in an account that shares nothing with the client, which takes
+// the same work whether there is such an account or not.
+func (s *session) place(name string) (place, error) {
+	if !inNamespace(name) {
+		return s.own(name), nil
+	}
+	if _, ok := s.account.Mailbox(name); ok {
+		return s.own(name), nil // from before there were namespaces
+	}
+	var found place
+	err := s.owners(func(owner string, id mail.AccountID) (bool, error) {
+		for _, ns := range []string{othersNamespace, sharedNamespace} {
+			rest, ok := strings.CutPrefix(name, ns+owner+store.Delimiter)
+			if !ok {
+				continue
+			}
+			v, err := s.visit(id)
+			if err != nil {
+				return false, err
+			}
+			if v.Account().Shared() != (ns == sharedNamespace) {
+				continue
+			}
+			if rest, err = store.CleanName(rest); err != nil {
+				return false, err
+			}
+			found = place{v, rest}
+		}
+		return found.Account() == nil, nil
+	})
+	if err == nil && found.Account() == nil {
+		err = errNoMailbox
+	}
+	return found, err
+}
+
+// owners calls each for the accounts that share something with the client, until it is
+// false, with the names of their owners.
+func (s *session) owners(each func(name string, id mail.AccountID) (bool, error)) error {
+	p, err := s.person()
+	if err != nil {
+		return err
+	}
+	ids, err := s.server.Store.SharedWith(s.ctx, p)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		name, err := s.server.Auth.NameOf(s.ctx, id)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			continue // removed at this moment
+		}
+		if more, err := each(name, id); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// person says who the client is, with its groups of now. An error when a directory cannot
+// say them: without them a right that is taken from a group would be given.
+func (s *session) person() (mail.Person, error) {
+	a := s.server.Auth
+	if now := time.Now(); s.groupsAt.IsZero() || now.Sub(s.groupsAt) > directoryGroups {
+		groups, err := a.DirectoryGroupsOf(s.ctx, s.name)
+		if err != nil {
+			return mail.Person{}, err
+		}
+		s.groups, s.groupsAt = groups, now
+	}
+	return mail.Person{Account: s.account.ID(), Groups: append(a.LoginGroupsOf(s.name), s.groups...)}, nil
+}
+
+// visit opens another account for the command under way.
+func (s *session) visit(id mail.AccountID) (store.Visit, error) {
+	p, err := s.person()
+	if err != nil {
+		return store.Visit{}, err
+	}
+	a := s.visited[id]
+	if a == nil {
+		if a, err = s.server.Store.Account(s.ctx, id); err != nil {
+			return store.Visit{}, err
+		}
+		if s.visited == nil {
+			s.visited = map[mail.AccountID]*store.Account{}
+		}
+		s.visited[id] = a
+	}
+	return a.Visit(p), nil
+}
+
+// leaveVisited closes the accounts that a command opened.
+func (s *session) leaveVisited() {
+	for id, a := range s.visited {
+		a.Close()
+		delete(s.visited, id)
+	}
+}
+
+// admit looks at the rights of now on the selected mailbox, if it is another account's:
+// without r the session ends. It is asked before each command.
+func (s *session) admit() error {
+	if s.mailbox == nil || !s.mailbox.Visit().Foreign() {
+		return nil
+	}
+	p, err := s.person()
+	if err != nil {
+		return err
+	}
+	s.mailbox.SetGuest(p)
+	if s.lost() {
+		return mail.Errorf(mail.KindNoPermission, "The selected mailbox can no longer be opened.")
+	}
+	return nil
+}
+
+// lost notes that the selected mailbox may no longer be read.
+func (s *session) lost() bool {
+	if !s.mailbox.Visit().Foreign() || s.mailbox.Rights().Has(mail.RightRead) {
+		return false
+	}
+	s.ending = errMailboxLost
+	if s.mailbox.Deleted() {
+		s.ending = errMailboxDeleted
+	}
+	return true
+}
+
+// readsOnly tells whether SELECT answers READ-ONLY for want of rights: nothing that others
+// would see can be changed (RFC 4314, 5.2).
+func readsOnly(r mail.Rights) bool {
+	return r&(mail.RightInsert|mail.RightExpunge|mail.RightWrite|mail.RightTrash) == 0
+}
+
+// ownerOf gives the account that a mailbox is in if it is not the client's, else 0: object
+// ids are one account's, and what is in another has that in its ids (RFC 8474, 4).
+func ownerOf(v store.Visit) mail.AccountID {
+	if v.Foreign() {
+		return v.Account().ID()
+	}
+	return 0
+}
+
+// objectID gives an object id of the selected mailbox's account.
+func (s *session) objectID(id string) string { return objectIDIn(s.mailbox.Visit(), id) }
+
+func objectIDIn(v store.Visit, id string) string {
+	if owner := ownerOf(v); owner != 0 {
+		return id + "-" + owner.String()
+	}
+	return id
+}
+
+// addShared puts the mailboxes of others that the client may list into a tree.
+func (s *session) addShared(t *tree, hidden bool) error {
+	return s.owners(func(owner string, id mail.AccountID) (bool, error) {
+		v, err := s.visit(id)
+		if err != nil {
+			if mail.KindOf(err) == mail.KindNotFound {
+				return true, nil // removed at this moment
+			}
+			return false, err
+		}
+		prefix := othersNamespace
+		if v.Account().Shared() {
+			prefix = sharedNamespace
+		}
+		prefix += owner + store.Delimiter
+		records := v.Mailboxes()
+		for i := range records {
+			r := &records[i]
+			name := prefix + r.Name
+			if hidden && isHidden(r.Name) {
+				continue
+			}
+			n := t.add(name)
+			if n.record != nil {
+				continue
+			}
+			n.record, n.place = r, place{v, r.Name}
+			r.SpecialUse = "" // it is its owner's
+			t.addAbove(name)
+		}
+		return true, nil
+	})
+}
+
+// namespace is NAMESPACE (RFC 2342).
+func (s *session) namespace(*request) error {
+	s.dec.End()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	s.enc.Untagged().Const(`NAMESPACE (("" "/")) (("` + othersNamespace + `" "/")) (("` + sharedNamespace + `" "/"))`).CRLF()
+	return nil
+}
