@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,12 @@ func (x *sources) has(n *node) bool {
 			return true
 		}
 	}
-	return x.personal || x.subscribed && n.subscribed
+	return x.personal && !n.place.Foreign() || x.subscribed && n.subscribed
+}
+
+// beyond tells whether mailboxes of other accounts may be among them.
+func (x *sources) beyond() bool {
+	return x.subscribed || slices.ContainsFunc(slices.Concat(x.mailboxes, x.subtrees, x.parents), inNamespace)
 }
 
 // readSources reads the source options of ESEARCH, behind "IN".
@@ -146,15 +152,17 @@ func (s *session) multiSearch(r *request) error {
 	}
 	m := &multiSearch{s: s, r: r, q: q, end: time.Now().Add(maxSearchTime)}
 	var here *node
-	if s.mailbox != nil && s.mailbox.Account() == s.account {
-		here = s.selectedNode(in)
+	if s.mailbox != nil {
+		if here, err = s.selectedNode(in); err != nil {
+			return err
+		}
 	}
 	if err := m.search(in, here); err != nil {
 		return err
 	}
 	switch {
 	case in.selected || here != nil && in.has(here):
-		name := s.mailbox.Record().Name
+		name := s.mailboxAs
 		if here != nil {
 			name = here.name
 		}
@@ -169,15 +177,24 @@ func (s *session) multiSearch(r *request) error {
 }
 
 // selectedNode finds the selected mailbox, which may have another name now, among
-// those of the account; nil when it is not there.
-func (s *session) selectedNode(in sources) *node {
+// those of its account; nil when it is not there.
+func (s *session) selectedNode(in sources) (*node, error) {
 	in.personal = true
-	for _, n := range s.allMailboxes(in) {
-		if n.record.ID == s.mailbox.Record().ID {
-			return n
+	if s.mailbox.Visit().Foreign() {
+		in.subtrees = append(slices.Clone(in.subtrees), s.mailboxAs)
+	}
+	list, err := s.allMailboxes(in)
+	for _, n := range list {
+		if s.isSelected(n) {
+			return n, err
 		}
 	}
-	return nil
+	return nil, err
+}
+
+// isSelected tells whether a node is the selected mailbox.
+func (s *session) isSelected(n *node) bool {
+	return s.mailbox != nil && n.place.Account() == s.mailbox.Account() && n.record.ID == s.mailbox.Record().ID
 }
 
 // multiSearch is an ESEARCH at work in mailboxes that are not selected.
@@ -197,11 +214,15 @@ func (m *multiSearch) search(in sources, skip *node) error {
 	s := m.s
 	ctx, done := s.conn.Attend(s.ctx)
 	defer done()
-	for _, n := range s.allMailboxes(in) {
-		if skip != nil && n.record.ID == skip.record.ID {
+	list, err := s.allMailboxes(in)
+	if err != nil {
+		return err
+	}
+	for _, n := range list {
+		if skip != nil && s.isSelected(n) {
 			continue
 		}
-		box, err := s.account.Select(ctx, n.name, true)
+		box, err := n.place.Select(ctx, n.place.name, true)
 		if err != nil {
 			if kind := mail.KindOf(err); kind == mail.KindNotFound || kind == mail.KindNoPermission {
 				continue
@@ -228,9 +249,12 @@ func (m *multiSearch) search(in sources, skip *node) error {
 
 // allMailboxes gives the existing mailboxes of in, in the order of their names. Those
 // that are hidden are found by their own name only.
-func (s *session) allMailboxes(in sources) []*node {
+func (s *session) allMailboxes(in sources) ([]*node, error) {
 	var out []*node
-	t := s.mailboxTree(false)
+	t, err := s.mailboxTree(false, in.beyond())
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range t.nodes {
 		if n.record != nil && in.has(n) {
 			out = append(out, n)
@@ -240,13 +264,20 @@ func (s *session) allMailboxes(in sources) []*node {
 		if t.byName[name] != nil {
 			continue
 		}
-		if record, ok := s.account.Mailbox(name); ok {
+		p, err := s.place(name)
+		if err != nil {
+			if mail.KindOf(err) == mail.KindNotFound {
+				continue
+			}
+			return nil, err
+		}
+		if record, _, ok := p.Mailbox(p.name); ok {
 			n := t.add(name)
-			n.record = &record
+			n.record, n.place = &record, p
 			out = append(out, n)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // writeFoundIn writes what ESEARCH found in a mailbox, which is nothing when nothing

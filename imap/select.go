@@ -49,7 +49,7 @@ func (s *session) open(r *request, readOnly bool) error {
 	if condstore {
 		s.condstore = true
 	}
-	s.mailbox = m
+	s.mailbox, s.mailboxAs = m, name
 	s.conn.SetState("Selected", name)
 	s.writeSelected()
 	if s.rev2 {

@@ -39,9 +39,10 @@ type session struct {
 	rights   mail.Rights                       // on the selected mailbox, as the client was told
 
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
-	mailbox *store.Mailbox // nil unless selected
-	saved   mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
-	recent  int            // the number that the last RECENT told
+	mailbox   *store.Mailbox // nil unless selected
+	mailboxAs string         // the name that it was selected by
+	saved     mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
+	recent    int            // the number that the last RECENT told
 	// contexts are the searches whose results the client follows, oldest first.
 	contexts []*searchContext
 	// held is up to where the client knows every change while removals are kept for
