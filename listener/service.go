@@ -247,8 +247,25 @@ func (s *Service) ServeConn(nc net.Conn, implicitTLS bool) {
 	}
 }
 
+// deepStack is how deep a login goes: a new goroutine's stack would be doubled and copied
+// twice on the way.
+const deepStack = 6 << 10
+
+// deepen grows the stack at once, while there is next to nothing on it to be copied. What
+// is not used of it the garbage collector takes back.
+//
+//go:noinline
+func deepen() {
+	var b [deepStack]byte
+	touch(&b)
+}
+
+//go:noinline
+func touch(b *[deepStack]byte) { b[0] = 1 }
+
 // serve runs a connection from handshake to end.
 func (s *Service) serve(c *Conn) {
+	deepen()
 	defer close(c.ended)
 	defer s.leave(c)
 	defer func() {
