@@ -290,6 +290,7 @@ func (b *bench) grow(g growing, name string, curves [][]curve) {
 		n = b.count(n)
 		begun := time.Now()
 		p = g.at(b, p, n)
+		calm(p)
 		fmt.Fprintf(os.Stderr, "%s: %d %s are there after %v\n", name, n, g.of, time.Since(begun).Round(time.Second))
 		for i, c := range g.costs {
 			v := c.measure(b, p, n)
@@ -299,6 +300,19 @@ func (b *bench) grow(g growing, name string, curves [][]curve) {
 		}
 	}
 	p.stop()
+}
+
+// calm waits, a minute at most, until the server has done what filling it left to do.
+func calm(p *peer) {
+	before := cpu(p.cmd.Process.Pid)
+	for range 30 {
+		time.Sleep(2 * time.Second)
+		now := cpu(p.cmd.Process.Pid)
+		if now-before < 40*time.Millisecond {
+			return
+		}
+		before = now
+	}
 }
 
 // thousands writes a number with commas.
