@@ -98,7 +98,7 @@ func cyrus(ctx context.Context, s site) *peer {
 	p.command = func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, cyrusRoot+"/usr/lib/cyrus/bin/master", "-D", "-l", "1024", "-C", config, "-M", services, "-p", filepath.Join(dir, "run", "pid"))
 		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+cyrusRoot+"/usr/lib/x86_64-linux-gnu", "CYRUS_USER=mail")
-		return cmd
+		return gentle(cmd)
 	}
 	s.started(p)
 	p.start(ctx)

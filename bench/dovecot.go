@@ -116,7 +116,7 @@ func dovecot(ctx context.Context, s site) *peer {
 	p.command = func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "/usr/sbin/dovecot", "-F", "-c", config)
 		cmd.Stderr = os.Stderr
-		return cmd
+		return gentle(cmd)
 	}
 	s.started(p)
 	p.start(ctx)

@@ -207,13 +207,17 @@ func (c curve) factor() float64 {
 	return c.points[len(c.points)-1].cost / c.points[0].cost
 }
 
-// growth measures and writes the page, with the plot beside it.
-func (b *bench) growth(page string) error {
+// growth measures those whose title has only in it, and writes the page with the plot
+// beside it.
+func (b *bench) growth(page, only string) error {
 	var text strings.Builder
 	out := io.MultiWriter(os.Stdout, &text)
 	fmt.Fprintf(out, "Measured on %s by `make bench-growth` (scale %v) on %s.\n", time.Now().UTC().Format(time.DateOnly), b.scale, machine())
 	var panels []panel
 	for _, g := range growths {
+		if !strings.Contains(g.title, only) {
+			continue
+		}
 		curves := make([][]curve, len(g.costs))
 		for _, name := range b.names() {
 			if err := caught(func() { b.grow(g, name, curves) }); err != nil {
@@ -223,25 +227,8 @@ func (b *bench) growth(page string) error {
 				return b.ctx.Err()
 			}
 		}
-		fmt.Fprintf(out, "\n## %s\n\n| Cost | |", g.title)
-		for _, n := range g.sizes {
-			fmt.Fprintf(out, " %s |", thousands(b.count(n)))
-		}
-		fmt.Fprintf(out, " last × first |\n| --- | --- |%s --- |\n", strings.Repeat(" --- |", len(g.sizes)))
+		g.table(out, b.scale, curves)
 		for i, c := range g.costs {
-			what := c.name
-			for _, curve := range curves[i] {
-				fmt.Fprintf(out, "| %s | %s |", what, curve.peer)
-				for j := range g.sizes {
-					cell := "—"
-					if j < len(curve.points) {
-						cell = number(curve.points[j].cost) + " " + c.unit
-					}
-					fmt.Fprintf(out, " %s |", cell)
-				}
-				fmt.Fprintf(out, " %s |\n", times(curve.factor()))
-				what = ""
-			}
 			panels = append(panels, panel{title: c.name, unit: c.unit, x: g.of, curves: curves[i]})
 		}
 	}
@@ -254,6 +241,30 @@ func (b *bench) growth(page string) error {
 	}
 	head := fmt.Sprintf(growthHead, filepath.Base(plot))
 	return os.WriteFile(page, []byte(head+text.String()), 0o644)
+}
+
+// table writes the costs, whose curves are in their order, as Markdown.
+func (g growing) table(out io.Writer, scale float64, curves [][]curve) {
+	fmt.Fprintf(out, "\n## %s\n\n| Cost | |", g.title)
+	for _, n := range g.sizes {
+		fmt.Fprintf(out, " %s |", thousands(max(1, int(float64(n)*scale))))
+	}
+	fmt.Fprintf(out, " last × first |\n| --- | --- |%s --- |\n", strings.Repeat(" --- |", len(g.sizes)))
+	for i, c := range g.costs {
+		what := c.name
+		for _, curve := range curves[i] {
+			fmt.Fprintf(out, "| %s | %s |", what, curve.peer)
+			for j := range g.sizes {
+				cell := "—"
+				if j < len(curve.points) {
+					cell = number(curve.points[j].cost) + " " + c.unit
+				}
+				fmt.Fprintf(out, " %s |", cell)
+			}
+			fmt.Fprintf(out, " %s |\n", times(curve.factor()))
+			what = ""
+		}
+	}
 }
 
 const growthHead = `# How costs grow

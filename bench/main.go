@@ -144,7 +144,7 @@ func (b *bench) run(which, only, page string, quick, storms, growth bool) (err e
 		return err
 	}
 	if growth {
-		return b.growth(page)
+		return b.growth(page, only)
 	}
 	if quick {
 		return b.guard(os.Stdout)

@@ -70,6 +70,12 @@ func passwd(dir string, n int) (file string) {
 	return file
 }
 
+// gentle lets a server end its processes itself when the run is interrupted.
+func gentle(cmd *exec.Cmd) *exec.Cmd {
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	return cmd
+}
+
 // start starts the server; it is ready when start returns.
 func (p *peer) start(ctx context.Context) {
 	p.cmd = p.command(ctx)

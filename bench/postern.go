@@ -35,7 +35,7 @@ func postern(ctx context.Context, s site) *peer {
 	command := func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, binary, "serve", "--config", config)
 		cmd.Stdout, cmd.Stderr = log, log
-		return cmd
+		return gentle(cmd)
 	}
 	certificates := filepath.Join(p.data, "certificates")
 	check(os.MkdirAll(certificates, 0o700))
