@@ -66,6 +66,7 @@ var capabilities = []capability{
 	{name: "PARTIAL", when: afterLogin},
 	{name: "CONTEXT=SEARCH", when: afterLogin},
 	{name: "MULTISEARCH", when: afterLogin},
+	{name: "SEARCH=FUZZY", when: afterLogin},
 	{name: "SORT", when: afterLogin},
 	{name: "SORT=DISPLAY", when: afterLogin},
 	{name: "ESORT", when: afterLogin},

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"iter"
 	"math/bits"
 
 	"github.com/postern-mail/postern/imap/wire"
@@ -14,6 +15,7 @@ type searchResults struct {
 	extended             bool // RETURN was given
 	min, max, count, all bool
 	partial              partialRange
+	relevancy            bool // scores are told (RFC 6203, 4)
 	save                 bool
 	update               bool // the client follows the results
 }
@@ -23,7 +25,7 @@ type searchResults struct {
 //
 //	search-return-opts = SP "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"
 //	search-return-opt  = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / "CONTEXT" / "UPDATE" /
-//	                     "PARTIAL" SP partial-range
+//	                     "RELEVANCY" / "PARTIAL" SP partial-range
 func readResults(d *wire.Decoder) searchResults {
 	o := searchResults{extended: true}
 	n := 0
@@ -41,6 +43,8 @@ func readResults(d *wire.Decoder) searchResults {
 			o.all = true
 		case "SAVE":
 			o.save = true
+		case "RELEVANCY":
+			o.relevancy = true
 		case "CONTEXT":
 		case "UPDATE":
 			o.update = true
@@ -65,7 +69,7 @@ func readResults(d *wire.Decoder) searchResults {
 // told tells whether a result is to be sent: not when it is only to be saved
 // (RFC 5182, 2.1).
 func (o *searchResults) told() bool {
-	return !o.save || o.min || o.max || o.count || o.all || o.update || o.partial.given()
+	return !o.save || o.min || o.max || o.count || o.all || o.update || o.relevancy || o.partial.given()
 }
 
 // keeps tells whether SAVE and these options save the whole result, and not only
@@ -76,8 +80,9 @@ func (o *searchResults) keeps() bool {
 
 // findings are the sequence numbers that a search found, entered in any order.
 type findings struct {
-	view *store.Snapshot
-	bits []uint64
+	view   *store.Snapshot
+	bits   []uint64
+	scores []uint8 // by sequence number, of a fuzzy search; nil: all are 100
 }
 
 func newFindings(view *store.Snapshot) *findings {
@@ -94,6 +99,31 @@ func (f *findings) count() int {
 		n += bits.OnesCount64(b)
 	}
 	return n
+}
+
+// score gives how relevant what was found is, from 1 to 100 (RFC 6203, 4): 100 where
+// nothing fuzzy decided.
+func (f *findings) score(seq uint32) int {
+	if f.scores == nil || f.scores[seq] == 0 {
+		return 100
+	}
+	return int(f.scores[seq])
+}
+
+// writeScores writes RELEVANCY.
+//
+//	search-return-data =/ "RELEVANCY" SP "(" [score *(SP score)] ")"
+func (f *findings) writeScores(e *wire.Encoder, seqs iter.Seq[uint32]) {
+	e.Const(" RELEVANCY (")
+	some := false
+	for seq := range seqs {
+		if some {
+			e.SP()
+		}
+		some = true
+		e.Number(uint64(f.score(seq)))
+	}
+	e.Close()
 }
 
 // each calls do for what was found, ascending.
@@ -227,6 +257,16 @@ func (s *session) writeESearch(r *request, q *searching, f *findings, from *orig
 			e.Nil()
 		}
 		e.Close()
+	}
+	if scored := all; o.relevancy {
+		if o.partial.given() {
+			scored = part
+		} else if scored == nil {
+			scored = f.set()
+		}
+		if len(scored) > 0 {
+			f.writeScores(e, scored.All())
+		}
 	}
 	if q.modSeq && len(named) > 0 {
 		// Of MIN, MAX and PARTIAL alone, the MODSEQ of what they name.

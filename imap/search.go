@@ -36,6 +36,7 @@ type searching struct {
 	modSeq  bool // MODSEQ is among the keys
 	seqs    bool // sequence numbers are
 	charset bool // CHARSET was given
+	fuzzy   bool // FUZZY is among the keys: there are scores
 
 	// What a context must look at again: the keys depend on flags, MODSEQ or
 	// keywords; on what "*" means; on the time.
@@ -88,7 +89,10 @@ func (q *searching) readCriteria(d *wire.Decoder) (badCharset, err error) {
 
 // readKeys reads search keys to the end of the command.
 func (q *searching) readKeys(p *searchReader) (badCharset, err error) {
-	q.key = p.readKeys()
+	q.key, q.fuzzy = p.readKeys(), p.fuzzy
+	if q.results.relevancy && !q.fuzzy {
+		p.d.Bad("RELEVANCY needs FUZZY")
+	}
 	p.d.End()
 	if err := p.d.Err(); err != nil {
 		return nil, err
@@ -247,6 +251,7 @@ type searchRun struct {
 	found      *findings
 	candidates []candidate
 	memos      []verdict
+	scores     []uint8 // nil without FUZZY
 
 	// What is not decided yet: candidates, as places, and their emails.
 	open []int
@@ -256,14 +261,24 @@ type searchRun struct {
 }
 
 func newSearchRun(w *searcher, q *searching, found *findings) *searchRun {
-	return &searchRun{searcher: w, q: q, found: found, memos: make([]verdict, searchBatch*q.memos)}
+	b := &searchRun{searcher: w, q: q, found: found, memos: make([]verdict, searchBatch*q.memos)}
+	if q.fuzzy {
+		b.scores = make([]uint8, searchBatch*q.memos)
+		found.scores = make([]uint8, found.view.Len()+1)
+	}
+	return b
 }
 
 func (b *searchRun) add(seq uint32, m *store.Message) {
 	n := len(b.candidates)
 	memo := b.memos[n*b.q.memos : (n+1)*b.q.memos]
 	clear(memo)
-	b.candidates = append(b.candidates, candidate{seq: seq, m: m, memo: memo})
+	c := candidate{seq: seq, m: m, memo: memo}
+	if b.scores != nil {
+		c.scores = b.scores[n*b.q.memos : (n+1)*b.q.memos]
+		clear(c.scores)
+	}
+	b.candidates = append(b.candidates, c)
 	b.open = append(b.open, n)
 	b.ids = append(b.ids, m.Email)
 }
@@ -323,6 +338,9 @@ func (b *searchRun) step(read func(each func(i int, give func(*candidate)) error
 		switch b.match(b.q.key, c) {
 		case yes:
 			b.found.add(c.seq)
+			if c.scores != nil {
+				b.found.scores[c.seq] = uint8(c.score(b.q.key))
+			}
 		case unknown:
 			b.open[left] = place
 			left++

@@ -308,7 +308,7 @@ func TestSearchBounds(t *testing.T) {
 func FuzzSearchArguments(f *testing.F) {
 	for _, seed := range []string{
 		"ALL", "OR (SEEN 1:*) NOT UID $", "RETURN (MIN SAVE) CHARSET UTF-8 SUBJECT {3+}\r\nabc",
-		"RETURN (PARTIAL -1:-5 UPDATE CONTEXT) OLDER 5 YOUNGER 9",
+		"RETURN (RELEVANCY) FUZZY (SUBJECT a NOT FUZZY BODY b)", "RETURN (PARTIAL -1:-5 UPDATE CONTEXT) OLDER 5 YOUNGER 9",
 		`MODSEQ "/flags/\\draft" all 5`, "HEADER a b LARGER 5 SINCE 1-Jan-2020", "EMAILID M1 THREADID T",
 	} {
 		f.Add(seed)

@@ -79,6 +79,7 @@ type searchKey struct {
 	name   string         // of opField
 	text   []byte         // folded; of opKeyword, the name
 	needle message.Needle // of text, where filters can deny it
+	fuzzy  *message.Fuzzy // of text, in FUZZY; nil: text itself is looked for
 }
 
 // searchWords is the table of search keys by name, NOT and OR apart: the functions
@@ -269,6 +270,7 @@ type searchReader struct {
 	memos  int
 	sums   bool // summaries are of use
 	filter bool // filters are
+	fuzzy  bool // FUZZY is among the keys
 	modSeq bool // MODSEQ is among the keys
 	seqs   bool // sequence numbers are
 }
@@ -333,6 +335,10 @@ func (p *searchReader) key() *searchKey {
 		a := p.key()
 		d.SP()
 		return &searchKey{op: opOr, keys: []*searchKey{a, p.key()}}
+	case "FUZZY":
+		d.SP()
+		p.fuzzy = true
+		return fuzzily(p.key())
 	default:
 		if read := searchWords[word]; read != nil {
 			return read(p)
@@ -358,11 +364,26 @@ func (p *searchReader) arrange(k *searchKey) {
 			k.cost = costText
 		}
 		p.sums = p.sums || k.cost == costSummary
-		k.needle = message.NeedleOf(k.text)
+		if k.fuzzy == nil {
+			k.needle = message.NeedleOf(k.text)
+		}
 		p.filter = p.filter || len(k.needle) > 0
 		k.memo = p.memos
 		p.memos++
 	}
+}
+
+// fuzzily makes the strings in k be looked for fuzzily (RFC 6203, 3). What is fuzzy
+// about a word is message.Fuzzy's; dates, sizes, flags and numbers stay exact, as
+// RFC 6203, 5 leaves to the server.
+func fuzzily(k *searchKey) *searchKey {
+	k.walk(func(k *searchKey) {
+		switch k.op {
+		case opField, opText, opBody:
+			k.fuzzy = message.FuzzyOf(k.text)
+		}
+	})
+	return k
 }
 
 // walk calls do for k and every key in it.

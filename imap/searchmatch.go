@@ -30,7 +30,8 @@ type candidate struct {
 	seq uint32
 	m   *store.Message
 
-	memo []verdict // of the keys that were answered; nil before any could be
+	memo   []verdict // of the keys that were answered; nil before any could be
+	scores []uint8   // of the keys that were looked for fuzzily; nil without any
 
 	filter  message.Filter  // nil when it is not at hand
 	bare    bool            // it has none
@@ -93,10 +94,47 @@ func (s *searcher) match(k *searchKey, c *candidate) verdict {
 		case !c.read:
 			return unknown
 		}
+		return s.matchText(k, c)
+	}
+	return verdictOf(s.matchIndex(k, c))
+}
+
+// matchText compares with a key that only the text answers.
+func (s *searcher) matchText(k *searchKey, c *candidate) verdict {
+	if k.fuzzy == nil {
 		return verdictOf(bytes.Contains(message.SearchBody(c.text), k.text) ||
 			k.op == opText && bytes.Contains(message.SearchHeader(c.text), k.text))
 	}
-	return verdictOf(s.matchIndex(k, c))
+	// What stands in the header says more of a message than what is in the body.
+	score := k.fuzzy.Score(message.SearchBody(c.text)) * 4 / 5
+	if k.op == opText {
+		score = max(score, k.fuzzy.Score(message.SearchHeader(c.text)))
+	}
+	c.scores[k.memo] = uint8(score)
+	return verdictOf(score > 0)
+}
+
+// score gives how well c matches k, which it does, from 1 to 100 (RFC 6203, 4): of
+// several keys the mean, of OR the best; 0 when nothing in k is fuzzy.
+func (c *candidate) score(k *searchKey) int {
+	sum, n, best := 0, 0, 0
+	switch k.op {
+	case opAnd, opOr:
+		for _, sub := range k.keys {
+			if x := c.score(sub); x > 0 {
+				sum, n, best = sum+x, n+1, max(best, x)
+			}
+		}
+		if k.op == opOr || n == 0 {
+			return best
+		}
+		return sum / n
+	case opField, opText, opBody:
+		if k.fuzzy != nil {
+			return int(c.scores[k.memo])
+		}
+	}
+	return 0
 }
 
 // matchIndex compares with a key that the index answers.
@@ -152,17 +190,34 @@ func (s *searcher) matchMemo(k *searchKey, c *candidate) verdict {
 		v = no
 		c.memo[k.memo] = v
 	case kept && c.summary != nil:
-		v = s.matchSummary(k, c.summary)
+		v = s.matchSummary(k, c)
 		c.memo[k.memo] = v
 	case c.read && k.op == opField:
-		v = verdictOf(fieldInText(message.SearchHeader(c.text), k.name, k.text))
+		v = no
+		fieldInText(message.SearchHeader(c.text), k.name, func(value []byte) bool {
+			if k.has(c, value) {
+				v = yes
+			}
+			return v == no || k.fuzzy != nil
+		})
 	case c.read:
 		v = no // a message whose summary cannot be read
 	}
 	return v
 }
 
-func (s *searcher) matchSummary(k *searchKey, sum message.Summary) verdict {
+// has tells whether a field's folded value has what k looks for, and notes how well.
+func (k *searchKey) has(c *candidate, value []byte) bool {
+	if k.fuzzy == nil {
+		return bytes.Contains(value, k.text)
+	}
+	score := uint8(k.fuzzy.Score(value))
+	c.scores[k.memo] = max(c.scores[k.memo], score)
+	return score > 0
+}
+
+func (s *searcher) matchSummary(k *searchKey, c *candidate) verdict {
+	sum := c.summary
 	if k.op != opField {
 		// A message without a Date field was sent on no day.
 		t, ok := sum.Sent()
@@ -177,13 +232,16 @@ func (s *searcher) matchSummary(k *searchKey, sum message.Summary) verdict {
 	if !ok {
 		return unknown
 	}
+	v := no
 	for value := range message.DecodedField(header, k.name) {
 		s.scratch = message.Fold(s.scratch[:0], value)
-		if bytes.Contains(s.scratch, k.text) {
-			return yes
+		if k.has(c, s.scratch) {
+			if v = yes; k.fuzzy == nil {
+				break
+			}
 		}
 	}
-	return no
+	return v
 }
 
 // denied tells whether a filter says that no field called name contains text.
@@ -194,9 +252,9 @@ func (k *searchKey) denied(f message.Filter) bool {
 	return !f.MayHaveText(k.needle)
 }
 
-// fieldInText tells whether the header part of a search text has a field called
-// name that contains text.
-func fieldInText(header []byte, name string, text []byte) bool {
+// fieldInText calls do for the values of the fields called name in the header part of
+// a search text, until it returns false.
+func fieldInText(header []byte, name string, do func(value []byte) bool) {
 	for len(header) > 0 {
 		line := header
 		if i := bytes.IndexByte(header, '\n'); i >= 0 {
@@ -205,10 +263,9 @@ func fieldInText(header []byte, name string, text []byte) bool {
 			header = nil
 		}
 		if len(line) > len(name) && line[len(name)] == ':' && bytes.EqualFold(line[:len(name)], []byte(name)) {
-			if value := line[len(name)+1:]; bytes.Contains(bytes.TrimPrefix(value, []byte(" ")), text) {
-				return true
+			if !do(bytes.TrimPrefix(line[len(name)+1:], []byte(" "))) {
+				return
 			}
 		}
 	}
-	return false
 }

@@ -21,6 +21,7 @@ type sortCriterion struct {
 	name   string
 	field  message.SortField
 	number func(m *store.Message) int64 // nil for a field
+	score  bool                         // the score of a fuzzy search, the highest first
 	// skip is how many bytes of the field's rows stand before the text.
 	skip int
 }
@@ -33,6 +34,7 @@ var sortCriteria = []sortCriterion{
 	{name: "DISPLAYFROM", field: message.SortDisplayFrom},
 	{name: "DISPLAYTO", field: message.SortDisplayTo},
 	{name: "FROM", field: message.SortFrom},
+	{name: "RELEVANCY", score: true}, // RFC 6203, 6
 	{name: "SIZE", number: func(m *store.Message) int64 { return int64(m.Size) }},
 	{name: "SUBJECT", field: message.SortSubject, skip: 1},
 	{name: "TO", field: message.SortTo},
@@ -67,8 +69,15 @@ func readSort(d *wire.Decoder) (q *sorting, badCharset, err error) {
 	}
 	q.orders = readOrders(d)
 	d.SP()
-	badCharset, err = q.readCriteria(d)
-	return q, badCharset, err
+	if badCharset, err = q.readCriteria(d); err != nil {
+		return nil, nil, err
+	}
+	for _, o := range q.orders {
+		if o.score && !q.fuzzy {
+			return nil, nil, &wire.SyntaxError{Text: "RELEVANCY needs FUZZY."}
+		}
+	}
+	return q, badCharset, nil
 }
 
 // readOrders reads the sort criteria.
@@ -122,7 +131,7 @@ func (s *session) sort(r *request) error {
 // order gives the messages that were found in the order of the criteria.
 func (s *session) order(f *findings, orders []sortOrder) (order, error) {
 	messages, seqs := f.messages()
-	keys, err := s.sortKeys(messages, orders)
+	keys, err := s.sortKeys(messages, orders, func(i int) int { return f.score(seqs[i]) })
 	if err != nil {
 		return order{}, err
 	}
@@ -177,11 +186,12 @@ func (c *sortColumn) text(i uint32) []byte {
 	return c.texts[start:c.ends[i]]
 }
 
-// sortKeys gives the keys of messages, which are ascending.
-func (s *session) sortKeys(messages []*store.Message, orders []sortOrder) (sortKeys, error) {
+// sortKeys gives the keys of messages, which are ascending; score gives the score of
+// the i-th.
+func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score func(i int) int) (sortKeys, error) {
 	var fields []message.SortField
 	for _, o := range orders {
-		if o.number == nil {
+		if o.number == nil && !o.score {
 			fields = append(fields, o.field)
 		}
 	}
@@ -195,6 +205,10 @@ func (s *session) sortKeys(messages []*store.Message, orders []sortOrder) (sortK
 	for _, o := range orders {
 		c := sortColumn{reverse: o.reverse, heads: make([]uint64, len(messages))}
 		switch {
+		case o.score:
+			for i := range messages {
+				c.heads[i] = ordered(-int64(score(i)))
+			}
 		case o.number != nil:
 			for i, m := range messages {
 				c.heads[i] = ordered(o.number(m))
@@ -391,6 +405,15 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 			e.Nil()
 		}
 		e.Close()
+	}
+	if !o.partial.given() {
+		to = n
+	}
+	if o.relevancy && from < to {
+		f.writeScores(e, func(yield func(uint32) bool) {
+			for i := from; i < to && yield(sorted.number(i, false)); i++ {
+			}
+		})
 	}
 	if q.modSeq && len(named) > 0 {
 		// Of MIN, MAX and PARTIAL alone, the MODSEQ of what they name.
