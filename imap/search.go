@@ -288,7 +288,7 @@ func (b *searchRun) add(seq uint32, m *store.Message) {
 func (b *searchRun) run(ctx context.Context) error {
 	defer func() { b.candidates, b.ids, b.open = b.candidates[:0], b.ids[:0], b.open[:0] }()
 	if b.q.filter {
-		if err := b.step(func(each func(int, func(*candidate)) error) error {
+		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error {
 			return b.mailbox.Filters(ctx, b.ids, func(i int, f message.Filter) error {
 				return each(i, func(c *candidate) { c.filter, c.bare = f, !f.Valid() })
 			})
@@ -297,7 +297,7 @@ func (b *searchRun) run(ctx context.Context) error {
 		}
 	}
 	if b.q.sums {
-		if err := b.step(func(each func(int, func(*candidate)) error) error {
+		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error {
 			return b.mailbox.Summaries(ctx, b.ids, func(i int, sum message.Summary) error {
 				return each(i, func(c *candidate) { c.summary, c.gone = sum, sum == nil })
 			})
@@ -305,7 +305,7 @@ func (b *searchRun) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.step(func(each func(int, func(*candidate)) error) error {
+	if err := b.step(ctx, func(each func(int, func(*candidate)) error) error {
 		return b.mailbox.Texts(ctx, b.ids, func(i int, text []byte) error {
 			return each(i, func(c *candidate) {
 				c.text, c.read = text, true
@@ -323,12 +323,16 @@ func (b *searchRun) run(ctx context.Context) error {
 // step reads something of the candidates that are open and closes those that it
 // decides. read has each called for their places in b.ids, ascending, with a function
 // that gives a candidate what was read, which is valid until each returns.
-func (b *searchRun) step(read func(each func(i int, give func(*candidate)) error) error) error {
+func (b *searchRun) step(ctx context.Context, read func(each func(i int, give func(*candidate)) error) error) error {
 	if len(b.ids) == 0 {
 		return nil
 	}
 	left := 0
 	err := read(func(i int, give func(*candidate)) error {
+		// Hundreds of keys and texts of megabytes are much between two looks at the clock.
+		if err := ctx.Err(); err != nil {
+			return mail.Wrap(mail.KindUnavailable, err)
+		}
 		place := b.open[i]
 		c := &b.candidates[place]
 		give(c)
