@@ -218,7 +218,7 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 		DisableWAL:                  true, // writeahead.go
 		MemTableSize:                opt.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
 		FlushDelayDeleteRange:       10 * time.Second,
