@@ -36,6 +36,9 @@ const (
 	// defaultFileFrom is from how many bytes on a body is large. A smaller one costs
 	// less in the log, where it shares a sync with its index entry.
 	defaultFileFrom = 32 << 10
+	// bodyAhead is how much room is taken on the disk before it is needed: a sync then
+	// finds it taken.
+	bodyAhead = 4 << 20
 	// maxBodyFile is the size at which a file gets no more bodies, in bytes.
 	maxBodyFile = 64 << 20
 	// bodyPart is of how much of a body there is one checksum.
@@ -203,6 +206,7 @@ type bodyFile struct {
 	packed  bool      // holds packed bodies
 	written time.Time // about when the last body was, in this process's clock
 
+	ahead   int64    // up to where room is taken on the disk
 	out     vfs.File // nil when nothing is written any more
 	in      vfs.File // nil when it is not open
 	readers int
@@ -390,6 +394,11 @@ func (b *bodyFiles) reserve(head []byte, size int64, packed bool) (*bodyFile, in
 	}
 	f := *current
 	at := f.size
+	if end := at + length; end > f.ahead {
+		ahead := max(end, min(end+bodyAhead, b.most))
+		f.out.Preallocate(f.ahead, ahead-f.ahead)
+		f.ahead = ahead
+	}
 	if _, err := f.out.WriteAt(head, at); err != nil {
 		return nil, 0, err
 	}
@@ -402,9 +411,17 @@ func (b *bodyFiles) reserve(head []byte, size int64, packed bool) (*bodyFile, in
 // seal closes what is written to when nobody writes any more; the caller holds mu.
 func (b *bodyFiles) seal(f *bodyFile) {
 	if f != b.current && f != b.packing && f.pending == 0 && f.out != nil {
-		f.out.Close()
-		f.out = nil
+		b.closeOut(f)
 	}
+}
+
+// closeOut ends writing to f, and gives back the room that was taken ahead.
+func (b *bodyFiles) closeOut(f *bodyFile) {
+	if f.ahead > f.size && b.engine.disk.broken() == nil {
+		trim(f.out)
+	}
+	f.out.Close()
+	f.out = nil
 }
 
 // written is a body that is in a file and waits for its change.
@@ -638,11 +655,11 @@ func (b *bodyFiles) close() {
 	defer b.mu.Unlock()
 	for _, f := range b.files {
 		if f.out != nil {
-			f.out.Close()
+			b.closeOut(f)
 		}
 		if f.in != nil {
 			f.in.Close()
 		}
-		f.out, f.in = nil, nil
+		f.in = nil
 	}
 }

@@ -43,3 +43,10 @@ func through(f vfs.File) func(p []byte, at int64) error {
 	}
 	return write
 }
+
+// trim gives back the room that was taken for f beyond its end, if it can.
+func trim(f vfs.File) {
+	if info, err := f.Stat(); err == nil && f.Fd() != vfs.InvalidFd {
+		unix.Ftruncate(int(f.Fd()), info.Size())
+	}
+}

@@ -19,7 +19,7 @@ import (
 
 // The write-ahead log is ours, and Pebble's is off: Pebble has its log written by a
 // goroutine of its own, and each change then pays for being handed there and back
-// (docs/decisions/speed.md). Here whoever waits for its change first writes for all
+// (docs/decisions/embedded.md). Here whoever waits for its change first writes for all
 // who have come meanwhile.
 //
 // A change is a record: a Pebble batch with a number, one more than that of the change
