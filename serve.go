@@ -99,8 +99,8 @@ func (c serveCommand) Run(s *streams) error {
 	return server.Close()
 }
 
-// profile begins a processor profile, which done writes: it is what default.pgo is made
-// of (docs/decisions/speed.md).
+// profile begins a processor profile, which done writes (docs/decisions/speed.md says how
+// it is read).
 func profile(path string) (done func(), err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
