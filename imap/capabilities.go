@@ -95,28 +95,41 @@ func (s *session) authConn() auth.Conn {
 	return auth.Over(s.conn, s.server.settings())
 }
 
-// firstList is the list of a session that begins: nearly all have the same, and each
-// mechanism of it is asked about. It holds what the list was made from.
+// firstList is the list of a session that begins, and what it was made of: nearly all
+// sessions have the same, and each mechanism of it is asked about.
 type firstList struct {
+	of    firstTerms
+	names string
+}
+
+// firstTerms are what the list depends on before a session has said anything.
+type firstTerms struct {
 	settings *settings.Values // which never change
 	terms    auth.Terms
 	startTLS bool
-	names    string
+}
+
+// firstTerms gives those of now; false as of auth.Terms, and for a client for which
+// capabilities are switched off.
+func (s *session) firstTerms() (firstTerms, bool) {
+	v := s.server.settings()
+	terms, lasting := s.server.Auth.Terms(auth.Over(s.conn, v))
+	return firstTerms{v, terms, s.conn.CanStartTLS()}, lasting && s.masked == nil
 }
 
 // firstCapabilities is capabilityList for the greeting.
 func (s *session) firstCapabilities() string {
-	v := s.server.settings()
-	terms, lasting := s.server.Auth.Terms(auth.Over(s.conn, v))
+	now, lasting := s.firstTerms()
 	if !lasting {
 		return s.capabilityList()
 	}
-	startTLS := s.conn.CanStartTLS()
-	if l := s.server.first.Load(); l != nil && l.settings == v && l.terms == terms && l.startTLS == startTLS {
+	if l := s.server.first.Load(); l != nil && l.of == now {
 		return l.names
 	}
-	l := &firstList{v, terms, startTLS, s.capabilityList()}
-	s.server.first.Store(l)
+	l := &firstList{now, s.capabilityList()}
+	if after, lasting := s.firstTerms(); lasting && after == now { // nothing changed meanwhile
+		s.server.first.Store(l)
+	}
 	return l.names
 }
 
