@@ -15,12 +15,16 @@ import (
 type thrift struct {
 	allocated uint64 // bytes since the start, when it last looked
 	spent     uint64 // bytes since it last gave back
+	calm      int    // looks in a row at which the server was at rest
 	begun     bool   // it has given back what the start left
 }
 
 const (
 	// thriftEvery is how often it looks.
 	thriftEvery = 2 * time.Second
+	// calmFor is how many looks in a row must find the server at rest: then the sessions
+	// that have been opened are parked, too (listener.Conn.Park).
+	calmFor = 4
 	// atRest is the most that a server allocates in that time that has nothing to do.
 	atRest = 1 << 20
 	// worthwhile is the least that must have been allocated to collect it; with a large
@@ -50,7 +54,10 @@ func (t *thrift) look() bool {
 	grown := allocated - t.allocated
 	t.allocated = allocated
 	t.spent += grown
-	if grown > atRest || t.begun && t.spent < max(worthwhile, live/8) {
+	if t.calm++; grown > atRest {
+		t.calm = 0
+	}
+	if t.calm == 0 || t.begun && (t.calm < calmFor || t.spent < max(worthwhile, live/8)) {
 		return false
 	}
 	runtime.GC() // what pools hold goes with the second

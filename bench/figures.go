@@ -114,8 +114,7 @@ func started(b *bench, p *peer) float64 {
 func atRest(b *bench, p *peer) float64 {
 	p.stop()
 	p.start(b.ctx)
-	time.Sleep(2 * time.Second)
-	return float64(memory(p.cmd.Process.Pid)) / (1 << 20)
+	return settled(p.cmd.Process.Pid) / (1 << 20)
 }
 
 // idle gives what each of n sessions in IDLE costs the server in memory: by how much
@@ -130,6 +129,9 @@ func idle(n int, open func(*peer, int) *conn) func(*bench, *peer) float64 {
 		n := max(8, b.count(n))
 		p.stop()
 		p.start(b.ctx)
+		for i := range workers { // many first sign-ins at once might be refused
+			open(p, i).Close()
+		}
 		sessions := make([]*conn, n)
 		defer closeAll(sessions)
 		hold := func(from, to int) float64 {
@@ -161,9 +163,9 @@ func closeAll(sessions []*conn) {
 }
 
 // settled gives the memory of a process tree when it has stayed within a hundredth for
-// 10 s, or after 90 s.
+// 14 s, or after 90 s.
 func settled(pid int) float64 {
-	const every, readings, tries = 2 * time.Second, 6, 45
+	const every, readings, tries = 2 * time.Second, 8, 45
 	var last []float64
 	for range tries {
 		last = append(last, float64(memory(pid)))
@@ -187,6 +189,9 @@ func told(n, told int) func(*bench, *peer) float64 {
 		}
 		p.stop()
 		p.start(b.ctx)
+		for i := range small + 1 {
+			loginTLS(p, i).Close()
+		}
 		sessions := make([]*conn, n)
 		defer closeAll(sessions)
 		parallel(8, func(worker int) {

@@ -2,7 +2,9 @@ package deflate
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/postern-mail/postern/mail"
@@ -163,7 +165,9 @@ func (r *Reader) more() error {
 			return nil
 		}
 		if err != nil {
-			r.err = err
+			if !errors.Is(err, os.ErrDeadlineExceeded) { // reading goes on after that
+				r.err = err
+			}
 			return err
 		}
 	}

@@ -1,6 +1,10 @@
 package imap
 
-import "github.com/postern-mail/postern/protolog"
+import (
+	"time"
+
+	"github.com/postern-mail/postern/protolog"
+)
 
 // state is a set of the states of RFC 3501, 3.
 type state uint8
@@ -50,6 +54,11 @@ type request struct {
 	// the mailbox is another one now.
 	bare bool
 	done bool // the tagged answer was written
+
+	// Set by the session.
+	row   *command // nil when there is no such command, or it cannot be used
+	began time.Time
+	known bool // the client had logged in before it
 
 	// For the protocol log.
 	outcome protolog.Outcome

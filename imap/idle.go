@@ -2,20 +2,17 @@ package imap
 
 import (
 	"bytes"
-	"fmt"
-	"runtime/debug"
+	"errors"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
-	"github.com/postern-mail/postern/mail"
 )
 
 // maxDone is how long the line that ends IDLE may be, in bytes.
 const maxDone = 64
 
-// idle is IDLE (RFC 2177), also without a mailbox. The session's goroutine waits
-// for the client; meanwhile another one sends what happens in the mailbox. Neither
-// holds a buffer while nothing happens.
+// idle is IDLE (RFC 2177), also without a mailbox. Whoever changes the mailbox wakes the
+// session; while nothing happens it holds no buffer, and soon no goroutine.
 //
 //	idle = "IDLE" CRLF "DONE" CRLF
 func (s *session) idle(*request) error {
@@ -32,60 +29,46 @@ func (s *session) idle(*request) error {
 	if s.enc.Flush() != nil {
 		return s.enc.Err()
 	}
+	s.idling = true
 	if d.Buffered() == 0 {
 		s.conn.Phase(listener.Idle)
-		stop := s.push()
-		err := d.Wait()
-		stop()
-		if err != nil {
-			return err
+		if s.mailbox != nil {
+			s.mailbox.OnChange(s.conn.Wake)
 		}
+	}
+	return s.await()
+}
+
+// await sends updates as they come and ends IDLE with the client's DONE. The error may
+// be listener.ErrPark: then it is to be called again.
+func (s *session) await() error {
+	d := s.dec
+	s.waiting = true
+	err := d.Wait()
+	for errors.Is(err, listener.ErrWoken) {
+		s.update(true, nil)
+		switch {
+		case s.ending != nil:
+			s.conn.End(s.ending)
+		case s.enc.Flush() != nil:
+			s.conn.End(s.enc.Err())
+		}
+		err = d.Wait()
+	}
+	s.waiting = false
+	if errors.Is(err, listener.ErrPark) {
+		return err
+	}
+	s.idling = false
+	if s.mailbox != nil {
+		s.mailbox.OnChange(nil)
+	}
+	if err != nil {
+		return err
 	}
 	s.conn.Phase(listener.Command)
 	if line := d.Line(maxDone); d.Err() == nil && !bytes.EqualFold(line, []byte("DONE")) {
 		return &wire.SyntaxError{Text: "IDLE ends with DONE."}
 	}
 	return d.Err()
-}
-
-// push sends updates as they come until stop is called: from then on the session
-// is its own goroutine's again. If the client cannot be written to, or the mailbox
-// is gone, the connection's Read ends.
-func (s *session) push() (stop func()) {
-	if s.mailbox == nil {
-		return func() {}
-	}
-	s.idling = true
-	enough, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer func() {
-			// As the listener does for the session's own goroutine.
-			if p := recover(); p != nil {
-				s.conn.Log().Error("a session failed", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-				s.conn.End(mail.Errorf(mail.KindServerBug, "Internal error."))
-			}
-		}()
-		for {
-			select {
-			case <-enough:
-				return
-			case <-s.mailbox.Notify():
-			}
-			s.update(true, nil)
-			switch {
-			case s.ending != nil:
-				s.conn.End(s.ending)
-				return
-			case s.enc.Flush() != nil:
-				s.conn.End(s.enc.Err())
-				return
-			}
-		}
-	}()
-	return func() {
-		close(enough)
-		<-ended
-		s.idling = false
-	}
 }

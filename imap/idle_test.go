@@ -2,10 +2,12 @@ package imap
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postern-mail/postern/store/memory"
 )
@@ -66,6 +68,65 @@ func TestManyIdlers(t *testing.T) {
 		c.conn.Write([]byte("done\r\n"))
 		if line := c.line(); line != "i OK IDLE completed." {
 			t.Fatal(line)
+		}
+	}
+}
+
+// TestParked: sessions that were parked, in IDLE or between commands, in the clear, over
+// TLS and compressed, are told, and go on.
+func TestParked(t *testing.T) {
+	ts := newServer(t, memory.New())
+	ts.service.ParkAfter = 5 * time.Millisecond
+	ts.listen(t)
+	for _, mode := range []string{"", "ssl"} {
+		for _, compressed := range []bool{false, true} {
+			connect := func() *testClient {
+				conn, err := ts.dial(mode)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				c := newClient(t, conn)
+				c.must("LOGIN alice secret")
+				c.must("SELECT INBOX")
+				return c
+			}
+			writer, c := connect(), connect()
+			if compressed {
+				c.compress()
+			}
+			for range 3 {
+				io.WriteString(c.conn, "i IDLE\r\n")
+				if l := c.line(); l != "+ idling" {
+					t.Fatal(l)
+				}
+				for range 2 {
+					time.Sleep(30 * time.Millisecond)
+					writer.must("APPEND INBOX {14}", "Subject: one\r\n\r\n")
+					if l := c.line(); !strings.HasSuffix(l, " EXISTS") {
+						t.Fatal(l)
+					}
+					if l := c.line(); !strings.HasSuffix(l, " RECENT") {
+						t.Fatal(l)
+					}
+				}
+				time.Sleep(30 * time.Millisecond)
+				io.WriteString(c.conn, "DO")
+				time.Sleep(30 * time.Millisecond)
+				io.WriteString(c.conn, "NE\r\n")
+				if l := c.line(); l != "i OK IDLE completed." {
+					t.Fatal(l)
+				}
+				time.Sleep(30 * time.Millisecond)
+				c.must("NOOP")
+				// A command that is refused has its end later.
+				io.WriteString(c.conn, "x APPEND NoSuch/ {20+}\r\nSubject: ")
+				time.Sleep(30 * time.Millisecond)
+				io.WriteString(c.conn, "two\r\n\r\nBye.\r\n")
+				for !strings.HasPrefix(c.line(), "x ") {
+				}
+			}
+			c.must("LOGOUT")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
@@ -18,8 +19,8 @@ const maxFaults = 10
 // maxLogins is how many logins may fail on one connection.
 const maxLogins = 10
 
-// session is one client's conversation. Only its goroutine touches it; during IDLE
-// that is the one that sends updates (see idle.go).
+// session is one client's conversation. One goroutine at a time touches it; while the
+// client is idle for long there is none (see Conn.Park).
 type session struct {
 	ctx    context.Context
 	server *Server
@@ -69,7 +70,10 @@ type session struct {
 	faults  int    // BADs in a row
 	logins  int    // that failed; a new TLS session does not make them undone
 	over    bool   // no further command is read
-	idling  bool   // another goroutine writes
+	idling  bool   // in IDLE, whose DONE has not come
+	parked  bool   // the goroutine is to go, by Conn.Park
+	waited  bool   // for the next command, before it was parked
+	waiting bool   // for a command's first byte
 	tapped  bool   // the decoder's lines are heard, for the protocol log
 	// compressed is the layer between the grammar and the connection; nil for none.
 	compressed *compression
@@ -97,10 +101,11 @@ func newSession(ctx context.Context, server *Server, conn *listener.Conn) *sessi
 type input struct{ s *session }
 
 func (in input) Read(p []byte) (int, error) {
-	if !in.s.idling {
-		if err := in.s.enc.Flush(); err != nil {
-			return 0, err
-		}
+	if err := in.s.enc.Flush(); err != nil {
+		return 0, err
+	}
+	if in.s.waiting {
+		in.s.conn.Still()
 	}
 	return in.s.conn.Read(p)
 }
@@ -130,14 +135,33 @@ func (s *session) state() state {
 
 // serve holds the conversation.
 func (s *session) serve() {
-	defer s.end()
+	s.conn.Parks()
 	s.greet()
-	for !s.over {
-		if !s.next() {
-			return
+	s.converse()
+}
+
+// converse reads and answers until the session is over or parked; resume is that of a
+// session that was.
+func (s *session) converse() {
+	defer func() {
+		if !s.parked {
+			s.end()
 		}
+	}()
+	for !s.over && s.next() {
 	}
-	s.enc.Flush()
+}
+
+// resume goes on with a session that was parked.
+func (s *session) resume() {
+	s.parked = false
+	s.converse()
+}
+
+// park has the session go on without its goroutine; the error of a Read said so.
+func (s *session) park() {
+	s.parked = true
+	s.conn.Park(s.resume)
 }
 
 // end gives everything back.
@@ -151,36 +175,39 @@ func (s *session) end() {
 	s.compressed.close()
 }
 
-// next reads one command, runs it and answers it; false when the session is over.
+// next reads one command, runs it and answers it, or goes on with IDLE; false when the
+// session is over or parked.
 func (s *session) next() bool {
-	if s.dec.Buffered() > 0 {
-		s.conn.Phase(listener.Command)
+	r := &s.request
+	var err error
+	if s.idling {
+		err = s.await()
 	} else {
-		s.conn.Phase(listener.Idle)
+		if !s.wait() {
+			return false
+		}
+		s.beginLog()
+		s.applyLimits()
+		s.request = request{began: time.Now(), known: s.account != nil}
+		r.row, err = s.readName(r)
+		if err == nil && r.row == nil {
+			return false // not an IMAP client
+		}
+		if err == nil {
+			s.conn.Doing(r.fullName(r.row))
+			err = r.row.run(s, r)
+		}
 	}
-	if err := s.dec.Next(); err != nil {
-		s.leave(err)
+	if errors.Is(err, listener.ErrPark) {
+		s.park()
 		return false
 	}
-	began := time.Now()
-	s.beginLog()
-	s.applyLimits()
-	s.request = request{}
-	r := &s.request
-	known := s.account != nil
-	row, err := s.readName(r)
-	if err == nil && row == nil {
-		return false // not an IMAP client
-	}
-	if err == nil {
-		s.conn.Doing(r.fullName(row))
-		err = row.run(s, r)
-		s.leaveVisited()
-		s.conn.Doing(nil)
-	}
+	s.leaveVisited()
+	s.conn.Doing(nil)
+	row := r.row
 	if s.dec.Fatal() {
 		s.leave(s.dec.Err())
-		s.endLog(r, row, known)
+		s.endLog(r, row, r.known)
 		return false
 	}
 	if !r.done {
@@ -196,9 +223,37 @@ func (s *session) next() bool {
 			s.leave(s.ending)
 		}
 	}
-	s.endLog(r, row, known)
-	s.conn.Command(r.name, began, err == nil)
+	s.endLog(r, row, r.known)
+	s.conn.Command(r.name, r.began, err == nil)
 	return s.enc.Err() == nil
+}
+
+// wait waits for a command; false when the session is over or parked.
+func (s *session) wait() bool {
+	if !s.waited {
+		// What is left of a command that was refused is no wait for the next.
+		s.conn.Phase(listener.Command)
+		if err := s.dec.Skip(); err != nil {
+			s.leave(err)
+			return false
+		}
+		if s.dec.Buffered() == 0 {
+			s.conn.Phase(listener.Idle)
+		}
+	}
+	s.waiting = true
+	err := s.dec.Next()
+	s.waiting, s.waited = false, false
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, listener.ErrPark):
+		s.waited = true
+		s.park()
+	default:
+		s.leave(err)
+	}
+	return false
 }
 
 // readName reads a command as far as its name. Without row and error the session

@@ -64,6 +64,7 @@ type Conn struct {
 
 	// Changed by the handler's goroutine in StartTLS, when nobody reads or writes.
 	stream net.Conn
+	parked func() // goes on with the session; nil unless it has gone by Park
 	tls    atomic.Pointer[tls.ConnectionState]
 	shown  atomic.Pointer[x509.Certificate]
 	proved atomic.Pointer[x509.Certificate] // the client's
@@ -182,11 +183,11 @@ func (c *Conn) ClientVersion() string {
 func (c *Conn) Bytes() (in, out int64) { return c.in.Load(), c.out.Load() }
 
 // Read reads what the client sends under the deadline of the current Phase.
-// Errors are io.EOF, ErrTimeout, ErrDraining (only in phase Idle), ErrEvicted,
+// Errors are io.EOF, ErrTimeout, ErrDraining, ErrWoken, ErrPark (these three only in phase Idle), ErrEvicted,
 // ErrEnded, or what the network says.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.read(p)
-	if err != nil {
+	if err != nil && err != ErrWoken && err != ErrPark {
 		c.readErr = err
 	}
 	return n, err

@@ -40,8 +40,11 @@ type deadlines struct {
 	armedRead time.Time // what the network connection has
 	armedOut  time.Time
 	draining  bool
-	unwatched bool  // the watch of Attend is over
-	why       error // not nil: the connection is to end
+	woken     bool          // a Read in phase Idle is to end with ErrWoken
+	parkAt    time.Time     // when a Read ends with ErrPark; zero: not
+	parkAfter time.Duration // 0: never; see Conn.Parks
+	unwatched bool          // the watch of Attend is over
+	why       error         // not nil: the connection is to end
 }
 
 var past = time.Unix(1, 0)
@@ -58,7 +61,7 @@ func (d *deadlines) begin(l *limits, now time.Time, loggedIn bool) {
 func (c *Conn) Phase(p Phase) {
 	d := &c.deadlines
 	d.mu.Lock()
-	d.phase, d.fresh = p, true
+	d.phase, d.fresh, d.woken = p, true, false
 	d.mu.Unlock()
 }
 
@@ -82,12 +85,29 @@ func (d *deadlines) start(c *Conn) {
 		return
 	}
 	d.fresh = false
-	d.since = time.Now()
+	d.since, d.parkAt = time.Now(), time.Time{}
 	if d.phase == Idle {
+		d.mayPark(d.since)
 		d.wanted = d.since.Add(c.service.limits().authenticated)
 	} else {
 		d.wanted = d.since.Add(CommandTimeout)
 	}
+}
+
+// mayPark begins the time until ErrPark. The caller holds mu.
+func (d *deadlines) mayPark(now time.Time) {
+	if d.parkAfter > 0 && d.total.IsZero() {
+		d.parkAt = now.Add(d.parkAfter)
+	}
+}
+
+// next is when a Read must look at the time again. The caller holds mu.
+func (d *deadlines) next() time.Time {
+	end := d.end()
+	if !d.parkAt.IsZero() && d.parkAt.Before(end) {
+		return d.parkAt
+	}
+	return end
 }
 
 // end is when a Read must give up. The caller holds mu.
@@ -106,9 +126,9 @@ func (d *deadlines) armRead(c *Conn) error {
 		return err
 	}
 	d.start(c)
-	if end := d.end(); d.armedRead.IsZero() || d.armedRead.After(end) {
-		d.armedRead = end
-		return c.raw.SetReadDeadline(end)
+	if next := d.next(); d.armedRead.IsZero() || d.armedRead.After(next) {
+		d.armedRead = next
+		return c.raw.SetReadDeadline(next)
 	}
 	return nil
 }
@@ -120,6 +140,11 @@ func (d *deadlines) stopped() error {
 	}
 	if d.draining && d.phase == Idle {
 		return ErrDraining
+	}
+	if d.woken && d.phase == Idle {
+		d.woken, d.armedRead = false, time.Time{}
+		d.mayPark(time.Now())
+		return ErrWoken
 	}
 	return nil
 }
@@ -133,12 +158,16 @@ func (d *deadlines) expired(c *Conn) error {
 		return err
 	}
 	d.start(c)
-	end := d.end()
-	if !time.Now().Before(end) {
+	now := time.Now()
+	if !now.Before(d.end()) {
 		return ErrTimeout
 	}
-	d.armedRead = end
-	return c.raw.SetReadDeadline(end)
+	if !d.parkAt.IsZero() && !now.Before(d.parkAt) {
+		d.parkAt, d.armedRead = time.Time{}, time.Time{}
+		return ErrPark
+	}
+	d.armedRead = d.next()
+	return c.raw.SetReadDeadline(d.armedRead)
 }
 
 // progress notes that n bytes came.

@@ -61,6 +61,9 @@ type Service struct {
 	// MaxWaiting bounds the connections that have not logged in, where MaxConnections
 	// does not: with more the oldest of them goes. 4096 when 0.
 	MaxWaiting int
+	// ParkAfter is how long a Read in phase Idle waits before ErrPark, and after each
+	// ErrWoken again. 4 s when 0.
+	ParkAfter time.Duration
 	// Inherited are sockets that are open already; nil is none.
 	Inherited *Inherited
 	// SocketMode is the mode of Unix sockets, 0660 when 0.
@@ -263,9 +266,46 @@ func deepen() {
 //go:noinline
 func touch(b *[deepStack]byte) { b[0] = 1 }
 
-// serve runs a connection from handshake to end.
+// serve runs a connection from its handshake.
 func (s *Service) serve(c *Conn) {
 	deepen()
+	s.run(c, func() {
+		if s.Observer != nil {
+			s.Observer.Opened(c)
+		}
+		if c.implicit {
+			if err := c.handshake(c.ctx); err != nil {
+				c.Log().Info("TLS handshake failed", "error", err)
+				c.logBegin(err)
+				return
+			}
+		}
+		c.logBegin(nil)
+		if state := c.TLS(); state != nil && state.NegotiatedProtocol == challengeALPN {
+			return
+		}
+		s.Handle(c.ctx, c)
+	})
+}
+
+// run does a part of the session and ends the connection after it, unless it was parked.
+func (s *Service) run(c *Conn, part func()) {
+	whole := false // part has returned
+	defer func() {
+		if resume := c.parked; resume != nil && whole {
+			c.parked = nil
+			s.await(c, resume)
+			return
+		}
+		s.end(c)
+	}()
+	defer s.survive(c)
+	part()
+	whole = true
+}
+
+// end ends a connection.
+func (s *Service) end(c *Conn) {
 	defer close(c.ended)
 	defer s.leave(c)
 	defer func() {
@@ -276,22 +316,9 @@ func (s *Service) serve(c *Conn) {
 	}()
 	defer s.survive(c)
 	if s.Observer != nil {
-		s.Observer.Opened(c)
 		defer s.Observer.Closed(c)
 	}
-	defer c.logEnd()
-	if c.implicit {
-		if err := c.handshake(c.ctx); err != nil {
-			c.Log().Info("TLS handshake failed", "error", err)
-			c.logBegin(err)
-			return
-		}
-	}
-	c.logBegin(nil)
-	if state := c.TLS(); state != nil && state.NegotiatedProtocol == challengeALPN {
-		return
-	}
-	s.Handle(c.ctx, c)
+	c.logEnd()
 }
 
 // survive is deferred: a panic ends the session in which it happens and no other.
@@ -321,7 +348,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	for _, c := range live {
 		c.startDrain()
 	}
-	if await(ctx, live) == 0 {
+	if allEnded(ctx, live) == 0 {
 		return nil
 	}
 	for _, c := range live {
@@ -330,14 +357,14 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 	bound, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if n := await(bound, live); n > 0 {
+	if n := allEnded(bound, live); n > 0 {
 		return mail.Errorf(mail.KindUnavailable, "%d sessions of the service %s did not end.", n, s.Name)
 	}
 	return nil
 }
 
-// await waits until conns have ended and gives how many have not when ctx ends.
-func await(ctx context.Context, conns []*Conn) int {
+// allEnded waits until conns have ended and gives how many have not when ctx ends.
+func allEnded(ctx context.Context, conns []*Conn) int {
 	for i, c := range conns {
 		select {
 		case <-c.ended:

@@ -3,13 +3,14 @@ package store
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/message"
 )
 
 // Mailbox is a mailbox as one session has it selected. It is used by one goroutine
-// at a time, Notify's channel apart, and is to be closed.
+// at a time and is to be closed.
 type Mailbox struct {
 	account  *Account
 	box      *box
@@ -19,7 +20,9 @@ type Mailbox struct {
 	view   *Snapshot // what the session knows
 	seen   *Snapshot // the published snapshot that view was made from
 	recent mail.NumSet
-	notify chan struct{}
+
+	changed atomic.Bool // since the last Poll
+	told    func()      // of OnChange; guarded by box.mu
 }
 
 // Select opens the mailbox called name. A session that is not readOnly takes over
@@ -53,7 +56,7 @@ func (a *Account) selectMailbox(ctx context.Context, name string, readOnly bool,
 		return nil, err
 	}
 	b.publish(st)
-	m := &Mailbox{account: a, box: b, readOnly: readOnly, visit: v, notify: make(chan struct{}, 1)}
+	m := &Mailbox{account: a, box: b, readOnly: readOnly, visit: v}
 	b.mu.Lock()
 	b.sessions[m] = struct{}{}
 	b.mu.Unlock()
@@ -176,13 +179,22 @@ func (m *Mailbox) View() *Snapshot { return m.view }
 // Record is the mailbox's record as of the view.
 func (m *Mailbox) Record() MailboxRecord { return m.view.Mailbox }
 
-// Notify receives when Poll may have something to tell.
-func (m *Mailbox) Notify() <-chan struct{} { return m.notify }
+// OnChange has told called when Poll may have something to tell: at once if that is so
+// already, then once after each Poll, by whoever changes the mailbox. It must not wait. nil
+// is nobody; when OnChange returns, the function of before is not called any more.
+func (m *Mailbox) OnChange(told func()) {
+	m.box.mu.Lock()
+	defer m.box.mu.Unlock()
+	m.told = told
+	if told != nil && m.changed.Load() {
+		told()
+	}
+}
 
+// wake tells of a change. The caller holds box.mu.
 func (m *Mailbox) wake() {
-	select {
-	case m.notify <- struct{}{}:
-	default:
+	if !m.changed.Swap(true) && m.told != nil {
+		m.told()
 	}
 }
 
@@ -202,6 +214,7 @@ type Changes struct {
 // expunge, messages that were removed stay at their places with Gone set until a
 // Poll with it (RFC 3501, 7.4.1).
 func (m *Mailbox) Poll(expunge bool) Changes {
+	m.changed.Store(false)
 	st := m.box.published.Load()
 	if st.deleted {
 		return Changes{Deleted: true}

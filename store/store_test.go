@@ -107,12 +107,16 @@ func TestAppendAndSelect(t *testing.T) {
 		}
 		put(t, s, a, "INBOX", 1, 0)
 		for i, x := range []*store.Mailbox{m, other} {
+			told := make(chan struct{}, 2)
+			x.OnChange(func() { told <- struct{}{} })
 			select {
-			case <-x.Notify():
+			case <-told:
 			case <-time.After(5 * time.Second):
 				t.Fatal("not told")
 			}
 			c := x.Poll(false)
+			x.OnChange(func() { t.Error("told twice") })
+			x.OnChange(nil)
 			if !c.Exists || c.Recent != (i == 0) || x.View().Len() != 4 {
 				t.Fatal(i, c)
 			}

@@ -1,0 +1,100 @@
+package listener
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A session that waits for its client for long goes without a goroutine of its own: the
+// stack on which its commands ran has 8 KiB, more than all else that it holds. Another
+// goroutine waits in its place, on the least stack that there is.
+
+// How a Read in phase Idle may end although the connection is well, and reading goes on.
+// They wrap os.ErrDeadlineExceeded; compare with errors.Is.
+var (
+	// ErrWoken: Wake was called.
+	ErrWoken = fmt.Errorf("listener: woken: %w", os.ErrDeadlineExceeded)
+	// ErrPark: the client has sent nothing for a while, and the handler should return by
+	// Park. Only a handler that has said Parks gets it, when the user has logged in.
+	ErrPark = fmt.Errorf("listener: idle for long: %w", os.ErrDeadlineExceeded)
+)
+
+// parkAfter is Service.ParkAfter when that is 0.
+const parkAfter = 4 * time.Second
+
+// Wake makes the Read in phase Idle that waits now, else the next one, end with ErrWoken,
+// unless Phase is called before. It never waits and may be called by any goroutine.
+func (c *Conn) Wake() {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.woken {
+		return
+	}
+	d.woken = true
+	if d.why == nil && d.phase == Idle {
+		d.armedRead = past
+		c.raw.SetReadDeadline(past)
+	}
+}
+
+// Still says, in phase Idle, that what has come since is no part of a command: of a
+// compressed stream, from which nothing could be made yet.
+func (c *Conn) Still() {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.phase != Idle {
+		d.phase, d.fresh = Idle, true
+	}
+}
+
+// Parks says that the handler knows Park. What is not a socket is never parked.
+func (c *Conn) Parks() {
+	if _, ok := c.raw.(syscall.Conn); ok {
+		c.deadlines.parkAfter = cmp.Or(c.service.ParkAfter, parkAfter)
+	}
+}
+
+// Park, after ErrPark, has resume go on with the session when the next Read would not
+// wait: for bytes, for an error, for ErrWoken. The handler returns after it and does
+// nothing more; it is resume, in another goroutine, that ends the session by returning,
+// or parks again.
+func (c *Conn) Park(resume func()) { c.parked = resume }
+
+// await goes on with a parked session when its next Read would not wait. That the stream
+// was read until nothing was left, TLS and compression included, is why the socket tells.
+func (s *Service) await(c *Conn, resume func()) {
+	socket, err := c.raw.(syscall.Conn).SyscallConn()
+	if err != nil || !c.deadlines.park(c) {
+		go s.run(c, resume)
+		return
+	}
+	// What is called in it before the wait is over must fit into 2 KiB: a stack that has
+	// grown does not become so small again (TestParkedMemory).
+	go func() {
+		socket.Read(readable) // an error is the next Read's too
+		s.run(c, resume)
+	}()
+}
+
+// readable tells whether a read from a socket would not wait.
+func readable(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err != syscall.EAGAIN
+}
+
+// park sets the deadline of the phase alone; false when a Read would not wait.
+func (d *deadlines) park(c *Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.why != nil || d.draining || d.woken {
+		return false
+	}
+	d.armedRead = d.end()
+	return c.raw.SetReadDeadline(d.armedRead) == nil
+}
