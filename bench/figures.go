@@ -114,11 +114,11 @@ func started(b *bench, p *peer) float64 {
 func atRest(b *bench, p *peer) float64 {
 	p.stop()
 	p.start(b.ctx)
-	return settled(p.cmd.Process.Pid) / (1 << 20)
+	return settled(p.cmd.Process.Pid, memory) / (1 << 20)
 }
 
 // idle gives what each of n sessions in IDLE costs the server in memory: by how much
-// the memory of its process tree (see memory) grows from a quarter of them to all, for
+// what its process tree holds without a file behind it (see private) grows from a quarter of them to all, for
 // each of the others. The first quarter pays for what is had once, however many
 // come: processes at the ready, pools, the accounts' records. Both are read when they no longer
 // change, so that what is left over from the sign-ins counts in neither. Each session
@@ -140,7 +140,7 @@ func idle(n int, open func(*peer, int) *conn) func(*bench, *peer) float64 {
 					sessions[i] = waiting(selected(open, p, i%workers))
 				}
 			})
-			return settled(p.cmd.Process.Pid)
+			return settled(p.cmd.Process.Pid, private)
 		}
 		first := hold(0, n/4)
 		return (hold(n/4, n) - first) / float64(n-n/4) / 1024
@@ -164,7 +164,7 @@ func closeAll(sessions []*conn) {
 
 // settled gives the memory of a process tree when it has stayed within a hundredth for
 // 14 s, or after 90 s.
-func settled(pid int) float64 {
+func settled(pid int, memory func(pid int) int64) float64 {
 	const every, readings, tries = 2 * time.Second, 8, 45
 	var last []float64
 	for range tries {
@@ -205,7 +205,7 @@ func told(n, told int) func(*bench, *peer) float64 {
 				sessions[i] = waiting(c)
 			}
 		})
-		b.remark("%d idle sessions over TLS, %d of them of one mailbox: %s has %.0f MiB", n, told, p.name, settled(p.cmd.Process.Pid)/(1<<20))
+		b.remark("%d idle sessions over TLS, %d of them of one mailbox: %s has %.0f MiB", n, told, p.name, settled(p.cmd.Process.Pid, memory)/(1<<20))
 		from := lmtp(p)
 		defer from.Close()
 		var took []float64

@@ -161,10 +161,10 @@ func opened(b *bench, p *peer) float64 {
 	p.start(b.ctx)
 	c := login(p, large)
 	defer c.Close()
-	before := settled(p.cmd.Process.Pid)
+	before := settled(p.cmd.Process.Pid, memory)
 	c.imap("SELECT INBOX")
 	c.imap("FETCH 1:* (FLAGS)")
-	return max(0, settled(p.cmd.Process.Pid)-before)
+	return max(0, settled(p.cmd.Process.Pid, memory)-before)
 }
 
 // peopled starts a server with n accounts in p's place, each with a message.

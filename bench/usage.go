@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,14 @@ func cpu(pid int) time.Duration {
 
 // memory is the proportional set size of a process tree in bytes: pages that
 // several processes share are counted once, those of programs and libraries too.
-func memory(pid int) int64 {
+func memory(pid int) int64 { return rollup(pid, "Pss:") }
+
+// private is the part of memory that no file backs, shared memory included: what a
+// process has written itself.
+func private(pid int) int64 { return rollup(pid, "Pss_Anon:", "Pss_Shmem:") }
+
+// rollup sums rows of /proc/PID/smaps_rollup over a process tree, in bytes.
+func rollup(pid int, rows ...string) int64 {
 	var sum int64
 	for _, id := range tree(pid) {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", id))
@@ -77,8 +85,8 @@ func memory(pid int) int64 {
 			continue
 		}
 		for s := bufio.NewScanner(f); s.Scan(); {
-			if v, ok := strings.CutPrefix(s.Text(), "Pss:"); ok {
-				kb, _ := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
+			if f := strings.Fields(s.Text()); len(f) > 1 && slices.Contains(rows, f[0]) {
+				kb, _ := strconv.ParseInt(f[1], 10, 64)
 				sum += kb << 10
 			}
 		}
