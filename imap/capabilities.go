@@ -41,6 +41,8 @@ var capabilities = []capability{
 
 	{name: "COMPRESS=DEFLATE", when: func(s *session) bool { return afterLogin(s) && s.compressed == nil }},
 	{name: "UTF8=ACCEPT", when: afterLogin, enable: (*session).enableUTF8},
+	{name: "UIDONLY", when: afterLogin, enable: (*session).enableUIDOnly},
+	{name: "UNAUTHENTICATE", when: afterLogin},
 	{name: "NAMESPACE", when: afterLogin},
 	{name: "CHILDREN", when: afterLogin},
 	{name: "LIST-EXTENDED", when: afterLogin},

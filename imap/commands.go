@@ -77,6 +77,7 @@ var table = []command{
 	{name: "LOGIN", states: notAuthenticated, login: true, quiet: true, run: (*session).login},
 
 	{name: "COMPRESS", states: loggedIn, run: (*session).compress},
+	{name: "UNAUTHENTICATE", states: loggedIn, run: (*session).unauthenticate},
 	{name: "ENABLE", states: loggedIn, run: (*session).enable},
 	{name: "SELECT", states: loggedIn, run: (*session).selectMailbox},
 	{name: "EXAMINE", states: loggedIn, run: (*session).examine},

@@ -36,6 +36,7 @@ func (c *testClient) compress() {
 		c.t.Fatal(a)
 	}
 	w, _ := flate.NewWriter(c.conn, flate.DefaultCompression)
+	c.below = c.r
 	c.conn = &packed{c.conn, flate.NewReader(c.r), w}
 	c.r = bufio.NewReader(c.conn)
 }
@@ -158,6 +159,47 @@ func TestCompressDamage(t *testing.T) {
 		conn.Write(bytes)
 		if l := c.line(); !strings.HasPrefix(l, "* BYE ") || !strings.HasSuffix(l, name) {
 			t.Errorf("%s: %q", name, l)
+		}
+		conn.Close()
+	}
+}
+
+// TestUnauthenticateEndsCompression: RFC 8437, 4.1, also with the next login sent behind
+// the command at once.
+func TestUnauthenticateEndsCompression(t *testing.T) {
+	ts := newServer(t, memory.New())
+	ts.listen(t)
+	for _, finish := range []bool{false, true} {
+		conn, err := ts.dial("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(t, conn)
+		c.do("LOGIN alice secret")
+		c.compress()
+		c.must("NOOP")
+		var b bytes.Buffer
+		w := c.conn.(*packed).w
+		w.Reset(&b)
+		io.WriteString(w, "u UNAUTHENTICATE\r\n")
+		if finish {
+			w.Close()
+		} else {
+			w.Flush()
+		}
+		b.WriteString("v LOGIN bob secret\r\n")
+		conn.Write(b.Bytes())
+		if l := c.line(); !strings.HasPrefix(l, "u OK") {
+			t.Error(l)
+		}
+		// From here on the server speaks plainly.
+		got := make([]byte, 5)
+		plain := c.conn.(*packed).r.(io.Closer)
+		plain.Close()
+		rest := c.below
+		io.ReadFull(rest, got)
+		if string(got) != "v OK " {
+			t.Errorf("%q", got)
 		}
 		conn.Close()
 	}

@@ -310,7 +310,7 @@ func (w *fetching) passOver(place int, err error) {
 // index is asked for, body when no piece is in it.
 func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, body store.Body) {
 	e := w.s.enc
-	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
+	w.s.beginFetch(seq, m)
 	start := true
 	next := func() *wire.Encoder {
 		if !start {
@@ -320,7 +320,7 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		return e
 	}
 	implied := len(w.marked) > 0 && w.marked.Contains(uint32(m.UID))
-	if w.uid || implied && (w.s.qresync || w.s.rev2) {
+	if w.uid && !w.s.uidOnly || implied && w.s.tellsUID() {
 		next().Const("UID ").Number(uint64(m.UID))
 	}
 	uid := !start

@@ -60,7 +60,7 @@ var masks = []struct {
 
 // rests names what a capability is nothing without.
 var rests = map[string]string{
-	"QRESYNC": "CONDSTORE", "SEARCHRES": "ESEARCH", "PARTIAL": "ESEARCH", "CONTEXT=SEARCH": "ESEARCH",
+	"QRESYNC": "CONDSTORE", "SEARCHRES": "ESEARCH", "MULTISEARCH": "ESEARCH", "PARTIAL": "ESEARCH", "CONTEXT=SEARCH": "ESEARCH",
 	"LIST-STATUS": "LIST-EXTENDED", "SORT=DISPLAY": "SORT", "ESORT": "SORT", "CONTEXT=SORT": "SORT",
 }
 

@@ -138,6 +138,9 @@ func (s *session) search(r *request) (err error) {
 
 // lookFor finds what q says and hands it to use.
 func (s *session) lookFor(r *request, q *searching, badCharset error, use func(found *findings) error) (err error) {
+	if q.seqs && s.uidOnly {
+		return errUIDRequired
+	}
 	// No EXPUNGE while the client thinks in sequence numbers (RFC 7162, 3.2.10.2).
 	r.holds = q.seqs
 	defer func() {

@@ -128,6 +128,9 @@ func (s *session) readResync() *resync {
 		d.SP()
 		q.matchUIDs = d.KnownSet()
 		d.Close()
+		if s.uidOnly {
+			d.Fail(errUIDRequired)
+		}
 		if q.matchSeqs.Len() != q.matchUIDs.Len() {
 			d.Bad("The two sets are not of the same size.")
 		}
@@ -143,7 +146,7 @@ func (s *session) writeSelected() {
 	e.Count(uint64(view.Len()), "EXISTS")
 	s.recent = s.mailbox.RecentCount()
 	s.tellRecent()
-	if record.Unseen > 0 && !s.rev2 {
+	if record.Unseen > 0 && !s.rev2 && !s.uidOnly {
 		if seq := view.FirstUnseen(); seq > 0 {
 			e.Untagged().Const("OK [UNSEEN ").Number(uint64(seq)).Const("] First unseen.").CRLF()
 		}

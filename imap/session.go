@@ -56,6 +56,7 @@ type session struct {
 	qresync   bool            // RFC 7162, 3.2.3
 	rev2      bool            // RFC 9051; see rev2.go
 	utf8      bool            // RFC 9755; see utf8.go
+	uidOnly   bool            // RFC 9586; see uidonly.go
 	enabled   map[string]bool // what ENABLE named
 
 	// masked are the capabilities that are switched off for this client, nil for none;
@@ -164,13 +165,19 @@ func (s *session) park() {
 	s.conn.Park(s.resume)
 }
 
-// end gives everything back.
-func (s *session) end() {
+// leaveAccount gives back what belongs to who is logged in.
+func (s *session) leaveAccount() {
 	s.leaveMailbox()
 	s.leaveVisited()
 	if s.account != nil {
 		s.account.Close()
+		s.account = nil
 	}
+}
+
+// end gives everything back.
+func (s *session) end() {
+	s.leaveAccount()
 	s.enc.Flush()
 	s.compressed.close()
 }
@@ -287,6 +294,8 @@ func (s *session) readName(r *request) (*command, error) {
 	switch {
 	case row == nil, uid && !row.uid, s.commandOff(row.name, uid):
 		d.Bad("This command is not known here.")
+	case s.uidOnly && row.uid && !uid && row.name != "EXPUNGE" && row.states&s.state() != 0:
+		d.Fail(errUIDRequired)
 	case row.states&s.state() == 0:
 		d.Bad(wrongState(s.state(), row.states))
 	case row.changes && s.readOnly:

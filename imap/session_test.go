@@ -26,6 +26,7 @@ type testClient struct {
 	t      testing.TB
 	conn   net.Conn
 	r      *bufio.Reader
+	below  *bufio.Reader // of the connection, once r decompresses
 	tag    int
 	exists int
 	holds  bool     // no EXPUNGE may come

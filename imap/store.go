@@ -146,8 +146,8 @@ func expectedFlags(op store.FlagOp, before *store.Snapshot, uid mail.UID, mask m
 // writeModSeq writes the FETCH response that tells of a message's MODSEQ alone.
 func (s *session) writeModSeq(seq uint32, m *store.Message, withUID bool) {
 	e := s.enc
-	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
-	if withUID || s.qresync || s.rev2 {
+	s.beginFetch(seq, m)
+	if withUID && !s.uidOnly || s.tellsUID() {
 		e.Const("UID ").Number(uint64(m.UID)).SP()
 	}
 	e.Const("MODSEQ (").Number(uint64(m.ModSeq)).Const("))").CRLF()

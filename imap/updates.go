@@ -69,7 +69,7 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 }
 
 func (s *session) writeExpunged(c store.Changes) {
-	if s.qresync {
+	if s.qresync || s.uidOnly {
 		s.vanished = true
 		s.enc.Untagged().Const("VANISHED ").NumSet(c.Vanished).CRLF()
 		return
@@ -107,8 +107,8 @@ func (s *session) tellKnown(r *request, err error) {
 // withUID asks.
 func (s *session) writeFlags(seq uint32, m *store.Message, withUID bool) {
 	e := s.enc
-	e.Untagged().Number(uint64(seq)).Const(" FETCH (")
-	if withUID || s.qresync || s.rev2 {
+	s.beginFetch(seq, m)
+	if withUID && !s.uidOnly || s.tellsUID() {
 		e.Const("UID ").Number(uint64(m.UID)).SP()
 	}
 	e.Const("FLAGS ").Flags(m.Flags, s.mailbox.Record().Keywords, s.isRecent(m.UID))

@@ -73,7 +73,7 @@ type session struct {
 	utf8      bool // RFC 6856, 2.1
 	// masked are the capabilities that are switched off for this client, nil for none.
 	masked map[string]bool
-	drop      *maildrop
+	drop   *maildrop
 }
 
 // Serve speaks POP3 on c until the session is over.

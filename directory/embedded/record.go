@@ -66,7 +66,7 @@ func (h *held) entry() *directory.Entry {
 		DisplayName: h.DisplayName, Enabled: h.Enabled, PopEnabled: h.Pop, ImapEnabled: h.Imap,
 		LegacyMechanisms: append([]string(nil), h.Legacy...), ReadablePassword: len(h.Sealed) > 0,
 		DisabledCapabilities: append([]string(nil), h.Disabled...),
-		ResetPassword: h.Reset, Created: h.Created, PasswordChanged: h.Changed,
+		ResetPassword:        h.Reset, Created: h.Created, PasswordChanged: h.Changed,
 	}
 }
 
