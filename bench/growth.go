@@ -275,7 +275,8 @@ flat; costs *of each* are divided by the number of messages, so that a flat line
 ![Costs by messages in a mailbox and by accounts](%s)
 
 Messages have 1 KiB. The mailbox is filled the quickest way that a server has (MULTIAPPEND, else LMTP, sixteen at once); of each size the last 2,000 (of 1,000: the last
-500) arrive by LMTP and are what "a delivery" measures. Accounts are people of a passwd file, each with a message, for all servers the same. Processor time is that of the server's whole process
+500) arrive by LMTP and are what "a delivery" measures. Accounts are people of a passwd file, each with a message, for all servers the same. Of many
+accounts most are met for the first time since the start: the account is read from disk, and a sign-in also notes from where it came. Processor time is that of the server's whole process
 tree. How the peers are tuned stands in [benchmark.md](benchmark.md).
 
 `
