@@ -240,6 +240,7 @@ func Cmdlets() []*Cmdlet {
 				identity0("The mailbox: a sign-in name or address.", true),
 				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
 				{Name: "LinkedAccounts", Type: TypeList, TypeName: "list of DIRECTORY:IDENTIFIER", Help: "Who the owner is in directories that prove other directories' people (OpenID Connect, …), one each: nobody else of them gets in. It is remembered at the first sign-in; $null forgets it, so that the next one is remembered."},
+				{Name: "Type", Type: TypeText, Values: []string{regularType, sharedType}, Help: "Shared: it belongs to nobody; those who have rights on its folders find them below Shared, not below Other Users. Add-MailboxFolderPermission gives rights."},
 				{Name: "OldPassword", Type: TypeSecret, Help: "At /account of the console, where people change their own password: the one of now."},
 			}, append(append(mailboxParameters(), expectedParameter()), here()...)...),
 			Examples: []Example{
@@ -324,6 +325,54 @@ func Cmdlets() []*Cmdlet {
 				{"Remove-MailboxPermission office@example.org -User bob@example.org", ""},
 				{"Get-MailboxPermission -User bob@example.org | Remove-MailboxPermission", "Every right of bob."},
 			},
+		},
+		{
+			Name: "Get-MailboxFolderPermission", Role: ViewOnlyAdministrator, View: ViewTable, Run: getFolderPermission,
+			Columns:  []string{"Identity", "User", "AccessRights", "Rights", "Deny"},
+			Synopsis: "Shows who beside the owner has which rights on the folders of a mailbox.",
+			Help:     folderHelp,
+			Parameters: append([]Parameter{
+				folderIdentity("The mailbox, or one folder of it as MAILBOX:\\FOLDER."),
+				folderUserParameter(false, "Only the rights of this mailbox, of group:NAME or of Anyone."),
+			}, here()...),
+			Examples: []Example{{`Get-MailboxFolderPermission alice@example.org:\INBOX`, "Who may do what with alice's INBOX."}},
+		},
+		{
+			Name: "Add-MailboxFolderPermission", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: addFolderPermission,
+			Synopsis: "Gives rights on a folder to a mailbox, a group or anyone.",
+			Help:     folderHelp,
+			Parameters: append([]Parameter{
+				folderIdentity("The folder, as MAILBOX:\\FOLDER."),
+				folderUserParameter(true, "Who gets the rights: a mailbox, group:NAME as of Get-LoginGroup, or Anyone."),
+				folderRightsParameter(),
+				denyParameter(),
+			}, here()...),
+			Examples: []Example{
+				{`Add-MailboxFolderPermission alice@example.org:\INBOX -User bob@example.org -AccessRights Reviewer`, "bob may read alice's INBOX."},
+				{`Add-MailboxFolderPermission office@example.org:\INBOX -User group:team -AccessRights Editor`, "A group works in a shared mailbox."},
+			},
+		},
+		{
+			Name: "Set-MailboxFolderPermission", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: setFolderPermission,
+			Synopsis: "Changes the rights that a mailbox, a group or anyone has on a folder.",
+			Help:     folderHelp,
+			Parameters: append([]Parameter{
+				piped(folderIdentity("The folder, as MAILBOX:\\FOLDER.")),
+				piped(folderUserParameter(true, "Who has the rights.")),
+				folderRightsParameter(),
+				piped(denyParameter()),
+			}, here()...),
+			Examples: []Example{{`Set-MailboxFolderPermission alice@example.org:\INBOX -User bob@example.org -AccessRights Editor`, ""}},
+		},
+		{
+			Name: "Remove-MailboxFolderPermission", Role: RecipientAdministrator, Changes: true, View: ViewList, Run: removeFolderPermission,
+			Synopsis: "Takes the rights on a folder away: from the next command on, in sessions that are open too.",
+			Parameters: append([]Parameter{
+				piped(folderIdentity("The folder, as MAILBOX:\\FOLDER.")),
+				piped(folderUserParameter(true, "Who has the rights.")),
+				piped(denyParameter()),
+			}, here()...),
+			Examples: []Example{{`Get-MailboxFolderPermission alice@example.org | Remove-MailboxFolderPermission`, "alice's folders are hers alone again."}},
 		},
 		{
 			Name: "Get-Administrator", Aliases: []string{"Get-ExchangeAdministrator"}, Role: ViewOnlyAdministrator, View: ViewTable, Run: getAdministrator,
@@ -929,6 +978,24 @@ const actingHelp = "The user signs in with its own name and proof, and names the
 
 func permissionUser(mandatory bool, help string) Parameter {
 	return Parameter{Name: "User", Type: TypeText, Position: 2, Mandatory: mandatory, Suggest: SuggestMailboxes, Help: help}
+}
+
+const folderHelp = "The owner always has all rights. Others find the folders of alice below Other Users/alice in their mail programs. AccessRights is a role (None, Contributor, Reviewer, NonEditingAuthor, Author, PublishingAuthor, Editor, PublishingEditor, Owner), single rights (FolderVisible, ReadItems, CreateItems, EditAllItems, DeleteAllItems, CreateSubfolders, FolderOwner) or letters of RFC 4314, several with commas. What is read, and keywords, are each user's own; other flags are the message's."
+
+func folderIdentity(help string) Parameter {
+	return identity0(help, true)
+}
+
+func folderUserParameter(mandatory bool, help string) Parameter {
+	return Parameter{Name: "User", Type: TypeText, Position: 2, Mandatory: mandatory, Suggest: SuggestMailboxes, Help: help}
+}
+
+func folderRightsParameter() Parameter {
+	return Parameter{Name: "AccessRights", Type: TypeText, TypeName: "list of rights", Mandatory: true, Help: "A role, single rights or letters, several with commas: Reviewer reads, Editor changes and deletes too, Owner gives rights to others."}
+}
+
+func denyParameter() Parameter {
+	return Parameter{Name: "Deny", Type: TypeBool, Default: "$false", Help: "$true: the rights are taken away, whoever else gives them."}
 }
 
 func accessRightsParameter(otherwise, help string) Parameter {

@@ -125,6 +125,14 @@ func removeLoginGroup(ctx context.Context, c *Call) (func(context.Context) error
 			return nil, about("Name", hinted(mail.Errorf(mail.KindInUse, "the login policy %q is for the group %q", rules[r].Name, groups[i].Name),
 				"Set-LoginPolicy changes whom it is for."))
 		}
+		// A new group of that name would have its rights.
+		if given, err := c.Folders.Grants(ctx, mail.Grantee{Group: groups[i].Name}); err != nil || given {
+			if err == nil {
+				err = about("Name", hinted(mail.Errorf(mail.KindInUse, "the group %q has rights on folders", groups[i].Name),
+					"Get-MailboxFolderPermission shows the rights on a mailbox's folders, Remove-MailboxFolderPermission takes them away."))
+			}
+			return nil, err
+		}
 		return slices.Delete(slices.Clone(groups), i, i+1), nil
 	})
 }

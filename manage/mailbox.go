@@ -162,6 +162,26 @@ func directoryOf(e directory.Entry) string {
 	return e.Directory
 }
 
+// The types of mailboxes: a shared one belongs to nobody, and its folders stand below
+// Shared for those who have rights on them.
+const (
+	regularType = "Regular"
+	sharedType  = "Shared"
+)
+
+// mailboxType tells which type a mailbox is of.
+func (c *Call) mailboxType(ctx context.Context, id mail.AccountID) (string, error) {
+	a, err := c.Folders.Account(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	defer a.Close()
+	if a.Shared() {
+		return sharedType, nil
+	}
+	return regularType, nil
+}
+
 // ownHere refuses to change what an external directory says of a mailbox.
 func (c *Call) ownHere(e *directory.Entry, parameters ...string) error {
 	if e.Directory == "" {
@@ -444,8 +464,25 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			return nil, err
 		}
 	}
+	shared := strings.EqualFold(c.Text("Type"), sharedType)
+	if c.Given("Type") {
+		if !shared && !strings.EqualFold(c.Text("Type"), regularType) {
+			return nil, wrong("Type", "Type is Regular or Shared, not %q", c.Text("Type"))
+		}
+		was, err := c.mailboxType(ctx, e.Account)
+		if err != nil {
+			return nil, err
+		}
+		is := regularType
+		if shared {
+			is = sharedType
+		}
+		if was != is {
+			c.Change(e.Name, "Type", was, is)
+		}
+	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "LinkedAccounts", "ResetPasswordOnNextLogon")
+		return nil, c.nothing("Type", "Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "LinkedAccounts", "ResetPasswordOnNextLogon")
 	}
 	// The directory and the store keep these apart, so not all can be one change.
 	parts := []struct {
@@ -463,6 +500,14 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			return c.Mail.SetQuota(ctx, e.Account, usage.QuotaBytes, usage.QuotaMessages)
 		}},
 		{"the linked accounts", link != nil, link},
+		{"the type", c.Given("Type"), func(ctx context.Context) error {
+			a, err := c.Folders.Account(ctx, e.Account)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			return a.SetShared(ctx, shared)
+		}},
 	}
 	return func(ctx context.Context) error {
 		var done []string

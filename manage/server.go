@@ -134,8 +134,10 @@ type Parts struct {
 	Directory directory.Writable
 	// Directories are several directories in the order in which they are asked; nil for
 	// Postern's own alone.
-	Directories  []DirectoryRow
-	Mail         Mail
+	Directories []DirectoryRow
+	Mail        Mail
+	// Folders keeps the permissions of folders.
+	Folders      Folders
 	Services     Services
 	Certificates Certificates
 	// Pairs keeps the certificates; nil for a server that keeps none.

@@ -140,6 +140,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	}
 	s.openAcme()
 	s.manage = manage.New(manage.Parts{
+		Folders:  s.store,
 		Settings: s.settings, Directory: s.directory, Directories: s.directoryRows(), Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, Usable: s.usable, RevocationProblem: s.revocationProblem, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
 		Auth: s.auth,

@@ -28,6 +28,7 @@ import (
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/statistics"
 	"github.com/postern-mail/postern/store"
+	"github.com/postern-mail/postern/store/memory"
 )
 
 // ServerName is the name of the server that New makes.
@@ -124,6 +125,10 @@ func New() (*Fake, error) {
 		Sessions: &Sessions{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	folders, err := openFolders(1, 2)
+	if err != nil {
+		return nil, err
+	}
 	live, err := settings.Open(context.Background(), ServerName, f.Keeper, log)
 	if err != nil {
 		return nil, err
@@ -150,7 +155,7 @@ func New() (*Fake, error) {
 	f.Auth = auth.New(auth.Options{Directory: f.Directory, Records: f.Records, Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) }})
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
-		Settings:   live, Directory: f.Directory, Mail: f.Mail, Services: f.Services, Certificates: f.Certs,
+		Settings:   live, Directory: f.Directory, Mail: f.Mail, Folders: folders, Services: f.Services, Certificates: f.Certs,
 		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate, AuthenticateOwner: f.authenticateOwner, Sealed: seal.Random(),
 		Auth:     f.Auth,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
@@ -355,6 +360,21 @@ func (a *Audit) Verify(context.Context, audit.Head) (audit.Verdict, error) {
 
 // Follow implements manage.Audit: nothing comes.
 func (a *Audit) Follow(int) (<-chan audit.Entry, func()) { return nil, func() {} }
+
+// openFolders gives a store with these accounts, each with INBOX and Projects/Plans.
+func openFolders(ids ...mail.AccountID) (*store.Store, error) {
+	engine := memory.New()
+	for _, id := range ids {
+		b := &store.Batch{Create: true, Account: store.AccountRecord{ID: id, ModSeq: 1, NextMailbox: 3, NextEmail: 1, NextUIDValidity: 3}}
+		for i, name := range []string{store.Inbox, "Projects/Plans"} {
+			b.Mailboxes = append(b.Mailboxes, store.MailboxRecord{ID: mail.MailboxID(i + 1), Name: name, UIDValidity: mail.UIDValidity(i + 1), UIDNext: 1, RecentFrom: 1, HighestModSeq: 1})
+		}
+		if _, err := engine.Commit(context.Background(), b); err != nil {
+			return nil, err
+		}
+	}
+	return store.Open(engine, store.Options{})
+}
 
 // Mail is a store of accounts without mail.
 type Mail struct {
@@ -590,4 +610,15 @@ func (d *Directory) Remove(_ context.Context, name string) error {
 	}
 	d.entries = slices.Delete(d.entries, i, i+1)
 	return nil
+}
+
+// NameOf implements directory.Named.
+func (d *Directory) NameOf(ctx context.Context, account mail.AccountID) (string, error) {
+	list, err := d.List(ctx)
+	for _, e := range list {
+		if e.Account == account {
+			return e.Name, nil
+		}
+	}
+	return "", err
 }
