@@ -36,12 +36,13 @@ func (s *session) answer(r *request, err error) {
 	r.done = true
 	if err == nil {
 		s.faults = 0
-		text := r.text
+		text := s.language.say(r.text)
 		if text == "" {
-			text = r.name + " completed."
+			name := r.name
 			if r.uid {
-				text = "UID " + text
+				name = "UID " + name
 			}
+			text = s.language.say("%s completed.", name)
 		}
 		s.enc.Tagged(s.tag, wire.OK, r.code, text)
 		r.answered(wire.OK, r.code)
@@ -91,7 +92,7 @@ func sentence(text string) string {
 func (s *session) fault() {
 	s.faults++
 	if s.account == nil && s.faults >= maxFaults {
-		s.enc.Status(wire.BYE, "", "Too many commands that are not understood.")
+		s.enc.Status(wire.BYE, "", s.language.say("Too many commands that are not understood."))
 		s.over = true
 	}
 }
@@ -100,7 +101,7 @@ func (s *session) fault() {
 func (s *session) failedLogin(err error) {
 	if s.logins++; s.logins >= maxLogins && !s.over {
 		s.conn.Log().Warn("too many failed logins; the connection is closed", "last", mail.KindOf(err).String())
-		s.enc.Status(wire.BYE, "", "Too many failed logins.")
+		s.enc.Status(wire.BYE, "", s.language.say("Too many failed logins."))
 		s.over = true
 	}
 }
@@ -129,5 +130,5 @@ func (s *session) leave(err error) {
 	if e == listener.ErrTimeout || e == errMailboxDeleted || e == errMailboxLost {
 		code = ""
 	}
-	s.enc.Status(wire.BYE, code, e.Text)
+	s.enc.Status(wire.BYE, code, s.language.sayError(e))
 }

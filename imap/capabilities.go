@@ -33,6 +33,7 @@ var capabilities = []capability{
 	// These two work after login. Clients that ask only once, before it, such as
 	// Python's imaplib, look for them there.
 	{name: "ENABLE"},
+	{name: "LANGUAGE"},
 	{name: "IDLE"},
 	{name: "STARTTLS", when: canStartTLS},
 	{name: "LOGINDISABLED", when: loginDisabled},
@@ -79,6 +80,8 @@ var capabilities = []capability{
 		}
 		return names
 	}},
+	{name: "I18NLEVEL=1", when: afterLogin},
+	{name: "I18NLEVEL=2", when: afterLogin},
 	{name: "BINARY", when: afterLogin},
 	{name: "SAVEDATE", when: afterLogin},
 	{name: "PREVIEW", when: afterLogin},

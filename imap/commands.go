@@ -72,6 +72,7 @@ var table = []command{
 	{name: "LOGOUT", states: anyState, run: (*session).logout},
 	{name: "ID", states: anyState, quiet: true, run: (*session).id},
 
+	{name: "LANGUAGE", states: anyState, run: (*session).languageCommand},
 	{name: "STARTTLS", states: notAuthenticated, run: (*session).startTLS},
 	{name: "AUTHENTICATE", states: notAuthenticated, login: true, quiet: true, run: (*session).authenticate},
 	{name: "LOGIN", states: notAuthenticated, login: true, quiet: true, run: (*session).login},
@@ -98,6 +99,8 @@ var table = []command{
 	{name: "APPEND", states: loggedIn, changes: true, run: (*session).append},
 	{name: "ESEARCH", states: loggedIn, run: (*session).multiSearch},
 	{name: "IDLE", states: loggedIn, run: (*session).idle},
+
+	{name: "COMPARATOR", states: loggedIn, run: (*session).comparatorCommand},
 
 	{name: "CHECK", states: selected, run: (*session).noop},
 	{name: "FETCH", states: selected, uid: true, holds: true, run: (*session).fetch},

@@ -65,7 +65,7 @@ func sessionWith(t testing.TB, letters []threadLetter) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	return &session{ctx: t.Context(), mailbox: m}
+	return &session{ctx: t.Context(), mailbox: m, collation: collationOrder{comparator: comparators[0]}}
 }
 
 // threads gives what THREAD answers.

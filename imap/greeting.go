@@ -32,7 +32,7 @@ func (s *session) logout(r *request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	s.enc.Status(wire.BYE, "", "Until next time.")
+	s.enc.Status(wire.BYE, "", s.language.say("Until next time."))
 	s.answer(r, nil)
 	s.over = true
 	s.conn.Part(s.dec.Buffered())

@@ -63,6 +63,9 @@ type session struct {
 	// see masks.go. disabled are those of the account.
 	masked   map[string]bool
 	disabled []string
+	// Chosen by the client.
+	language  *language      // of texts for people
+	collation collationOrder // of SEARCH, SORT and THREAD
 
 	// The conversation.
 	request request
@@ -84,7 +87,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, server *Server, conn *listener.Conn) *session {
-	s := &session{ctx: ctx, server: server, conn: conn, first: true}
+	s := &session{ctx: ctx, server: server, conn: conn, first: true, language: languages[0], collation: collationOrder{comparator: comparators[0]}}
 	s.enc = wire.NewEncoder(conn)
 	s.dec = wire.NewDecoder(input{s}, func() error {
 		s.conn.Phase(listener.Literal)

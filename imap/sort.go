@@ -218,7 +218,8 @@ func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score 
 			if o.field == message.SortDate {
 				sentDates(c.heads, messages, &columns[n])
 			} else {
-				c.setTexts(&columns[n], o.skip, comparators[0])
+				c.reverse = o.reverse != s.collation.descending
+				c.setTexts(&columns[n], o.skip, s.collation.comparator)
 			}
 		}
 		keys = append(keys, c)

@@ -95,7 +95,7 @@ type subjects struct {
 }
 
 func (s *session) subjects(rows *store.Column) *subjects {
-	return &subjects{rows: rows, by: comparators[0], seed: maphash.MakeSeed()}
+	return &subjects{rows: rows, by: s.collation.comparator, seed: maphash.MakeSeed()}
 }
 
 func (u *subjects) of(i int32) uint64 {

@@ -27,10 +27,11 @@ type constant string
 // it. A buffer of 16 KiB is held from the first byte to Flush. An Encoder belongs
 // to one goroutine.
 type Encoder struct {
-	w    io.Writer
-	buf  []byte // borrowed, or nil
-	err  error
-	utf8 bool
+	w        io.Writer
+	buf      []byte // borrowed, or nil
+	err      error
+	utf8     bool
+	utf8Text bool // texts for people alone
 }
 
 // piece is how many bytes of a string or a stream are copied at once.
@@ -46,6 +47,10 @@ func NewEncoder(w io.Writer) *Encoder { return &Encoder{w: w} }
 // SetUTF8 says whether quoted strings, mailbox names and texts may be UTF-8: after
 // ENABLE UTF8=ACCEPT (RFC 6855, 3) or IMAP4rev2 (RFC 9051, 5.1).
 func (e *Encoder) SetUTF8(on bool) { e.utf8 = on }
+
+// SetUTF8Text says whether texts for people may be UTF-8, whatever else may: after
+// LANGUAGE (RFC 5255, 3.5).
+func (e *Encoder) SetUTF8Text(on bool) { e.utf8Text = on }
 
 // Reset goes on with w, after STARTTLS or COMPRESS; call Flush before. A sticky
 // error is forgotten.

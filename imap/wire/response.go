@@ -118,7 +118,7 @@ func (e *Encoder) Text(s string) *Encoder {
 			e.put(' ')
 		case r < utf8.RuneSelf:
 			e.put(byte(r))
-		case e.utf8 && (r != utf8.RuneError || n > 1):
+		case (e.utf8 || e.utf8Text) && (r != utf8.RuneError || n > 1):
 			e.add(s[i : i+n])
 		default:
 			e.put('?')
