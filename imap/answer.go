@@ -48,7 +48,7 @@ func (s *session) answer(r *request, err error) {
 		r.answered(wire.OK, r.code)
 		return
 	}
-	text := mail.TextOf(err)
+	text := s.language.sayError(err)
 	var own *codedError
 	coded := errors.As(err, &own)
 	if wire.IsSyntax(err) {
@@ -56,7 +56,7 @@ func (s *session) answer(r *request, err error) {
 		if coded {
 			code = own.code
 		}
-		s.enc.Tagged(s.tag, wire.BAD, code, sentence(text))
+		s.enc.Tagged(s.tag, wire.BAD, code, s.language.say(sentence(text)))
 		r.answered(wire.BAD, code)
 		s.fault()
 		return

@@ -230,6 +230,7 @@ func (m *multiSearch) search(in sources, skip *node) error {
 			return err
 		}
 		q, found := m.q, newFindings(box.View())
+		q.compare(s.collation.comparator)
 		q.resolve(box.View(), nil, s.server.Store.Now())
 		left := time.Until(m.end)
 		if err = errSearchTime; left > 0 {

@@ -2,6 +2,8 @@ package imap
 
 import (
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
@@ -28,6 +30,7 @@ var errCharsetNamed = &wire.SyntaxError{Text: "After ENABLE UTF8=ACCEPT a search
 
 // searching is a SEARCH as the client wrote it.
 type searching struct {
+	by      *comparator // nil for the default one; see compare
 	results searchResults
 	key     *searchKey
 	memos   int  // how many keys need a place in candidate.memo
@@ -155,12 +158,26 @@ func (s *session) lookFor(r *request, q *searching, badCharset error, use func(f
 	if q.modSeq {
 		s.enableCondstore()
 	}
+	q.compare(s.collation.comparator)
 	q.resolve(s.mailbox.View(), s.saved, s.server.Store.Now())
 	found := newFindings(s.mailbox.View())
 	if err := s.find(q, found); err != nil {
 		return err
 	}
 	return use(found)
+}
+
+// compare says by which comparator texts match.
+func (q *searching) compare(by *comparator) {
+	if by == comparators[0] {
+		return // the texts are folded for it
+	}
+	q.by = by
+	q.key.walk(func(k *searchKey) {
+		if k.op == opField || k.op == opText || k.op == opBody {
+			k.exact = by.key([]byte{}, k.plain)
+		}
+	})
 }
 
 // resolve puts the sequence numbers, keyword bits and times of now into the keys.
@@ -209,7 +226,7 @@ func (s *session) find(q *searching, found *findings) error {
 // added to found. The index decides first, for all messages; what it leaves open is
 // read in batches. It gives errSearchTime when most is over.
 func find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.NumSet, found *findings, most time.Duration) error {
-	w := &searcher{mailbox: mailbox}
+	w := &searcher{mailbox: mailbox, by: q.by}
 	if q.key.cost == costIndex {
 		found.view.EachSeq(seqs, func(seq uint32, m *store.Message) bool {
 			if !m.Gone && w.match(q.key, &candidate{seq: seq, m: m}) == yes {
@@ -320,7 +337,45 @@ func (b *searchRun) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if b.by != nil {
+		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error { return b.readExactly(ctx, each) }); err != nil {
+			return err
+		}
+	}
 	return b.keepFilters(ctx)
+}
+
+// readExactly reads the messages themselves, for a comparator that the kept texts are
+// not folded for.
+func (b *searchRun) readExactly(ctx context.Context, each func(int, func(*candidate)) error) error {
+	for i, id := range b.ids {
+		err := func() error {
+			body, err := b.mailbox.Body(ctx, id)
+			if err != nil {
+				if mail.KindOf(err) == mail.KindExpunged {
+					return each(i, func(c *candidate) { c.gone = true })
+				}
+				return err
+			}
+			defer body.Close()
+			raw := body.Bytes()
+			if raw == nil {
+				raw = make([]byte, body.Size())
+				if _, err := body.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
+					return err
+				}
+			}
+			text := message.Parse(raw, message.DefaultLimits).SearchTextBy(b.by.key, false)
+			return each(i, func(c *candidate) { c.exact, c.exactly, c.read = text, true, true })
+		}()
+		if err == nil {
+			err = mail.Wrap(mail.KindUnavailable, ctx.Err())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step reads something of the candidates that are open and closes those that it
@@ -352,7 +407,7 @@ func (b *searchRun) step(ctx context.Context, read func(each func(i int, give fu
 			b.open[left] = place
 			left++
 		}
-		c.filter, c.summary, c.text = nil, nil, nil
+		c.filter, c.summary, c.text, c.exact = nil, nil, nil, nil
 		return nil
 	})
 	b.open = b.open[:left]

@@ -78,6 +78,8 @@ type searchKey struct {
 	day    int64          // days since 1970-01-01
 	name   string         // of opField
 	text   []byte         // folded; of opKeyword, the name
+	plain  []byte         // of which text is the folded form
+	exact  []byte         // plain as the comparator sees it, where that is not the default one
 	needle message.Needle // of text, where filters can deny it
 	fuzzy  *message.Fuzzy // of text, in FUZZY; nil: text itself is looked for
 }
@@ -203,14 +205,16 @@ func intervalKey(op searchOp) func(*searchReader) *searchKey {
 func fieldKey(name string) func(*searchReader) *searchKey {
 	return func(p *searchReader) *searchKey {
 		p.d.SP()
-		return &searchKey{op: opField, name: name, text: p.text()}
+		plain := p.text()
+		return &searchKey{op: opField, name: name, plain: plain, text: message.Fold([]byte{}, plain)}
 	}
 }
 
 func textKey(op searchOp) func(*searchReader) *searchKey {
 	return func(p *searchReader) *searchKey {
 		p.d.SP()
-		return &searchKey{op: op, text: p.text()}
+		plain := p.text()
+		return &searchKey{op: op, plain: plain, text: message.Fold([]byte{}, plain)}
 	}
 }
 
@@ -275,17 +279,17 @@ type searchReader struct {
 	seqs   bool // sequence numbers are
 }
 
-// text reads a string to look for and folds it.
+// text reads a string to look for and gives it in UTF-8.
 func (p *searchReader) text() []byte {
 	s := p.d.AString()
 	if p.charset == "" || p.unknown != nil {
-		return message.Fold([]byte{}, s)
+		return []byte(s)
 	}
 	utf8, err := message.ConvertCharset(p.charset, []byte(s))
 	if err != nil {
 		p.unknown = err
 	}
-	return message.Fold([]byte{}, utf8)
+	return []byte(utf8)
 }
 
 // readKeys reads the keys of SEARCH up to the end of the command or of a list, all

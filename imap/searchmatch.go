@@ -40,11 +40,18 @@ type candidate struct {
 
 	text []byte // folded; nil when it is not at hand
 	read bool   // text is at hand, even if it is nil
+
+	exact   []byte // text as the comparator sees it; nil when it is not at hand
+	exactly bool   // exact is at hand
 }
 
 // searcher compares messages with keys.
 type searcher struct {
 	mailbox *store.Mailbox
+	// by is the comparator, where it is not the default one: the filters and texts are
+	// folded for that, so what is not in them is nowhere, and what is must be looked
+	// for once more.
+	by      *comparator
 	scratch []byte
 }
 
@@ -91,6 +98,8 @@ func (s *searcher) match(k *searchKey, c *candidate) verdict {
 		case c.filter != nil && !c.filter.MayHaveText(k.needle):
 			c.memo[k.memo] = no
 			return no
+		case c.exactly:
+			return verdictOf(k.inText(c.exact, k.exact))
 		case !c.read:
 			return unknown
 		}
@@ -102,8 +111,7 @@ func (s *searcher) match(k *searchKey, c *candidate) verdict {
 // matchText compares with a key that only the text answers.
 func (s *searcher) matchText(k *searchKey, c *candidate) verdict {
 	if k.fuzzy == nil {
-		return verdictOf(bytes.Contains(message.SearchBody(c.text), k.text) ||
-			k.op == opText && bytes.Contains(message.SearchHeader(c.text), k.text))
+		return s.folded(k.inText(c.text, k.text))
 	}
 	// What stands in the header says more of a message than what is in the body.
 	score := k.fuzzy.Score(message.SearchBody(c.text)) * 4 / 5
@@ -111,6 +119,9 @@ func (s *searcher) matchText(k *searchKey, c *candidate) verdict {
 		score = max(score, k.fuzzy.Score(message.SearchHeader(c.text)))
 	}
 	c.scores[k.memo] = uint8(score)
+	if c.memo != nil {
+		c.memo[k.memo] = verdictOf(score > 0) // the text is not at hand again
+	}
 	return verdictOf(score > 0)
 }
 
@@ -135,6 +146,20 @@ func (c *candidate) score(k *searchKey) int {
 		}
 	}
 	return 0
+}
+
+// inText tells whether a search text has text where opText or opBody looks for it.
+func (k *searchKey) inText(searchText, text []byte) bool {
+	return bytes.Contains(message.SearchBody(searchText), text) ||
+		k.op == opText && bytes.Contains(message.SearchHeader(searchText), text)
+}
+
+// folded is what is known when the folded text matches or not.
+func (s *searcher) folded(match bool) verdict {
+	if match && s.by != nil {
+		return unknown
+	}
+	return verdictOf(match)
 }
 
 // matchIndex compares with a key that the index answers.
@@ -192,24 +217,37 @@ func (s *searcher) matchMemo(k *searchKey, c *candidate) verdict {
 	case kept && c.summary != nil:
 		v = s.matchSummary(k, c)
 		c.memo[k.memo] = v
+	case c.exactly && k.op == opField:
+		v = no
+		fieldInText(message.SearchHeader(c.exact), k.name, func(value []byte) bool {
+			v = verdictOf(k.has(c, value, k.exact))
+			return v == no
+		})
 	case c.read && k.op == opField:
 		v = no
 		fieldInText(message.SearchHeader(c.text), k.name, func(value []byte) bool {
-			if k.has(c, value) {
+			if k.has(c, value, k.text) {
 				v = yes
 			}
 			return v == no || k.fuzzy != nil
 		})
+		switch {
+		case k.fuzzy == nil:
+			v = s.folded(v == yes)
+		case c.memo != nil:
+			c.memo[k.memo] = v // the text is not at hand again
+		}
 	case c.read:
 		v = no // a message whose summary cannot be read
 	}
 	return v
 }
 
-// has tells whether a field's folded value has what k looks for, and notes how well.
-func (k *searchKey) has(c *candidate, value []byte) bool {
+// has tells whether a field's value has what k looks for, both folded the same way,
+// and notes how well.
+func (k *searchKey) has(c *candidate, value, text []byte) bool {
 	if k.fuzzy == nil {
-		return bytes.Contains(value, k.text)
+		return bytes.Contains(value, text)
 	}
 	score := uint8(k.fuzzy.Score(value))
 	c.scores[k.memo] = max(c.scores[k.memo], score)
@@ -232,10 +270,17 @@ func (s *searcher) matchSummary(k *searchKey, c *candidate) verdict {
 	if !ok {
 		return unknown
 	}
-	v := no
+	v, text, exactly := no, k.text, s.by != nil && k.fuzzy == nil
+	if exactly {
+		text = k.exact
+	}
 	for value := range message.DecodedField(header, k.name) {
-		s.scratch = message.Fold(s.scratch[:0], value)
-		if k.has(c, s.scratch) {
+		if exactly {
+			s.scratch = s.by.key(s.scratch[:0], []byte(value))
+		} else {
+			s.scratch = message.Fold(s.scratch[:0], value)
+		}
+		if k.has(c, s.scratch, text) {
 			if v = yes; k.fuzzy == nil {
 				break
 			}

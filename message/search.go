@@ -19,7 +19,12 @@ import (
 //
 // DEVIATES: RFC 3501, 6.4.4: BODY and TEXT find what a person reads, decoded: not
 // the tags of HTML, not attachments' bytes, and nothing beyond MaxSearchText.
-func (m *Message) SearchText() []byte {
+func (m *Message) SearchText() []byte { return m.SearchTextBy(Fold[[]byte], true) }
+
+// SearchTextBy is SearchText with another fold, which appends a text so that a part
+// of it is a part of what it appends; folds tells whether it does to ASCII what Fold
+// does.
+func (m *Message) SearchTextBy(fold func(dst, text []byte) []byte, folds bool) []byte {
 	root := &m.parts[0]
 	size := root.bodyStart + root.bodyStart/8 + 64
 	for i := range m.parts {
@@ -29,13 +34,13 @@ func (m *Message) SearchText() []byte {
 	}
 	dst := make([]byte, 4, min(size, 1<<20))
 	// Half for the header, so that a giant one leaves room for the text.
-	dst = m.appendHeaderText(dst, root, MaxSearchText/2)
+	dst = m.appendHeaderText(dst, root, MaxSearchText/2, fold, folds)
 	binary.LittleEndian.PutUint32(dst, uint32(len(dst)-4))
 	var scratch []byte
 	for i := range m.parts {
 		p := &m.parts[i]
 		if i > 0 {
-			dst = m.appendHeaderText(dst, p, MaxSearchText)
+			dst = m.appendHeaderText(dst, p, MaxSearchText, fold, folds)
 		}
 		if !p.isText() {
 			continue
@@ -46,7 +51,7 @@ func (m *Message) SearchText() []byte {
 		}
 		var text []byte
 		text, scratch = m.partText(p, left, scratch)
-		dst = Fold(dst, text)
+		dst = fold(dst, text)
 		if len(dst) > MaxSearchText-1 {
 			dst = cutUTF8(dst, MaxSearchText-1)
 		}
@@ -77,7 +82,7 @@ func SearchBody(text []byte) []byte {
 }
 
 // appendHeaderText appends the fields of a part's header until dst has limit bytes.
-func (m *Message) appendHeaderText(dst []byte, p *part, limit int) []byte {
+func (m *Message) appendHeaderText(dst []byte, p *part, limit int, fold func(dst, text []byte) []byte, folds bool) []byte {
 	header := m.raw[p.headerStart:p.bodyStart]
 	for off := 0; off < len(header) && len(dst) < limit; {
 		f := nextField(header, off)
@@ -89,10 +94,10 @@ func (m *Message) appendHeaderText(dst []byte, p *part, limit int) []byte {
 			break
 		}
 		v := trim(cutUTF8(header[f.value:f.end], max(limit-len(dst), 0)))
-		if simple(v) {
+		if folds && simple(v) {
 			dst = appendFoldedLines(dst, v)
 		} else {
-			dst = Fold(dst, appendWords(nil, unfolded(v)))
+			dst = fold(dst, appendWords(nil, unfolded(v)))
 			if len(dst) > limit {
 				dst = cutUTF8(dst, limit)
 			}

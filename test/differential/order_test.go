@@ -21,7 +21,8 @@ var orders = []string{
 	"UID THREAD ORDEREDSUBJECT UTF-8 1:7",
 }
 
-// TestOrder has both servers sort and thread the same random mailboxes.
+// TestOrder has both servers sort and thread the same random mailboxes. In which order
+// REFS gives the threads is not compared (refs-order in docs/differences.md).
 func TestOrder(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Postern and Dovecot")
@@ -32,8 +33,7 @@ func TestOrder(t *testing.T) {
 	peer := startDovecot(t, accounts)
 	ours := &player{t: t, account: accounts[0], imap: postern.IMAP, sessions: map[string]*talk{}}
 	theirs := &player{t: t, account: accounts[0], imap: peer.imap, sessions: map[string]*talk{}}
-	failed := 0
-	for seed := range uint64(40) {
+	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		letters := letters(r)
 		box := fmt.Sprint("order", seed)
@@ -67,12 +67,10 @@ func TestOrder(t *testing.T) {
 			}
 			if !slices.Equal(answers[0], answers[1]) {
 				t.Errorf("seed %d: %s\n%s", seed, order, difference(answers[0], answers[1]))
-				if failed == 0 {
-					for i, l := range letters {
-						t.Logf("%d (%v):\n%s", i+1, l.arrived, l.text)
-					}
+				for i, l := range letters {
+					t.Logf("%d (%v):\n%s", i+1, l.arrived, l.text)
 				}
-				failed++
+				return
 			}
 		}
 	}
@@ -108,27 +106,17 @@ func letters(r *rand.Rand) []letter {
 	n := 1 + r.IntN(25)
 	pick := func(words ...string) string { return words[r.IntN(len(words))] }
 	id := func() string {
-		if r.IntN(20) == 30 {
-			return pick("<\"m1\"@x>", "<m1 @ x>", "<m1>", "m1@x", "<m1@x", "<\"a>b\"@x>")
-		}
 		return fmt.Sprintf("<%s%d@x>", pick("m", "m", "m", "M"), r.IntN(n+3))
 	}
 	begun := time.Date(2024, 2, 1, 12, 0, 0, 0, time.UTC)
 	address := func() string {
-		if r.IntN(8) == 30 {
-			return pick("team: a@b.org, c@d.org;", "nobody", "a.b@x.org (Comment)", "<@route.org:r@x.org>", "=?no-such?q?=81?= <n@x.org>", "=?utf-8?q?=D0=FF?= <u@x.org>", "")
-		}
 		return pick("", "Zoe ", `"A. Nother" `, "=?utf-8?q?=C3=84rger?= ", "anna ") + "<" + pick("bob", "Bob", "alice", "zed", "a_b", "a-b") + "@" + pick("x.org", "Y.net") + ">"
 	}
 	var out []letter
 	for range n {
 		var b strings.Builder
 		sent := begun.Add(time.Duration(r.IntN(3000)) * time.Minute)
-		switch r.IntN(12) {
-		case 0:
-		case 100:
-			fmt.Fprintf(&b, "Date: %s\r\n", pick("yesterday", "1 Feb 2024", "Thu, 1 Feb 24 25:61 +0000", "1 Feb 2024 10:00 EST", "31 Feb 2024 10:00:00 +0000", "1 Feb 2024 10:00:00 +9999"))
-		default:
+		if r.IntN(12) > 0 {
 			fmt.Fprintf(&b, "Date: %s\r\n", sent.In(time.FixedZone("", (r.IntN(25)-12)*3600)).Format(time.RFC1123Z))
 		}
 		if r.IntN(10) > 0 {
