@@ -35,6 +35,7 @@ var masks = []struct {
 	{"IDLE", []string{"IDLE"}, nil},
 	{"LANGUAGE", []string{"LANGUAGE"}, nil},
 	{"LIST-EXTENDED", nil, []string{"LIST RETURN", "LIST SUBSCRIBED", "LIST REMOTE", "LIST RECURSIVEMATCH"}},
+	{"LIST-MYRIGHTS", nil, []string{"LIST MYRIGHTS"}},
 	{"LIST-STATUS", nil, []string{"LIST STATUS"}},
 	{"MOVE", []string{"MOVE"}, nil},
 	{"MULTISEARCH", []string{"ESEARCH"}, nil},
@@ -64,7 +65,7 @@ var masks = []struct {
 // rests names what a capability is nothing without.
 var rests = map[string]string{
 	"QRESYNC": "CONDSTORE", "SEARCHRES": "ESEARCH", "MULTISEARCH": "ESEARCH", "PARTIAL": "ESEARCH", "CONTEXT=SEARCH": "ESEARCH",
-	"LIST-STATUS": "LIST-EXTENDED", "SORT=DISPLAY": "SORT", "ESORT": "SORT", "CONTEXT=SORT": "SORT",
+	"RIGHTS": "ACL", "LIST-MYRIGHTS": "LIST-EXTENDED", "LIST-STATUS": "LIST-EXTENDED", "SORT=DISPLAY": "SORT", "ESORT": "SORT", "CONTEXT=SORT": "SORT",
 }
 
 // errMasked is the answer to what is switched off.
