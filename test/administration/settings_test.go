@@ -56,26 +56,30 @@ func samples(t *testing.T) map[string]sample {
 		"ProxyProtocolTls":                  {good: true, bad: "perhaps"},
 		"ThrottleExemptNetworks":            {good: []string{"192.0.2.7/32"}, bad: []string{"webmail.example.org"}},
 		"DisabledCapabilities":              {good: map[settings.Service]any{settings.IMAP4: []string{"IDLE", "MOVE"}, settings.POP3: []string{"LANG", "UTF8"}}, bad: []string{"LONG"}},
-		"ClientCapabilityRules":             {good: map[settings.Service]any{settings.IMAP4: []string{"192.0.2.0/24: IDLE MOVE", "Old Mail*: ID"}, settings.POP3: []string{"2001:db8::/32: LANG UTF8"}}, bad: []string{"LANG"}},
-		"XClientNetworks":                   {good: []string{"192.0.2.7/32"}, bad: []string{"192.0.2.0/33"}},
-		"MessageRetrievalMimeFormat":        {good: "TextOnly", bad: "Html"},
-		"MessageRetrievalSortOrder":         {good: "Descending", bad: "Up"},
-		"ShowHiddenFoldersEnabled":          {good: true, bad: "perhaps"},
-		"CalendarItemRetrievalOption":       {good: "InternetUrl", bad: "Url"},
-		"OwaServerUrl":                      {good: "https://mail.example.org/owa", bad: "ftp://mail.example.org"},
-		"EnableExactRFC822Size":             {good: true, bad: "perhaps"},
-		"AcmeDirectory":                     {good: "https://acme.example.org/directory", bad: "http://acme.example.org/"},
-		"AcmeEmail":                         {good: "postmaster@example.org", bad: "postmaster"},
-		"AcmeTermsAgreed":                   {good: true, bad: "perhaps"},
-		"AcmeHttpBindings":                  {good: free(), bad: []string{"127.0.0.1:0"}},
-		"AcmeTlsBindings":                   {good: free(), bad: []string{"443"}},
-		"ProtocolLogEnabled":                {good: true, bad: "perhaps"},
-		"LogFileLocation":                   {good: folder(t), bad: "log"},
-		"LogFileRollOverSettings":           {good: "Hourly", bad: "Yearly"},
-		"LogPerFileSizeQuota":               {good: 100000, bad: 1},
-		"ProtocolLogFormat":                 {good: "Json", bad: "Xml"},
-		"ProtocolLogMaxAge":                 {good: "1.00:00:00", bad: "00:00:01"},
-		"ProtocolLogMaxDirectorySize":       {good: 1 << 30 * 2, bad: 1},
+		"ClientCapabilityRules": {
+			good:  map[settings.Service]any{settings.IMAP4: []string{"192.0.2.0/24:IDLE", "Old*:ID"}, settings.POP3: []string{"2001:db8::/32:LANG"}},
+			shown: map[settings.Service]any{settings.IMAP4: []string{"192.0.2.0/24: IDLE", "Old*: ID"}, settings.POP3: []string{"2001:db8::/32: LANG"}},
+			bad:   []string{"LANG"},
+		},
+		"XClientNetworks":             {good: []string{"192.0.2.7/32"}, bad: []string{"192.0.2.0/33"}},
+		"MessageRetrievalMimeFormat":  {good: "TextOnly", bad: "Html"},
+		"MessageRetrievalSortOrder":   {good: "Descending", bad: "Up"},
+		"ShowHiddenFoldersEnabled":    {good: true, bad: "perhaps"},
+		"CalendarItemRetrievalOption": {good: "InternetUrl", bad: "Url"},
+		"OwaServerUrl":                {good: "https://mail.example.org/owa", bad: "ftp://mail.example.org"},
+		"EnableExactRFC822Size":       {good: true, bad: "perhaps"},
+		"AcmeDirectory":               {good: "https://acme.example.org/directory", bad: "http://acme.example.org/"},
+		"AcmeEmail":                   {good: "postmaster@example.org", bad: "postmaster"},
+		"AcmeTermsAgreed":             {good: true, bad: "perhaps"},
+		"AcmeHttpBindings":            {good: free(), bad: []string{"127.0.0.1:0"}},
+		"AcmeTlsBindings":             {good: free(), bad: []string{"443"}},
+		"ProtocolLogEnabled":          {good: true, bad: "perhaps"},
+		"LogFileLocation":             {good: folder(t), bad: "log"},
+		"LogFileRollOverSettings":     {good: "Hourly", bad: "Yearly"},
+		"LogPerFileSizeQuota":         {good: 100000, bad: 1},
+		"ProtocolLogFormat":           {good: "Json", bad: "Xml"},
+		"ProtocolLogMaxAge":           {good: "1.00:00:00", bad: "00:00:01"},
+		"ProtocolLogMaxDirectorySize": {good: 1 << 30 * 2, bad: 1},
 	}
 }
 
@@ -100,6 +104,9 @@ func TestEverySetting(t *testing.T) {
 			given := given
 			if by, ok := given.good.(map[settings.Service]any); ok {
 				given.good = by[service]
+			}
+			if by, ok := given.shown.(map[settings.Service]any); ok {
+				given.shown = by[service]
 			}
 			t.Run(string(service)+"/"+row.Name, func(t *testing.T) {
 				before := office.shown(t, service, row)
