@@ -67,9 +67,9 @@ func (s *session) answer(r *request, err error) {
 		code = own.code
 	}
 	s.report(r, kind, err)
-	if err == s.dec.Err() && kind == mail.KindLimit {
+	if err == s.dec.Err() && kind == mail.KindLimit && !coded {
 		// The line, its nesting or its elements are too many: a command that was
-		// not understood.
+		// not understood. What was understood has its code.
 		s.enc.Tagged(s.tag, wire.BAD, code, text)
 		r.answered(wire.BAD, code)
 		s.fault()

@@ -11,17 +11,18 @@ import (
 )
 
 const (
-	// maxArrivals is how many messages one APPEND may bring.
-	maxArrivals = 1
+	// maxArrivals is how many messages one APPEND may bring. Together they have no more
+	// bytes than the largest message may have: they are in memory until they are kept.
+	maxArrivals = 500
 	// firstPiece is how many bytes of a message get memory before they have come. More
 	// follows what has come: who announces much and sends little takes nothing away
 	// from the deliveries of others.
 	firstPiece = 128 << 10
 )
 
-// append is APPEND (RFC 3501, 6.3.11; RFC 4315; RFC 3516, 4.4; RFC 7889). A message
-// is refused before the client is asked for it wherever that can be known; OK means
-// that it is durable.
+// append is APPEND (RFC 3501, 6.3.11; RFC 3502; RFC 4315; RFC 3516, 4.4; RFC 7889). A
+// message is refused before the client is asked for it wherever that can be known, and
+// with it all others of the command; OK means that they are durable.
 //
 //	append         = "APPEND" SP mailbox 1*append-message
 //	append-message = [SP flag-list] [SP date-time] SP (literal / literal8 / utf8-literal)
@@ -41,7 +42,7 @@ func (s *session) append(r *request) error {
 	given := d.Given()
 	for {
 		a.readMessage()
-		if d.AtEnd() || len(a.arrivals) >= maxArrivals {
+		if d.AtEnd() || s.off("MULTIAPPEND") {
 			break
 		}
 	}
@@ -156,8 +157,14 @@ func (a *appending) admit(size int64) error {
 	if size == 0 {
 		return mail.Errorf(mail.KindCannot, "A message is not empty.")
 	}
-	if most := s.server.Store.MaxMessage(); size > most {
+	most := s.server.Store.MaxMessage()
+	switch {
+	case size > most:
 		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)
+	case len(a.arrivals) == maxArrivals:
+		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "At most %d messages can be appended at once.", maxArrivals))
+	case a.bytes+size > most:
+		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "Messages that are appended at once have at most %d bytes together.", most))
 	}
 	switch err := a.place.May(a.place.name, mail.RightInsert); {
 	case err != nil && mail.KindOf(err) == mail.KindNotFound:
@@ -165,7 +172,8 @@ func (a *appending) admit(size int64) error {
 	case err != nil:
 		return err
 	}
-	if use := a.place.Account().Usage(); use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes {
+	use := a.place.Account().Usage()
+	if use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes || use.QuotaMessages > 0 && use.Messages+int64(len(a.arrivals)) >= use.QuotaMessages {
 		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
 	}
 	return a.reserve(min(size, firstPiece))

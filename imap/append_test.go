@@ -73,3 +73,38 @@ func TestAnnouncedMessages(t *testing.T) {
 		t.Error("the message came back as another", err)
 	}
 }
+
+// TestManyMessages: one APPEND brings no more than maxArrivals messages, and what is
+// refused leaves nothing.
+func TestManyMessages(t *testing.T) {
+	ts := newServer(t, memory.New())
+	ts.listen(t)
+	conn, err := ts.dial("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	r := bufio.NewReader(conn)
+	line(t, r)
+	say(t, conn, "a LOGIN alice secret\r\n")
+	line(t, r)
+	many := func(n int) string { return "b APPEND INBOX" + strings.Repeat(" {6+}\r\nX: y\r\n", n) + "\r\n" }
+	for _, c := range []struct {
+		n    int
+		want string
+	}{
+		{maxArrivals + 1, "b NO [LIMIT] At most 500 messages can be appended at once."},
+		{maxArrivals, "b OK [APPENDUID "},
+		{3 * maxArrivals, "b NO [LIMIT] "},
+	} {
+		say(t, conn, many(c.n))
+		if got := line(t, r); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%d messages: %s", c.n, got)
+		}
+	}
+	say(t, conn, "c STATUS INBOX (MESSAGES UIDNEXT)\r\n")
+	if got := line(t, r); got != "* STATUS INBOX (MESSAGES 500 UIDNEXT 501)" {
+		t.Error(got)
+	}
+}

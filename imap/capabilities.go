@@ -58,6 +58,7 @@ var capabilities = []capability{
 	{name: "APPENDLIMIT=", when: afterLogin, names: func(s *session) []string {
 		return []string{strconv.FormatInt(s.server.Store.MaxMessage(), 10)}
 	}},
+	{name: "MULTIAPPEND", when: afterLogin},
 	{name: "UIDPLUS", when: afterLogin},
 	{name: "UNSELECT", when: afterLogin},
 	{name: "MOVE", when: afterLogin},

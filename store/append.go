@@ -106,7 +106,7 @@ func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *
 		if err := c.quota(bytes, int64(len(arrivals))); err != nil {
 			return err
 		}
-		for _, arr := range arrivals {
+		for i, arr := range arrivals {
 			var keywords mail.Flags
 			switch {
 			case own == nil:
@@ -124,7 +124,7 @@ func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *
 			}
 			email := c.account.NextEmail
 			c.account.NextEmail++
-			thread, err := c.thread(ctx, arr.Prepared, email)
+			thread, err := c.thread(ctx, arr.Prepared, email, i < len(arrivals)-1)
 			if err != nil {
 				return err
 			}
@@ -155,8 +155,9 @@ func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *
 
 // thread finds the conversation that a new email belongs to: that of its own
 // Message-ID (a second copy of the same message), else of the nearest message that
-// it answers, else a new one. It enters the keys that were not known.
-func (c *change) thread(ctx context.Context, p *Prepared, email mail.EmailID) (mail.ThreadID, error) {
+// it answers, else a new one. It enters the keys that were not known. more tells that
+// other messages follow in this change.
+func (c *change) thread(ctx context.Context, p *Prepared, email mail.EmailID, more bool) (mail.ThreadID, error) {
 	thread := mail.ThreadID(email)
 	if len(p.keys) == 0 {
 		return thread, nil
@@ -167,10 +168,8 @@ func (c *change) thread(ctx context.Context, p *Prepared, email mail.EmailID) (m
 	}
 	// Messages of this very change are not known to the engine yet.
 	for i, key := range p.keys {
-		for _, l := range c.batch.Threads {
-			if l.Key == key {
-				known[i] = l.Thread
-			}
+		if t, ok := c.threads[key]; ok {
+			known[i] = t
 		}
 	}
 	for _, t := range known {
@@ -179,8 +178,14 @@ func (c *change) thread(ctx context.Context, p *Prepared, email mail.EmailID) (m
 			break
 		}
 	}
+	if c.threads == nil && more {
+		c.threads = map[ThreadKey]mail.ThreadID{}
+	}
 	for i, t := range known {
 		if t == 0 {
+			if more {
+				c.threads[p.keys[i]] = thread
+			}
 			c.batch.Threads = append(c.batch.Threads, ThreadLink{p.keys[i], thread})
 		}
 	}

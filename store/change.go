@@ -27,6 +27,7 @@ type change struct {
 	subscriptions []string
 	batch         Batch
 	refs          map[mail.EmailID]int
+	threads       map[ThreadKey]mail.ThreadID // of batch.Threads, while messages follow
 }
 
 // boxChange is what a change does to one mailbox.
