@@ -35,7 +35,9 @@ func (s *session) unauthenticate(r *request) error {
 	*s = session{
 		ctx: s.ctx, server: s.server, conn: s.conn, dec: s.dec, enc: s.enc,
 		request: s.request, tag: s.tag, logins: s.logins, tapped: s.tapped,
+		language: languages[0], collation: collationOrder{comparator: comparators[0]},
 	}
+	s.enc.SetUTF8Text(false)
 	s.enc.SetUTF8(false)
 	d.SetUTF8(false)
 	d.TakeUTF8(false)
