@@ -51,6 +51,8 @@ var capabilities = []capability{
 	{name: "LIST-MYRIGHTS", when: afterLogin},
 	{name: "ACL", when: afterLogin},
 	{name: "RIGHTS=kxte", when: afterLogin},
+	{name: "QUOTA", when: afterLogin},
+	{name: "QUOTA=", when: afterLogin, names: quotaNames},
 	{name: "SPECIAL-USE", when: afterLogin},
 	{name: "CREATE-SPECIAL-USE", when: afterLogin},
 	{name: "STATUS=SIZE", when: afterLogin},

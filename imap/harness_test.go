@@ -264,7 +264,7 @@ func (ts *testServer) set(name, value string) error {
 }
 
 // player plays a transcript. Its directives: [set NAME VALUE] a setting, VALUE a text, or several with | between,
-// [quota BYTES] alice's quota, [later DURATION] lets time pass for the store, [group NAME MEMBERS…] makes that the one
+// [quota BYTES MESSAGES] alice's quota, [later DURATION] lets time pass for the store, [group NAME MEMBERS…] makes that the one
 // group, [shared NAME] makes an account one that belongs to nobody, [drain]
 // stops the service.
 func (ts *testServer) player(t *testing.T) *transcript.Player {
@@ -297,8 +297,8 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 				return a.SetShared(t.Context(), true)
 			},
 			"quota": func(args string) error {
-				n, err := strconv.ParseInt(args, 10, 64)
-				if err != nil {
+				var bytes, messages int64
+				if _, err := fmt.Sscan(args+" 0", &bytes, &messages); err != nil {
 					return err
 				}
 				a, err := ts.Store.Account(t.Context(), ts.alice)
@@ -306,7 +306,7 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 					return err
 				}
 				defer a.Close()
-				return a.SetQuota(t.Context(), n, 0)
+				return a.SetQuota(t.Context(), bytes, messages)
 			},
 			"drain": func(string) error {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)

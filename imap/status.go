@@ -30,6 +30,7 @@ var statusItems = []statusItem{
 	{name: "UIDVALIDITY", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.UIDValidity) })},
 	{name: "UNSEEN", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Unseen) })},
 	{name: "DELETED", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Deleted) })},
+	{name: "DELETED-STORAGE", value: (*session).deletedStorage},
 	{name: "SIZE", value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.Bytes) })},
 	{name: "HIGHESTMODSEQ", condstore: true,
 		value: count(func(m *store.MailboxRecord) uint64 { return uint64(m.HighestModSeq) })},
@@ -80,7 +81,7 @@ func (s *session) readStatusItems() []*statusItem {
 }
 
 // status is STATUS (RFC 3501, 6.3.10; RFC 7162, 3.1.7; RFC 8438; RFC 8474, 4.3;
-// RFC 7889; RFC 9051, 6.3.11 for DELETED). It is answered from the mailbox's record.
+// RFC 7889; RFC 9051, 6.3.11 for DELETED; RFC 9208, 4.1.4). It is answered from the mailbox's record.
 //
 //	status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"
 func (s *session) status(*request) error {

@@ -103,7 +103,8 @@ func (a accounts) Usage(ctx context.Context, id mail.AccountID) (manage.Usage, e
 		return manage.Usage{}, err
 	}
 	defer acct.Close()
-	return manage.Usage(acct.Usage()), nil
+	u := acct.Usage()
+	return manage.Usage{Bytes: u.Bytes, Messages: u.Messages, QuotaBytes: u.QuotaBytes, QuotaMessages: u.QuotaMessages}, nil
 }
 
 // Quota implements chain.Accounts.

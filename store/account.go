@@ -265,13 +265,14 @@ func (a *Account) ID() mail.AccountID { return a.id }
 type Usage struct {
 	Bytes, Messages           int64
 	QuotaBytes, QuotaMessages int64
+	Mailboxes                 int64 // at most MaxMailboxes
 }
 
 // Usage gives the account's use and quota.
 func (a *Account) Usage() Usage {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Usage{a.head.Bytes, a.head.Messages, a.head.QuotaBytes, a.head.QuotaMessages}
+	return Usage{a.head.Bytes, a.head.Messages, a.head.QuotaBytes, a.head.QuotaMessages, int64(len(a.boxes))}
 }
 
 // SetQuota sets the account's bounds; 0 means none. What is there stays even when

@@ -19,9 +19,11 @@ const (
 	// (RFC 3501, 5.1).
 	Inbox = "INBOX"
 
+	// MaxMailboxes is how many mailboxes an account has at most.
+	MaxMailboxes = 10000
+
 	maxNameLen    = 1000  // bytes
 	maxDepth      = 50    // levels
-	maxMailboxes  = 10000 // in an account
 	maxSubscribed = 10000 // names in an account
 )
 
@@ -110,8 +112,8 @@ func (a *Account) createMailbox(ctx context.Context, v Visit, name, specialUse s
 		if _, err := c.named(name); err == nil {
 			return mail.Errorf(mail.KindAlreadyExists, "The mailbox %q exists already.", name)
 		}
-		if len(a.boxes) >= maxMailboxes {
-			return mail.Errorf(mail.KindLimit, "An account has at most %d mailboxes.", maxMailboxes)
+		if len(a.boxes) >= MaxMailboxes {
+			return mail.Errorf(mail.KindLimit, "An account has at most %d mailboxes.", MaxMailboxes)
 		}
 		if specialUse != "" {
 			for _, b := range a.boxes {

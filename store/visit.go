@@ -106,6 +106,17 @@ func (v Visit) Mailbox(name string) (MailboxRecord, mail.Rights, bool) {
 	return r, rights, rights != 0
 }
 
+// ReadsAny tells whether the visitor may read any mailbox of the account.
+func (v Visit) ReadsAny() bool {
+	for _, n := range v.account.published.Load().names {
+		r := n.record()
+		if v.rights(&r).Has(mail.RightRead) {
+			return true
+		}
+	}
+	return false
+}
+
 // Status gives the record of a mailbox as the visitor sees it. It needs the right r.
 func (v Visit) Status(ctx context.Context, name string) (MailboxRecord, error) {
 	r, _, ok := v.Mailbox(name)
