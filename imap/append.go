@@ -31,15 +31,7 @@ func (s *session) append(r *request) error {
 	d := s.dec
 	a := appending{session: s}
 	defer a.release()
-	d.SP()
-	name := s.mailboxName()
-	if d.Err() == nil {
-		var err error
-		if a.place, err = s.place(name); err != nil {
-			d.Fail(tryCreate(err))
-		}
-	}
-	given := d.Given()
+	a.readMailbox()
 	for {
 		a.readMessage()
 		if d.AtEnd() || s.off("MULTIAPPEND") {
@@ -54,24 +46,51 @@ func (s *session) append(r *request) error {
 	if err != nil {
 		return tryCreate(err)
 	}
-	s.tellName(name, given)
-	r.code = "APPENDUID " + formatUint(uint64(done.UIDValidity)) + " " + mail.UIDSet(done.UIDs...).String()
+	s.tellName(a.name, a.given)
+	r.code = appendUID(done)
 	return nil
 }
 
-// appending is an APPEND under way.
+// appendUID gives the response code of RFC 4315, 3.
+func appendUID(done store.Appended) string {
+	return "APPENDUID " + formatUint(uint64(done.UIDValidity)) + " " + mail.UIDSet(done.UIDs...).String()
+}
+
+// appending is an APPEND or REPLACE under way.
 type appending struct {
-	session  *session
-	place    place
+	session *session
+
+	// The mailbox.
+	name  string
+	given string // the name as the client wrote it
+	place place
+
 	arrivals []store.Arrival
 	bytes    int64    // of all arrivals
 	reserved []func() // give back their memory
+
+	// What leaves the account in the same change.
+	leavingBytes, leavingMessages int64
 }
 
 func (a *appending) release() {
 	for _, release := range a.reserved {
 		release()
 	}
+}
+
+// readMailbox consumes the name of the mailbox that messages are for.
+func (a *appending) readMailbox() {
+	d := a.session.dec
+	d.SP()
+	a.name = a.session.mailboxName()
+	if d.Err() == nil {
+		var err error
+		if a.place, err = a.session.place(a.name); err != nil {
+			d.Fail(tryCreate(err))
+		}
+	}
+	a.given = d.Given()
 }
 
 // readMessage consumes an append-message.
@@ -173,7 +192,8 @@ func (a *appending) admit(size int64) error {
 		return err
 	}
 	use := a.place.Account().Usage()
-	if use.QuotaBytes > 0 && use.Bytes+a.bytes+size > use.QuotaBytes || use.QuotaMessages > 0 && use.Messages+int64(len(a.arrivals)) >= use.QuotaMessages {
+	bytes, messages := a.bytes+size-a.leavingBytes, int64(len(a.arrivals))+1-a.leavingMessages
+	if use.QuotaBytes > 0 && bytes > 0 && use.Bytes+bytes > use.QuotaBytes || use.QuotaMessages > 0 && messages > 0 && use.Messages+messages > use.QuotaMessages {
 		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
 	}
 	return a.reserve(min(size, firstPiece))

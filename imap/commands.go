@@ -114,6 +114,7 @@ var table = []command{
 	{name: "STORE", states: selected, uid: true, holds: true, changes: true, run: (*session).storeFlags},
 	{name: "COPY", states: selected, uid: true, changes: true, run: (*session).copy},
 	{name: "MOVE", states: selected, uid: true, changes: true, run: (*session).move},
+	{name: "REPLACE", states: selected, uid: true, changes: true, run: (*session).replace},
 	{name: "EXPUNGE", states: selected, uid: true, changes: true, run: (*session).expunge},
 	{name: "CLOSE", states: selected, run: (*session).close},
 	{name: "UNSELECT", states: selected, run: (*session).unselect},

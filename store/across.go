@@ -75,11 +75,9 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	}
 	var journal *Record
 	if move {
-		value, err := json.Marshal(halfMove{m.account.id, m.box.id, mail.UIDSet(out.From...)})
-		if err != nil {
-			return Copied{}, mail.Wrap(mail.KindServerBug, err)
+		if journal, err = m.moving(out.From...); err != nil {
+			return Copied{}, err
 		}
-		journal = &Record{Kind: moveKind, Key: rand.Text(), Value: value}
 	}
 	done, err := v.account.append(ctx, v, dest, journal, arrivals)
 	if err != nil {
@@ -90,6 +88,39 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 		// The messages are there: whatever happens to the client, they go here.
 		out.ModSeq, err = m.account.finishMove(context.WithoutCancel(ctx), *journal)
 	}
+	return out, err
+}
+
+// moving gives the record that messages of m are on their way out.
+func (m *Mailbox) moving(uids ...mail.UID) (*Record, error) {
+	value, err := json.Marshal(halfMove{m.account.id, m.box.id, mail.UIDSet(uids...)})
+	if err != nil {
+		return nil, mail.Wrap(mail.KindServerBug, err)
+	}
+	return &Record{Kind: moveKind, Key: rand.Text(), Value: value}, nil
+}
+
+// replaceAcross is Replace with a message in another account, in two changes as a MOVE.
+func (m *Mailbox) replaceAcross(ctx context.Context, uid mail.UID, v Visit, dest string, arrival Arrival) (Appended, error) {
+	st := m.box.published.Load()
+	if err := m.visit.may(&st.record, mail.RightTrash|mail.RightExpunge); err != nil {
+		return Appended{}, err
+	}
+	m.account.mu.Lock()
+	gone := m.box.deleted || m.stored(uid) == nil
+	m.account.mu.Unlock()
+	if gone {
+		return Appended{}, errExpunged
+	}
+	journal, err := m.moving(uid)
+	if err != nil {
+		return Appended{}, err
+	}
+	out, err := v.account.append(ctx, v, dest, journal, []Arrival{arrival})
+	if err != nil {
+		return Appended{}, v.shown(err)
+	}
+	out.ModSeq, err = m.account.finishMove(context.WithoutCancel(ctx), *journal)
 	return out, err
 }
 

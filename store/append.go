@@ -78,79 +78,85 @@ func (a *Account) Append(ctx context.Context, mailbox string, arrivals ...Arriva
 // written with it.
 func (a *Account) append(ctx context.Context, v Visit, mailbox string, journal *Record, arrivals []Arrival) (Appended, error) {
 	var out Appended
-	seq, err := a.change(ctx, func(c *change) error {
-		out = Appended{}
-		bc, err := c.named(mailbox)
-		if err != nil {
-			return err
-		}
-		if err := v.may(&bc.record, mail.RightInsert); err != nil {
-			return err
-		}
-		own, err := c.own(ctx, v, bc)
-		if err != nil {
-			return err
-		}
-		may := v.rights(&bc.record).Flags()
+	seq, err := a.change(ctx, func(c *change) (err error) {
 		if journal != nil {
 			c.batch.Records = append(c.batch.Records, *journal)
 		}
-		out.Mailbox, out.UIDValidity = bc.record.ID, bc.record.UIDValidity
-		var bytes int64
-		for _, arr := range arrivals {
-			if arr.Size() > a.store.opt.MaxMessage {
-				return mail.Errorf(mail.KindTooBig, "The message has %d bytes; at most %d are accepted.", arr.Size(), a.store.opt.MaxMessage)
-			}
-			bytes += arr.Size()
-		}
-		if err := c.quota(bytes, int64(len(arrivals))); err != nil {
-			return err
-		}
-		for i, arr := range arrivals {
-			var keywords mail.Flags
-			switch {
-			case own == nil:
-				keywords, err = c.keywords(bc, arr.Keywords, true)
-			case may&^mail.SystemFlags != 0:
-				keywords, err = keywordsIn(&bc.keywords, arr.Keywords, true)
-			}
-			if err != nil {
-				return err
-			}
-			flags := (arr.Flags&mail.SystemFlags | keywords) & may
-			kept := flags
-			if own != nil {
-				kept &= commonFlags
-			}
-			email := c.account.NextEmail
-			c.account.NextEmail++
-			thread, err := c.thread(ctx, arr.Prepared, email, i < len(arrivals)-1)
-			if err != nil {
-				return err
-			}
-			date := arr.InternalDate
-			if date.IsZero() {
-				date = c.now
-			}
-			_, offset := date.Zone()
-			uid, err := c.append(bc, Message{
-				Size: uint32(arr.Size()), Flags: kept, Email: email, Thread: thread,
-				InternalDate: date.Unix(), Zone: int16(offset / 60),
-			})
-			if err != nil {
-				return err
-			}
-			if own != nil && flags&ownFlags != 0 {
-				bc.marked = append(bc.marked, mark{uid, flags & ownFlags, c.seq})
-			}
-			c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text, Filter: arr.filter})
-			out.UIDs = append(out.UIDs, uid)
-			out.Emails = append(out.Emails, email)
-		}
-		return nil
+		out, err = c.arrive(ctx, v, mailbox, arrivals, 0, 0)
+		return err
 	})
 	out.ModSeq = seq
 	return out, err
+}
+
+// arrive puts messages into a mailbox for a visitor. bytes and messages are what leaves
+// the account in the same change.
+func (c *change) arrive(ctx context.Context, v Visit, mailbox string, arrivals []Arrival, bytes, messages int64) (Appended, error) {
+	bc, err := c.named(mailbox)
+	if err != nil {
+		return Appended{}, err
+	}
+	if err := v.may(&bc.record, mail.RightInsert); err != nil {
+		return Appended{}, err
+	}
+	own, err := c.own(ctx, v, bc)
+	if err != nil {
+		return Appended{}, err
+	}
+	may := v.rights(&bc.record).Flags()
+	out := Appended{Mailbox: bc.record.ID, UIDValidity: bc.record.UIDValidity}
+	bytes = -bytes
+	for _, arr := range arrivals {
+		if most := c.a.store.opt.MaxMessage; arr.Size() > most {
+			return out, mail.Errorf(mail.KindTooBig, "The message has %d bytes; at most %d are accepted.", arr.Size(), most)
+		}
+		bytes += arr.Size()
+	}
+	if err := c.quota(bytes, int64(len(arrivals))-messages); err != nil {
+		return out, err
+	}
+	for i, arr := range arrivals {
+		var keywords mail.Flags
+		switch {
+		case own == nil:
+			keywords, err = c.keywords(bc, arr.Keywords, true)
+		case may&^mail.SystemFlags != 0:
+			keywords, err = keywordsIn(&bc.keywords, arr.Keywords, true)
+		}
+		if err != nil {
+			return out, err
+		}
+		flags := (arr.Flags&mail.SystemFlags | keywords) & may
+		kept := flags
+		if own != nil {
+			kept &= commonFlags
+		}
+		email := c.account.NextEmail
+		c.account.NextEmail++
+		thread, err := c.thread(ctx, arr.Prepared, email, i < len(arrivals)-1)
+		if err != nil {
+			return out, err
+		}
+		date := arr.InternalDate
+		if date.IsZero() {
+			date = c.now
+		}
+		_, offset := date.Zone()
+		uid, err := c.append(bc, Message{
+			Size: uint32(arr.Size()), Flags: kept, Email: email, Thread: thread,
+			InternalDate: date.Unix(), Zone: int16(offset / 60),
+		})
+		if err != nil {
+			return out, err
+		}
+		if own != nil && flags&ownFlags != 0 {
+			bc.marked = append(bc.marked, mark{uid, flags & ownFlags, c.seq})
+		}
+		c.batch.Emails = append(c.batch.Emails, Email{ID: email, Body: arr.body, Summary: arr.summary, Text: arr.text, Filter: arr.filter})
+		out.UIDs = append(out.UIDs, uid)
+		out.Emails = append(out.Emails, email)
+	}
+	return out, nil
 }
 
 // thread finds the conversation that a new email belongs to: that of its own

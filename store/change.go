@@ -208,12 +208,13 @@ func keywordsIn(table *[]string, names []string, enter bool) (mail.Flags, error)
 	return f, nil
 }
 
-// quota says whether so much more may come into the account.
+// quota says whether so much more may come into the account. What grows by nothing may
+// always.
 func (c *change) quota(bytes, messages int64) error {
-	if q := c.account.QuotaBytes; q > 0 && c.account.Bytes+bytes > q {
+	if q := c.account.QuotaBytes; q > 0 && bytes > 0 && c.account.Bytes+bytes > q {
 		return mail.Errorf(mail.KindOverQuota, "The quota of %d bytes would be exceeded.", q)
 	}
-	if q := c.account.QuotaMessages; q > 0 && c.account.Messages+messages > q {
+	if q := c.account.QuotaMessages; q > 0 && messages > 0 && c.account.Messages+messages > q {
 		return mail.Errorf(mail.KindOverQuota, "The quota of %d messages would be exceeded.", q)
 	}
 	return nil

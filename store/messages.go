@@ -167,6 +167,45 @@ func (m *Mailbox) removeIf(ctx context.Context, uids mail.NumSet, test func(*box
 	return out, seq, err
 }
 
+// Replace puts a message into the mailbox called dest, which is visited by the same
+// person, and removes the one with uid, in one change: neither is seen without the
+// other, and the quota counts the difference (RFC 8508). ModSeq is that of the removal.
+// It needs the right i there, t and e here. KindExpunged when the message is gone;
+// otherwise errors are those of Append. For a dest in another account see across.go.
+func (m *Mailbox) Replace(ctx context.Context, uid mail.UID, to Visit, dest string, arrival Arrival) (Appended, error) {
+	if to.account != m.account {
+		return m.replaceAcross(ctx, uid, to, dest, arrival)
+	}
+	var out Appended
+	seq, err := m.change(ctx, func(c *change, bc *boxChange) (err error) {
+		if err := m.visit.may(&bc.record, mail.RightTrash|mail.RightExpunge); err != nil {
+			return err
+		}
+		old := m.stored(uid)
+		if old == nil {
+			return errExpunged
+		}
+		if out, err = c.arrive(ctx, to, dest, []Arrival{arrival}, int64(old.Size), 1); err != nil {
+			return err
+		}
+		c.expunge(bc, old)
+		return nil
+	})
+	out.ModSeq = seq
+	return out, to.shown(err)
+}
+
+var errExpunged = mail.Errorf(mail.KindExpunged, "The message no longer exists.")
+
+// stored gives a message of the head, nil when it is gone; the account's lock is held.
+func (m *Mailbox) stored(uid mail.UID) *Message {
+	seq, ok := m.box.index.Seq(uid)
+	if !ok {
+		return nil
+	}
+	return m.box.index.At(seq)
+}
+
 // Copied says what a Copy or Move did. From and To belong together pairwise.
 type Copied struct {
 	Mailbox     mail.MailboxID

@@ -551,3 +551,38 @@ func (d *deaf) Commit(ctx context.Context, b *store.Batch) (func() error, error)
 		return wait()
 	}, nil
 }
+
+func TestReplace(t *testing.T) {
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		put(t, s, a, "Drafts", 2, mail.Draft)
+		m := sel(t, a, "Drafts")
+		defer m.Close()
+		before := a.Usage()
+		arrival := store.Arrival{Prepared: s.Prepare([]byte("Message-ID: <1@x>\r\n\r\nanother\r\n")), Flags: mail.Seen}
+		out, err := m.Replace(ctx, 1, a.Own(), "Drafts", arrival)
+		if err != nil || len(out.UIDs) != 1 || out.UIDs[0] != 3 {
+			t.Fatal(out, err)
+		}
+		c := m.Poll(true)
+		if !c.Exists || len(c.Expunged) != 1 || m.View().Len() != 2 || m.View().At(2).ModSeq != out.ModSeq || m.Record().HighestModSeq != out.ModSeq {
+			t.Errorf("%+v, %d messages", c, m.View().Len())
+		}
+		if use := a.Usage(); use.Messages != before.Messages || use.Bytes >= before.Bytes {
+			t.Errorf("%+v, before %+v", use, before)
+		}
+		if _, err := m.Replace(ctx, 1, a.Own(), "Drafts", arrival); err == nil || mail.KindOf(err) != mail.KindExpunged {
+			t.Error("of a message that is gone:", err)
+		}
+		if _, err := m.Replace(ctx, 2, a.Own(), "nowhere", arrival); err == nil || mail.KindOf(err) != mail.KindNotFound {
+			t.Error("into no mailbox:", err)
+		}
+		if _, err := m.Replace(ctx, 2, a.Own(), "Sent", arrival); err != nil {
+			t.Error(err)
+		}
+		m.Poll(true)
+		if r, _ := a.Mailbox("Sent"); r.Messages != 1 || m.View().Len() != 1 {
+			t.Error(r.Messages, m.View().Len())
+		}
+	})
+}

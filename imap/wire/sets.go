@@ -137,6 +137,18 @@ func (d *Decoder) KnownSet() mail.NumSet {
 	return s.Set
 }
 
+// SeqNumber consumes a seq-number, a set of one: a number, or "*".
+func (d *Decoder) SeqNumber() SeqSet {
+	if !d.fill() || !d.count() {
+		return SeqSet{}
+	}
+	n, star := d.seqNumber()
+	if star {
+		return SeqSet{Star: true, StarFrom: n}
+	}
+	return SeqSet{Set: mail.NumSet{{First: n, Last: n}}}
+}
+
 func (d *Decoder) seqNumber() (n uint32, star bool) {
 	if d.TryByte('*') {
 		return mail.MaxNum, true
