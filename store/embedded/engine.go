@@ -61,7 +61,7 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 5 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies, 4 Pebble's own log
+	format       = 6 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies, 4 Pebble's own log, 5 nothing masked in ours
 	pidName      = "pid"
 	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.

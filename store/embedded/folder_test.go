@@ -160,15 +160,15 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 6")
+	set("Postern 7")
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 6")
+	refused(t, err, mail.KindUnavailable, "store", "newer", "format 7")
 	fs = vfs.NewMem()
-	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3", "Postern 4"} {
+	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3", "Postern 4", "Postern 5"} {
 		set(older) // is read, and is of this format from now on
 		e := open(t, "store", small(fs))
 		if _, err := e.get(formatKey, func(v []byte) error {
-			if string(v) != "Postern 5" {
+			if string(v) != "Postern 6" {
 				t.Errorf("%q", v)
 			}
 			return nil

@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bufio"
+	"crypto/rand"
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +36,10 @@ import (
 // checksum is of all that follows; durable is up to which change all was durable when
 // the record was made. So a damage is told from an end: behind a damaged record none
 // is whole that knows it durable, unless the disk lost it.
+//
+// number and durable are masked with what nobody outside knows. A message stands in the
+// log as it was sent, and one that holds a record would otherwise be taken for one where
+// a file that was used before, or a record that was cut off, is looked through.
 const (
 	logSuffix  = ".journal"
 	recordHead = 4 + 4 + 8 + 8
@@ -49,6 +55,7 @@ const (
 type writeAhead struct {
 	engine *Engine
 	most   int // bytes in Pebble's memory of the changes of one file, about
+	mask   [16]byte
 
 	// order is held while a change gets its number and becomes visible.
 	order  sync.Mutex
@@ -91,7 +98,10 @@ type retired struct {
 	flushed <-chan struct{}
 }
 
-var numberKey = []byte{zoneFormat, 'n'}
+var (
+	numberKey = []byte{zoneFormat, 'n'}
+	maskKey   = []byte{zoneFormat, 'm'} // before format 6 there was none, and nothing masked
+)
 
 func (l *writeAhead) path(name uint64) string {
 	return l.engine.disk.PathJoin(l.engine.dir, fmt.Sprintf("%06d%s", name, logSuffix))
@@ -126,6 +136,7 @@ func (l *writeAhead) push(number uint64, repr []byte, full bool) *group {
 	binary.BigEndian.PutUint32(head[4:], uint32(len(repr)))
 	binary.BigEndian.PutUint64(head[8:], number)
 	binary.BigEndian.PutUint64(head[16:], l.durable.Load())
+	subtle.XORBytes(head[8:], head[8:], l.mask[:])
 	sum := crc32.Update(crc32.Checksum(head[4:], castagnoli), castagnoli, repr)
 	binary.BigEndian.PutUint32(head[:], sum)
 	l.mu.Lock()
@@ -293,6 +304,15 @@ func (l *writeAhead) open(e *Engine, memTable uint64) error {
 	}); err != nil {
 		return err
 	}
+	masked, err := e.get(maskKey, func(v []byte) error {
+		if copy(l.mask[:], v) != len(l.mask) || len(v) != len(l.mask) {
+			return damaged("what the log is masked with")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	names, err := l.files()
 	if err != nil {
 		return err
@@ -303,6 +323,11 @@ func (l *writeAhead) open(e *Engine, memTable uint64) error {
 			return err
 		}
 		l.name = name
+	}
+	if !masked {
+		if err := l.beginMask(); err != nil {
+			return err
+		}
 	}
 	l.durable.Store(l.number)
 	l.old, l.stop, l.done = make(chan retired, 64), make(chan struct{}), make(chan struct{})
@@ -316,6 +341,22 @@ func (l *writeAhead) open(e *Engine, memTable uint64) error {
 	}
 	l.old <- retired{names, flushed}
 	return nil
+}
+
+// beginMask makes the mask, when all that was written without it is in tables.
+func (l *writeAhead) beginMask() error {
+	rand.Read(l.mask[:])
+	e := l.engine
+	err := e.guard(func() error {
+		if err := e.db.Set(maskKey, l.mask[:], pebble.NoSync); err != nil {
+			return err
+		}
+		return e.db.Flush()
+	})
+	if err == nil {
+		err = e.disk.broken()
+	}
+	return err
 }
 
 // files gives the log's files, ascending.
@@ -340,9 +381,10 @@ type record struct {
 
 // parseHead reads the head of a record; ok is false when it cannot be one that has
 // room bytes for all of it.
-func parseHead(head []byte, room int64) (r record, length int64, ok bool) {
+func (l *writeAhead) parseHead(head []byte, room int64) (r record, length int64, ok bool) {
 	length = int64(binary.BigEndian.Uint32(head[4:]))
-	r.number, r.durable = binary.BigEndian.Uint64(head[8:]), binary.BigEndian.Uint64(head[16:])
+	r.number = binary.BigEndian.Uint64(head[8:]) ^ binary.BigEndian.Uint64(l.mask[:])
+	r.durable = binary.BigEndian.Uint64(head[16:]) ^ binary.BigEndian.Uint64(l.mask[8:])
 	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number
 }
 
@@ -374,7 +416,7 @@ func (l *writeAhead) replay(name uint64) error {
 		} else if err != nil {
 			return err
 		}
-		r, length, ok := parseHead(head[:], size-at)
+		r, length, ok := l.parseHead(head[:], size-at)
 		if !ok || last != 0 && r.number != last+1 {
 			break
 		}
@@ -396,7 +438,7 @@ func (l *writeAhead) replay(name uint64) error {
 		}
 		at, last = at+recordHead+length, r.number
 	}
-	if err := l.checkEnd(f, at, size, l.number+1); err != nil {
+	if err := l.checkEnd(f, at, size, last); err != nil {
 		return err
 	}
 	if applied {
@@ -407,21 +449,28 @@ func (l *writeAhead) replay(name uint64) error {
 	return nil
 }
 
-// checkEnd looks behind the end of the records, at, for one that knows the change that
-// is missing there to have been durable.
-func (l *writeAhead) checkEnd(f vfs.File, at, size int64, missing uint64) error {
+// checkEnd looks behind the end of a file's records, at, for one that is whole, not in
+// the tables, and knows the change behind last to have been durable: then what stands at
+// the end is damaged. A last of 0, no record at all, leaves the first that is whole to
+// tell where it would have been.
+func (l *writeAhead) checkEnd(f vfs.File, at, size int64, last uint64) error {
 	rest := make([]byte, size-at)
 	if ok, err := readFull(f, rest, at); !ok {
 		return err
 	}
-	for i := 0; i+recordHead <= len(rest); i++ {
-		if binary.BigEndian.Uint64(rest[i+16:]) < missing {
+	for len(rest) >= recordHead {
+		r, length, ok := l.parseHead(rest, int64(len(rest)))
+		if !ok || r.number <= last || r.number > l.number && r.number-l.number > 1<<32 || !whole(rest, rest[recordHead:recordHead+length]) {
+			rest = rest[1:]
 			continue
 		}
-		r, length, ok := parseHead(rest[i:], int64(len(rest)-i))
-		if ok && r.number-missing < 1<<32 && whole(rest[i:], rest[i+recordHead:i+recordHead+int(length)]) {
-			return damaged("the log at change %d", missing)
+		switch {
+		case last == 0:
+			last = r.number - 1
+		case r.durable > last && r.number > l.number:
+			return damaged("the log at change %d", last+1)
 		}
+		rest = rest[recordHead+length:]
 	}
 	return nil
 }

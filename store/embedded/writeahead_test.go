@@ -1,7 +1,9 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -258,6 +260,135 @@ func TestPebblesLog(t *testing.T) {
 		old = old.CrashClone(vfs.CrashCloneCfg{})
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// unmasked makes e write its log as format 5 did.
+func unmasked(t *testing.T, e *Engine) {
+	t.Helper()
+	if err := errors.Join(e.db.Set(formatKey, []byte("Postern 5"), pebble.NoSync), e.db.Delete(maskKey, pebble.NoSync), e.db.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	e.ahead.mask = [16]byte{}
+}
+
+// TestUnmaskedLog opens a store of format 5 that was not closed, and cuts the power again.
+func TestUnmaskedLog(t *testing.T) {
+	seed := storetest.Seed(t)
+	r := rand.New(rand.NewPCG(seed, 9))
+	fs := vfs.NewCrashableMem()
+	e := open(t, "store", small(fs))
+	unmasked(t, e)
+	h := &history{ledger: storetest.NewLedger(1)}
+	for range 5 {
+		for range 8 {
+			b := h.ledger.Random(r)
+			h.batches = append(h.batches, b)
+			storetest.Commit(t, e, b)
+		}
+		after := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(3) * 50, RNG: r})
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		fs = after
+		e = open(t, "store", small(fs))
+		if e.ahead.mask == [16]byte{} {
+			t.Fatal("the log is not masked")
+		}
+		h.check(t, e, len(h.batches))
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestForgedRecord: a message that holds a record of the log is not taken for one when
+// the record that holds it was cut off.
+func TestForgedRecord(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	opt := inPebble(small(disk))
+	e := open(t, "store", opt)
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	l.Deliver(m, 10)
+	storetest.Commit(t, e, l.Batch())
+	log := named(t, disk, "store", logSuffix)[0]
+	acked := len(bytes.TrimRight(readFile(t, disk, log), "\x00"))
+
+	var forger writeAhead // who sends it knows no mask
+	forger.durable.Store(1 << 30)
+	forger.push(1<<31, make([]byte, 100), false)
+	l.Deliver(m, 10)
+	b := l.Batch()
+	b.Emails[0].Body = append(bytes.Repeat([]byte("Hello.\r\n"), 1000), forger.pending...)
+	storetest.Commit(t, e, b)
+	after := disk.CrashClone(vfs.CrashCloneCfg{})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole := readFile(t, after, log)
+	clear(whole[acked : acked+64]) // as if this had not come to the disk any more
+	writeFile(t, after, log, whole)
+	e = open(t, "store", inPebble(small(after)))
+	if list, err := e.Messages(context.Background(), 1, m, 0); err != nil || len(list) != 1 {
+		t.Fatal(len(list), err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamageBeforeTables damages what of the log is in tables already: what is behind it
+// and not in tables is not lost in silence, and nothing is said when all is there.
+func TestDamageBeforeTables(t *testing.T) {
+	r := rand.New(rand.NewPCG(storetest.Seed(t), 11))
+	for _, behind := range []int{0, 1} {
+		disk := vfs.NewCrashableMem()
+		opt := small(disk)
+		opt.MemTableBytes = 64 << 20
+		e := open(t, "store", opt)
+		h := &history{ledger: storetest.NewLedger(1)}
+		change := func(n int) {
+			for range n {
+				b := h.ledger.Random(r)
+				h.batches = append(h.batches, b)
+				storetest.Commit(t, e, b)
+			}
+		}
+		change(6)
+		if err := e.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		change(behind)
+		after := disk.CrashClone(vfs.CrashCloneCfg{})
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		log := named(t, after, "store", logSuffix)[0]
+		whole := readFile(t, after, log)
+		starts := []int{0}
+		for range 2 {
+			at := starts[len(starts)-1]
+			starts = append(starts, at+recordHead+int(binary.BigEndian.Uint32(whole[at+4:])))
+		}
+		for _, at := range starts {
+			copied := after.CrashClone(vfs.CrashCloneCfg{})
+			b := bytes.Clone(whole)
+			b[at] ^= 1
+			writeFile(t, copied, log, b)
+			e, err := Open("store", small(copied))
+			if behind > 0 {
+				refused(t, err, mail.KindCorrupt, "store", "log")
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.check(t, e, len(h.batches))
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
