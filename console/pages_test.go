@@ -461,15 +461,19 @@ func TestEverySetting(t *testing.T) {
 					other = []string{r.Choices[0].Name}
 					break
 				}
-				if r.Type == settings.ClientCertificateRevocationList.Type {
+				capability := settings.Capabilities(service)[0]
+				switch r.Type {
+				case settings.ClientCertificateRevocationList.Type:
 					other = []string{"/etc/postern/revoked.crl"}
-					break
-				}
-				if r.Type == settings.ProxyProtocolNetworks.Type {
+				case settings.ProxyProtocolNetworks.Type:
 					other = []string{"192.0.2.0/24"}
-					break
+				case settings.DisabledCapabilities.Type:
+					other = []string{capability}
+				case settings.ClientCapabilityRules.Type:
+					other = []string{"192.0.2.0/24: " + capability}
+				default:
+					other = []string{"127.0.0.1:" + fmt.Sprint(20000+len(r.Name)+100*len(service))}
 				}
-				other = []string{"127.0.0.1:" + fmt.Sprint(20000+len(r.Name)+100*len(service))}
 			case string:
 				other = []string{otherText(r, v)}
 			}
