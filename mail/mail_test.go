@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -98,6 +99,19 @@ func TestFlags(t *testing.T) {
 	for _, bad := range []string{"", "a b", "a*", `\x`, "ä", "a]"} {
 		if ValidKeyword(bad) {
 			t.Error(bad)
+		}
+	}
+}
+
+func TestSpelledKeyword(t *testing.T) {
+	for _, k := range registeredKeywords {
+		if !ValidKeyword(k) || SpelledKeyword(strings.ToUpper(k)) != k || SpelledKeyword(strings.ToLower(k)) != k {
+			t.Error(k)
+		}
+	}
+	for _, k := range []string{"work", "$label1", "$", "Junk"} {
+		if SpelledKeyword(k) != k {
+			t.Error(k)
 		}
 	}
 }

@@ -201,7 +201,7 @@ func keywordsIn(table *[]string, names []string, enter bool) (mail.Flags, error)
 				return 0, mail.Errorf(mail.KindBadArgument, "%q cannot be a keyword.", name)
 			}
 			i = len(*table)
-			*table = append(slices.Clip(*table), name)
+			*table = append(slices.Clip(*table), mail.SpelledKeyword(name))
 		}
 		f |= mail.Keyword(i)
 	}

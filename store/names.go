@@ -79,16 +79,23 @@ func CleanName(name string) (string, error) {
 	return name, nil
 }
 
-// specialUses are the attributes that a mailbox may be created with (RFC 6154, 2).
-var specialUses = []string{`\All`, `\Archive`, `\Drafts`, `\Flagged`, `\Junk`, `\Sent`, `\Trash`}
+// specialUses are the attributes that say what a mailbox is for (RFC 6154, 2; RFC 8457,
+// 3; RFC 9979, 8), and whether a client can make a mailbox for it.
+var specialUses = []struct {
+	name string
+	made bool
+}{
+	{`\All`, false}, {`\Flagged`, false}, // views, which Postern does not have
+	{`\Scheduled`, false}, {`\Snoozed`, false}, // a server that has them takes messages out in time
+	{`\Archive`, true}, {`\Drafts`, true}, {`\Important`, true}, {`\Junk`, true}, {`\Memos`, true}, {`\Sent`, true}, {`\Trash`, true},
+}
 
 // SpecialUse gives the canonical spelling of a special-use attribute that a
-// mailbox can be created with. \All and \Flagged are views, which Postern does
-// not have.
+// mailbox can be created with.
 func SpecialUse(attribute string) (string, bool) {
 	for _, u := range specialUses {
-		if strings.EqualFold(u, attribute) {
-			return u, u != `\All` && u != `\Flagged`
+		if strings.EqualFold(u.name, attribute) {
+			return u.name, u.made
 		}
 	}
 	return "", false
