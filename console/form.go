@@ -112,6 +112,8 @@ type Field struct {
 	Autocomplete string
 	// Suggest are values to choose from; others may be typed.
 	Suggest []string
+	// Prefix stands before what is typed into a Text, in what the cmdlet is given.
+	Prefix string
 	// Extra is a template of parts.html that is shown below the field with its
 	// data, "" for none.
 	Extra     string
@@ -339,7 +341,7 @@ func (f *Field) argument() shell.Argument {
 		}
 		return shell.Argument{Name: f.Name, Value: upload{strings.ToLower(f.Name) + ".pem", []byte(f.Text())}}
 	}
-	return shell.Argument{Name: f.Name, Value: f.Text()}
+	return shell.Argument{Name: f.Name, Value: f.Prefix + f.Text()}
 }
 
 // Arguments are what the form asks its cmdlet for.

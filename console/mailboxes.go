@@ -207,6 +207,9 @@ type mailboxData struct {
 	NewAppPassword           *Form
 	Openers                  []*opener
 	NewOpener                *Form
+	Folders                  []*folderRight
+	NewFolder                *Form // gives rights, or changes those that the address names
+	AllFolders               string
 	Ways                     string // where the ways to sign in are shown
 	Directory                string // that has the mailbox's password, "" for Postern's own
 	SignIns                  *Table
@@ -239,7 +242,7 @@ func (v *Visit) mailboxPage() error {
 	v.Title = m.Name
 	data := &mailboxData{Mailbox: m, Warnings: result.Warnings, Test: "/test/sign-in?" + url.Values{"identity": {m.Name}}.Encode()}
 	v.Data = data
-	for _, part := range []struct{ title, slug string }{{"General", ""}, {"Sign-in", "sign-in"}, {"Activity", "activity"}} {
+	for _, part := range []struct{ title, slug string }{{"General", ""}, {"Sign-in", "sign-in"}, {"Folders", ofFolders}, {"Activity", "activity"}} {
 		rest := ofMailbox
 		if part.slug != "" {
 			rest += "/" + part.slug
@@ -256,6 +259,8 @@ func (v *Visit) mailboxPage() error {
 		v.mailboxGeneral(data, identity)
 	case "Sign-in":
 		return v.mailboxSignIn(data, identity)
+	case "Folders":
+		return v.mailboxFolders(data, identity)
 	case "Activity":
 		v.mailboxActivity(data, identity)
 	default:
@@ -268,10 +273,18 @@ func (v *Visit) mailboxGeneral(data *mailboxData, identity []shell.Argument) {
 	o := data.Mailbox.object
 	data.Created, _ = o.Value("WhenCreated")
 	enabled, _ := o.Value("Enabled")
+	kind, _ := o.Value("Type")
 	data.General = v.Add(&Form{ID: "mailbox", Title: "Properties", Submit: "Review the change", Cmdlet: "Set-Mailbox", Fixed: identity,
-		Fields: append(v.mailboxFields(o), &Field{Name: "Enabled", Label: v.T("Enabled"), Help: v.T("Off: nobody signs in and nothing is delivered; the mail stays."), Kind: Bool, Value: enabled})})
+		Fields: append(v.mailboxFields(o), &Field{Name: "Type", Label: v.T("Whose it is"), Kind: Choice, Value: kind, Choices: mailboxTypes,
+			Help: v.T("Where those who have rights on its folders find them.")}, &Field{Name: "Enabled", Label: v.T("Enabled"), Help: v.T("Off: nobody signs in and nothing is delivered; the mail stays."), Kind: Bool, Value: enabled})})
 	data.Removal = v.Add(&Form{ID: "remove", Title: "Mailbox deleted", Submit: "Delete the mailbox", Cmdlet: "Remove-Mailbox", Fixed: identity, Danger: true,
 		Help: "The mailbox is deleted with all its mail and folders. It cannot be undone.", Next: mailboxesPath})
+}
+
+// mailboxTypes are the values of Type.
+var mailboxTypes = []settings.Choice{
+	{Name: "Regular", Label: "A person's", Help: "Its folders stand below Other Users."},
+	{Name: "Shared", Label: "Nobody's", Help: "Its folders stand below Shared, as of an office or a list."},
 }
 
 func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) error {

@@ -77,6 +77,9 @@ func TestGerman(t *testing.T) {
 			}
 		}
 	}
+	for _, r := range manage.FolderRoles() {
+		add(r.Help, "manage")
+	}
 	for _, p := range settings.Pages {
 		add(string(p), "settings")
 	}

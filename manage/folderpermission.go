@@ -7,6 +7,7 @@ import (
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -24,30 +25,41 @@ type Folders interface {
 type folderRole struct {
 	name   string
 	rights string
+	help   string
 }
 
 // folderRoles are the roles, which are shown by their names too: each has other rights.
 var folderRoles = []folderRole{
-	{"None", ""},
-	{"Contributor", "lip"},
-	{"Reviewer", "lrs"},
-	{"NonEditingAuthor", "lrsip"},
-	{"Author", "lrswip"},
-	{"PublishingAuthor", "lrswipk"},
-	{"Editor", "lrswipte"},
-	{"PublishingEditor", "lrswipkte"},
-	{"Owner", "lrswipkxtea"},
+	{"None", "", "nothing"},
+	{"Contributor", "lip", "adds messages, and sees none"},
+	{"Reviewer", "lrs", "reads"},
+	{"NonEditingAuthor", "lrsip", "reads and adds messages"},
+	{"Author", "lrswip", "reads, adds messages and changes their flags"},
+	{"PublishingAuthor", "lrswipk", "as Author, and makes folders below"},
+	{"Editor", "lrswipte", "as Author, and deletes"},
+	{"PublishingEditor", "lrswipkte", "as Editor, and makes folders below"},
+	{"Owner", "lrswipkxtea", "all that the owner may, giving rights to others too"},
+}
+
+// FolderRoles are the roles that give something, with what each may do, in English.
+func FolderRoles() (choices []settings.Choice) {
+	for _, r := range folderRoles {
+		if r.rights != "" {
+			choices = append(choices, settings.Choice{Name: r.name, Help: r.help})
+		}
+	}
+	return choices
 }
 
 // folderRights are single rights, which are put together.
 var folderRights = []folderRole{
-	{"FolderVisible", "l"},
-	{"ReadItems", "rs"},
-	{"CreateItems", "ip"},
-	{"EditAllItems", "w"},
-	{"DeleteAllItems", "te"},
-	{"CreateSubfolders", "k"},
-	{"FolderOwner", "xa"},
+	{"FolderVisible", "l", ""},
+	{"ReadItems", "rs", ""},
+	{"CreateItems", "ip", ""},
+	{"EditAllItems", "w", ""},
+	{"DeleteAllItems", "te", ""},
+	{"CreateSubfolders", "k", ""},
+	{"FolderOwner", "xa", ""},
 }
 
 // folderRightNames are all names that AccessRights takes.

@@ -43,7 +43,9 @@ func TestMailboxType(t *testing.T) {
 	alice := "alice@example.org"
 	play(t, client, []call{
 		{"Set-Mailbox", args{"Identity": alice, "Type": "Shared"}, `"name":"Type","old":"Regular","new":"Shared"`},
+		{"Get-Mailbox", args{"Identity": alice}, `"Type":"Shared"`},
 		{"Set-Mailbox", args{"Identity": alice, "Type": "shared"}, `different`},
+		{"Set-Mailbox", args{"Identity": alice, "Type": "Regular", "Expected": map[string]any{"Type": "Regular"}}, "!Conflict"},
 		{"Set-Mailbox", args{"Identity": alice, "Type": "Room"}, "!BadArgument"},
 		{"Set-Mailbox", args{"Identity": alice, "Type": "Regular"}, `"old":"Shared","new":"Regular"`},
 	})

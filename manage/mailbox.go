@@ -122,7 +122,11 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if err != nil {
 			return nil, err
 		}
-		c.Add(append(mailboxObject(e, usage), Property{"LinkedAccounts", addresses(linked)}))
+		kind, err := c.mailboxType(ctx, e.Account)
+		if err != nil && mail.KindOf(err) != mail.KindNotFound {
+			return nil, err
+		}
+		c.Add(append(mailboxObject(e, usage), Property{"Type", kind}, Property{"LinkedAccounts", addresses(linked)}))
 	}
 	return nil, nil
 }
@@ -169,7 +173,7 @@ const (
 	sharedType  = "Shared"
 )
 
-// mailboxType tells which type a mailbox is of.
+// mailboxType tells which type a mailbox is of; KindNotFound with "".
 func (c *Call) mailboxType(ctx context.Context, id mail.AccountID) (string, error) {
 	a, err := c.Folders.Account(ctx, id)
 	if err != nil {
@@ -411,8 +415,12 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	old := mailboxObject(*e, usage)
 	c.result.Units = mailboxUnits()
 	stored := usage
+	kind, err := c.mailboxType(ctx, e.Account)
+	if err != nil && mail.KindOf(err) != mail.KindNotFound {
+		return nil, err
+	}
 	change := func(e *directory.Entry) error {
-		if err := c.expected(ctx, e.Name, mailboxObject(*e, stored)); err != nil {
+		if err := c.expected(ctx, e.Name, append(mailboxObject(*e, stored), Property{"Type", kind})); err != nil {
 			return err
 		}
 		if c.Given("EmailAddresses") {
@@ -469,16 +477,12 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if !shared && !strings.EqualFold(c.Text("Type"), regularType) {
 			return nil, wrong("Type", "Type is Regular or Shared, not %q", c.Text("Type"))
 		}
-		was, err := c.mailboxType(ctx, e.Account)
-		if err != nil {
-			return nil, err
-		}
 		is := regularType
 		if shared {
 			is = sharedType
 		}
-		if was != is {
-			c.Change(e.Name, "Type", was, is)
+		if kind != is {
+			c.Change(e.Name, "Type", kind, is)
 		}
 	}
 	if len(c.result.Changes) == 0 {

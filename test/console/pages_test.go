@@ -161,6 +161,39 @@ func TestMailboxes(t *testing.T) {
 	}
 }
 
+// TestFolders: rights on folders are given, changed and taken away.
+func TestFolders(t *testing.T) {
+	d := sit(t)
+	d.MustShell("New-LoginGroup", "team", "-Members", bob.Name)
+	const page = "/mailboxes/mailbox/folders?name=alice%40example.org"
+	d.at(page)
+	d.look("mailbox-folders-none")
+	d.Type("[data-test=Identity]", "INBOX")
+	d.Type("[data-test=User]", "bob@example.org")
+	d.Select("[data-test=AccessRights]", "Editor")
+	d.WaitText("[data-test=shell-folder]", `Add-MailboxFolderPermission`)
+	d.Follow("[data-test=submit-folder]")
+	d.WaitText("[data-test=changes]", "Editor")
+	d.judge("rights before they are given")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=folders]", "lrswipte")
+	d.MustShell("Add-MailboxFolderPermission", `alice@example.org:\Drafts`, "-User", "group:team", "-AccessRights", "lrx", "-Deny")
+	d.MustShell("Add-MailboxFolderPermission", `alice@example.org:\Drafts`, "-User", "Anyone", "-AccessRights", "Contributor")
+	d.at(page)
+	d.look("mailbox-folders")
+	d.Follow("[data-test=folders] tbody tr:last-child td a")
+	d.WaitText("[data-test=about]", "bob@example.org")
+	d.look("mailbox-folder")
+	d.Select("[data-test=AccessRights]", "Reviewer")
+	d.Follow("[data-test=submit-folder]")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=folders]", "lrs")
+	d.Follow("[data-test=folders] [data-test^=folder-]")
+	d.WaitText("main", "from the next command on")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "Right taken away")
+}
+
 // TestLoginPolicies: whom one would have refused is told while it is typed; it is made,
 // holds, and is removed; groups beside it.
 func TestLoginPolicies(t *testing.T) {
@@ -426,7 +459,7 @@ func TestViewer(t *testing.T) {
 	d.Type("[data-test=name]", alice.Name)
 	d.Type("[data-test=password]", alice.Password)
 	d.Follow("[data-test=sign-in]")
-	for _, path := range []string{"/mailboxes", "/mailboxes/new", "/mailboxes/mailbox?name=bob%40example.org", "/sessions", "/certificates/new", "/administrators", "/login-policies/new", "/login-policies/groups", "/protocol-log", "/audit", "/events", "/test"} {
+	for _, path := range []string{"/mailboxes", "/mailboxes/new", "/mailboxes/mailbox?name=bob%40example.org", "/mailboxes/mailbox/folders?name=bob%40example.org", "/sessions", "/certificates/new", "/administrators", "/login-policies/new", "/login-policies/groups", "/protocol-log", "/audit", "/events", "/test"} {
 		d.at(path)
 		d.judge(path + " of a viewer")
 		if open := d.Script(`[...document.querySelectorAll("main form[method=post] button:not(:disabled, [data-copy-button])")].map(b => b.innerText).join()`); open != "" && !strings.HasPrefix(path, "/audit") {
