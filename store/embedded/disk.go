@@ -212,6 +212,9 @@ func (f *file) SyncTo(n int64) (full bool, err error) {
 
 // Close gives the descriptor back even when the disk is frozen.
 func (f *file) Close() error {
+	if j, ok := f.File.(*journal); ok && f.disk.broken() != nil {
+		j.clean = true // it would write what was said to have failed
+	}
 	if err := f.File.Close(); err != nil {
 		f.disk.freeze(err)
 	}

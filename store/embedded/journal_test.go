@@ -2,12 +2,16 @@ package embedded
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/postern-mail/postern/store/storetest"
 )
 
 // TestJournal: whatever is written and synced in whatever steps, the file holds what
@@ -113,5 +117,54 @@ func TestJournalFile(t *testing.T) {
 	have, err = os.ReadFile(again)
 	if err != nil || !bytes.HasPrefix(have, append([]byte("newer"), make([]byte, blockSize-5)...)) || len(have) < len(want) {
 		t.Fatal("the older log was not used again", err)
+	}
+}
+
+// TestJournalFaults lets a write of the log fail, once, when none, some or all of it came
+// to the disk: nothing is acknowledged any more, nothing is written any more, and what
+// was acknowledged is there.
+func TestJournalFaults(t *testing.T) {
+	seed := storetest.Seed(t)
+	r := rand.New(rand.NewPCG(seed, 3))
+	for range 24 {
+		dir := t.TempDir()
+		opt := small(nil)
+		opt.MemTableBytes = 16 << 20 // one file of the log
+		e := open(t, dir, opt)
+		j, ok := e.ahead.file.(*file).File.(*journal)
+		if !ok {
+			t.Skip("the file system of the test's folder has no direct writing")
+		}
+		through, left, after := j.write, r.IntN(8), 0
+		j.write = func(p []byte, at int64) error {
+			if left--; left < -1 {
+				after++
+			} else if left == -1 {
+				if part := r.IntN(len(p)/blockSize+1) * blockSize; part > 0 {
+					if err := through(p[:part], at); err != nil {
+						t.Error(err)
+					}
+				}
+				return []error{syscall.EIO, syscall.ENOSPC, io.ErrShortWrite}[r.IntN(3)]
+			}
+			return through(p, at)
+		}
+		all := storm(e, r.Uint64(), 3, 12)
+		for i, h := range all {
+			if wait, err := e.Commit(t.Context(), h.ledger.Random(r)); err == nil || wait != nil {
+				t.Fatalf("account %d was changed after the fault", i)
+			}
+		}
+		_ = e.Close()
+		if after > 0 {
+			t.Fatalf("%d times written after the fault", after)
+		}
+		e = open(t, dir, opt)
+		for _, h := range all {
+			h.check(t, e, h.acked)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
