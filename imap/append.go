@@ -4,7 +4,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
@@ -20,12 +19,13 @@ const (
 	firstPiece = 128 << 10
 )
 
-// append is APPEND (RFC 3501, 6.3.11; RFC 3502; RFC 4315; RFC 3516, 4.4; RFC 7889). A
+// append is APPEND (RFC 3501, 6.3.11; RFC 3502; RFC 4469; RFC 4315; RFC 3516, 4.4; RFC 7889). A
 // message is refused before the client is asked for it wherever that can be known, and
 // with it all others of the command; OK means that they are durable.
 //
 //	append         = "APPEND" SP mailbox 1*append-message
-//	append-message = [SP flag-list] [SP date-time] SP (literal / literal8 / utf8-literal)
+//	append-message = [SP flag-list] [SP date-time] SP
+//	                 (literal / literal8 / utf8-literal / catenate)
 //	utf8-literal   = "UTF8" SP "(" literal8 ")" ; of RFC 6855, 4; gone in RFC 9755
 func (s *session) append(r *request) error {
 	d := s.dec
@@ -65,6 +65,8 @@ type appending struct {
 	given string // the name as the client wrote it
 	place place
 
+	catenating
+
 	arrivals []store.Arrival
 	bytes    int64    // of all arrivals
 	reserved []func() // give back their memory
@@ -74,6 +76,7 @@ type appending struct {
 }
 
 func (a *appending) release() {
+	a.catenating.close()
 	for _, release := range a.reserved {
 		release()
 	}
@@ -107,6 +110,29 @@ func (a *appending) readMessage() {
 		arrival.InternalDate = d.DateTime().Truncate(time.Second)
 		d.SP()
 	}
+	var body []byte
+	if d.TryWord("CATENATE") {
+		body = a.readParts()
+	} else {
+		body = a.readText(nil, false)
+	}
+	if d.Err() != nil {
+		return
+	}
+	if err := s.refuseWide(body); err != nil {
+		d.Fail(err)
+		return
+	}
+	arrival.Prepared = a.session.server.Store.Prepare(body)
+	a.arrivals = append(a.arrivals, arrival)
+	a.bytes += int64(len(body))
+}
+
+// readText consumes a literal, literal8 or utf8-literal behind what body has of the
+// message. Only a part may be empty.
+func (a *appending) readText(body []byte, part bool) []byte {
+	s := a.session
+	d := s.dec
 	utf8 := s.utf8 && d.TryWord("UTF8")
 	if utf8 {
 		d.SP()
@@ -114,50 +140,61 @@ func (a *appending) readMessage() {
 	}
 	lit := d.Literal()
 	if d.Err() != nil {
-		return
+		return body
 	}
-	if err := a.admit(lit.Size); err != nil {
+	if lit.Size == 0 && !part {
+		lit.Refuse(errEmpty)
+		return body
+	}
+	if err := a.admit(int64(len(body)), lit.Size); err != nil {
 		lit.Refuse(err)
-		return
+		return body
+	}
+	want := int64(len(body)) + lit.Size
+	body, err := a.grow(body, want)
+	if err != nil {
+		lit.Refuse(err)
+		return body
 	}
 	if lit.Accept() != nil {
-		return
+		return body
 	}
-	a.session.conn.Phase(listener.Literal)
-	body, err := a.read(lit)
+	s.conn.Phase(listener.Literal)
+	for err == nil && int64(len(body)) < want {
+		if body, err = a.grow(body, want); err == nil {
+			at := len(body)
+			var n int
+			n, err = io.ReadFull(lit, body[at:min(int64(cap(body)), want)])
+			body = body[:at+n]
+		}
+	}
 	if err != nil {
 		d.Fail(err)
-		return
+		return body
 	}
+	s.conn.Phase(listener.Command)
 	if utf8 {
 		d.Close()
 	}
-	if err := s.refuseWide(body); err != nil {
-		d.Fail(err)
-		return
-	}
-	a.session.conn.Phase(listener.Command)
-	arrival.Prepared = a.session.server.Store.Prepare(body)
-	a.arrivals = append(a.arrivals, arrival)
-	a.bytes += lit.Size
+	return body
 }
 
-// read reads a message.
-func (a *appending) read(lit *wire.Literal) ([]byte, error) {
-	body := make([]byte, min(lit.Size, firstPiece))
-	for at := 0; ; {
-		n, err := io.ReadFull(lit, body[at:])
-		if at += n; err != nil || int64(at) == lit.Size {
-			return body, err
-		}
-		next := min(2*int64(at), lit.Size)
-		if err := a.reserve(next - int64(at)); err != nil {
-			return nil, err
-		}
-		grown := make([]byte, next)
-		copy(grown, body)
-		body = grown
+var errEmpty = mail.Errorf(mail.KindCannot, "A message is not empty.")
+
+// grow gives a message that is to have want bytes room for some more of them, unless it
+// has some.
+func (a *appending) grow(body []byte, want int64) ([]byte, error) {
+	have := int64(cap(body))
+	if have > int64(len(body)) || have >= want {
+		return body, nil
 	}
+	next := min(max(2*have, firstPiece), want)
+	if err := a.reserve(next - have); err != nil {
+		return body, err
+	}
+	grown := make([]byte, len(body), next)
+	copy(grown, body)
+	return grown, nil
 }
 
 // reserve takes memory until release.
@@ -169,20 +206,15 @@ func (a *appending) reserve(n int64) error {
 	return err
 }
 
-// admit says whether a message of size bytes may come, and takes the memory for its
-// beginning.
-func (a *appending) admit(size int64) error {
-	s := a.session
-	if size == 0 {
-		return mail.Errorf(mail.KindCannot, "A message is not empty.")
-	}
-	most := s.server.Store.MaxMessage()
+// admit says whether more bytes may come to a message that has so many.
+func (a *appending) admit(has, more int64) error {
+	most := a.session.server.Store.MaxMessage()
 	switch {
-	case size > most:
+	case more > most-has:
 		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)
 	case len(a.arrivals) == maxArrivals:
 		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "At most %d messages can be appended at once.", maxArrivals))
-	case a.bytes+size > most:
+	case a.bytes+has+more > most:
 		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "Messages that are appended at once have at most %d bytes together.", most))
 	}
 	switch err := a.place.May(a.place.name, mail.RightInsert); {
@@ -192,9 +224,9 @@ func (a *appending) admit(size int64) error {
 		return err
 	}
 	use := a.place.Account().Usage()
-	bytes, messages := a.bytes+size-a.leavingBytes, int64(len(a.arrivals))+1-a.leavingMessages
+	bytes, messages := a.bytes+has+more-a.leavingBytes, int64(len(a.arrivals))+1-a.leavingMessages
 	if use.QuotaBytes > 0 && bytes > 0 && use.Bytes+bytes > use.QuotaBytes || use.QuotaMessages > 0 && messages > 0 && use.Messages+messages > use.QuotaMessages {
 		return mail.Errorf(mail.KindOverQuota, "The message would exceed the quota.")
 	}
-	return a.reserve(min(size, firstPiece))
+	return nil
 }

@@ -61,6 +61,7 @@ var capabilities = []capability{
 		return []string{strconv.FormatInt(s.server.Store.MaxMessage(), 10)}
 	}},
 	{name: "MULTIAPPEND", when: afterLogin},
+	{name: "CATENATE", when: afterLogin},
 	{name: "REPLACE", when: afterLogin},
 	{name: "UIDPLUS", when: afterLogin},
 	{name: "UNSELECT", when: afterLogin},
