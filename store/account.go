@@ -244,7 +244,8 @@ func (a *Account) publishTree(t *tree) {
 func (b *box) publish(st *boxState) {
 	for {
 		old := b.published.Load()
-		if old.seq > st.seq || old.seq == st.seq && st.index == nil {
+		// Between two changes an index is opened and marks are read, never the reverse.
+		if old.seq > st.seq || old.seq == st.seq && (st.index == nil || len(st.marks) < len(old.marks)) {
 			return
 		}
 		if b.published.CompareAndSwap(old, st) {

@@ -15,7 +15,8 @@ type Mailbox struct {
 	account  *Account
 	box      *box
 	readOnly bool
-	visit    Visit // who has it selected
+	visit    Visit          // who has it selected
+	guest    mail.AccountID // of visit; 0 for the owner. It stays, so that other sessions may read it
 
 	view   *Snapshot // what the session knows
 	seen   *Snapshot // the published snapshot that view was made from
@@ -57,6 +58,9 @@ func (a *Account) selectMailbox(ctx context.Context, name string, readOnly bool,
 	}
 	b.publish(st)
 	m := &Mailbox{account: a, box: b, readOnly: readOnly, visit: v}
+	if v.guest != nil {
+		m.guest = v.guest.Account
+	}
 	b.mu.Lock()
 	b.sessions[m] = struct{}{}
 	b.mu.Unlock()
@@ -74,13 +78,13 @@ func (a *Account) selectMailbox(ctx context.Context, name string, readOnly bool,
 func (m *Mailbox) Close() {
 	m.box.mu.Lock()
 	delete(m.box.sessions, m)
-	if g := m.visit.guest; g != nil {
+	if m.guest != 0 {
 		alone := true
 		for o := range m.box.sessions {
-			alone = alone && (o.visit.guest == nil || o.visit.guest.Account != g.Account)
+			alone = alone && o.guest != m.guest
 		}
 		if alone {
-			delete(m.box.views, g.Account)
+			delete(m.box.views, m.guest)
 		}
 	}
 	m.box.mu.Unlock()
@@ -207,7 +211,7 @@ type Changes struct {
 	Exists   bool        // messages came: View().Len() is the new number
 	Recent   bool        // some of them are \Recent
 	Keywords bool        // the table of keywords grew
-	Changed  []uint32    // sequence numbers in the new view, ascending, whose flags or MODSEQ changed
+	Changed  []uint32    // sequence numbers in the new view, ascending, whose flags or MODSEQ changed; for a guest only if flags did
 }
 
 // Poll moves the view to the newest published state and says what differs. Without
@@ -246,6 +250,9 @@ func (m *Mailbox) Poll(expunge bool) Changes {
 	}
 	gone := 0
 	for _, place := range d.changed {
+		if m.guest != 0 && sameFlags(old, newest, place) {
+			continue // of the owner's own flags
+		}
 		if expunge {
 			for gone < len(d.expunged) && d.expunged[gone] < place {
 				gone++
@@ -260,6 +267,14 @@ func (m *Mailbox) Poll(expunge bool) Changes {
 		c.Recent = len(m.recent) != before || m.recent.Len() != was
 	}
 	return c
+}
+
+// sameFlags tells whether the message at a place of old, which newer has too, has the
+// same flags there.
+func sameFlags(old, newer *Snapshot, place int) bool {
+	was := old.at(place)
+	seq, _ := newer.Seq(was.UID)
+	return newer.At(seq).Flags == was.Flags
 }
 
 // Summaries reads what was computed at delivery for each of ids, which are the
