@@ -26,6 +26,7 @@ var masks = []struct {
 	{"CONDSTORE", nil, []string{"FETCH MODSEQ", "FETCH CHANGEDSINCE", "FETCH VANISHED", "STORE UNCHANGEDSINCE", "SELECT CONDSTORE",
 		"EXAMINE CONDSTORE", "SELECT QRESYNC", "EXAMINE QRESYNC", "STATUS HIGHESTMODSEQ", "LIST HIGHESTMODSEQ", "SEARCH MODSEQ"}},
 	{"CONTEXT=SEARCH", []string{"CANCELUPDATE"}, []string{"SEARCH UPDATE", "SEARCH CONTEXT"}},
+	{"CONTEXT=SORT", nil, []string{"SORT UPDATE", "SORT CONTEXT"}},
 	{"CREATE-SPECIAL-USE", nil, []string{"CREATE USE"}},
 	{"ENABLE", []string{"ENABLE"}, nil},
 	{"ESEARCH", nil, []string{"SEARCH RETURN"}},
@@ -83,13 +84,30 @@ func (s *session) mask() {
 	}
 	s.dec.Deny(func(word string) error {
 		in := s.request.name + " " + word
+		as := in
+		if searches(s.request.name, word) {
+			as = "SEARCH " + word
+		}
 		for _, m := range masks {
-			if s.masked[m.capability] && slices.Contains(m.words, in) {
+			if s.masked[m.capability] && (slices.Contains(m.words, in) || slices.Contains(m.words, as)) {
 				return errMasked
 			}
 		}
 		return nil
 	})
+}
+
+// searches tells whether a word of another command means what it means in SEARCH: in
+// SORT and THREAD that are its keys and some options, for which they have no capability
+// of their own.
+func searches(command, word string) bool {
+	switch command {
+	case "ESEARCH":
+		return true
+	case "SORT", "THREAD":
+		return word != "RETURN" && word != "UPDATE" && word != "CONTEXT"
+	}
+	return false
 }
 
 // off tells whether a capability is switched off; family names end before "=".
