@@ -65,8 +65,12 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 	if err != nil {
 		return store.Copied{}, tryCreate(err)
 	}
-	if _, _, ok := p.Mailbox(p.name); !ok {
+	// Also where nothing is copied: an OK would tell of a mailbox that is hidden.
+	switch err := p.May(p.name, mail.RightInsert); {
+	case err != nil && mail.KindOf(err) == mail.KindNotFound:
 		return store.Copied{}, tryCreate(errNoMailbox)
+	case err != nil:
+		return store.Copied{}, err
 	}
 	uids, gone := s.present(seqs)
 	if gone && !r.uid {

@@ -211,6 +211,9 @@ func (w *fetching) readAll(seqs mail.NumSet) error {
 // readBatch answers for the batch and empties it.
 func (w *fetching) readBatch() error {
 	for done := 0; done < len(w.ids); {
+		if w.s.lost() {
+			return errMailboxLost
+		}
 		from, size := done, 0
 		err := w.s.mailbox.Summaries(w.s.ctx, w.ids[from:], func(i int, sum message.Summary) error {
 			done = from + i + 1
@@ -251,6 +254,9 @@ func (w *fetching) readBatch() error {
 // open answers for a message whose content is needed.
 func (w *fetching) open(l lateMessage) error {
 	s, m := w.s, w.messages[l.place]
+	if s.lost() {
+		return errMailboxLost // the client sets the pace, which can be slow
+	}
 	if !w.prepare(m, l.summary) {
 		w.write(w.seqs[l.place], m, l.summary, nil)
 		return s.enc.Err()

@@ -46,7 +46,11 @@ func (s *session) await() error {
 	s.waiting = true
 	err := d.Wait()
 	for errors.Is(err, listener.ErrWoken) {
-		s.update(true, nil)
+		// IDLE is long: who was taken out of a group meanwhile hears no more. When that
+		// cannot be found out, it is said to the next command.
+		if s.admit() == nil || s.ending != nil {
+			s.update(true, nil)
+		}
 		switch {
 		case s.ending != nil:
 			s.conn.End(s.ending)

@@ -1,0 +1,85 @@
+package imap
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/store/memory"
+)
+
+// guests gives clients of alice and of bob, who has her INBOX selected by a group's right.
+func guests(t *testing.T) (ts *testServer, alice, bob *testClient) {
+	ts = newServer(t, memory.New())
+	ts.listen(t)
+	ts.group("bob")
+	connect := func(name string) *testClient {
+		conn, err := ts.dial("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		c := newClient(t, conn)
+		c.must("LOGIN " + name + " secret")
+		return c
+	}
+	alice, bob = connect("alice"), connect("bob")
+	alice.must("SETACL INBOX group:team lrs")
+	return ts, alice, bob
+}
+
+// group says who is in the group team.
+func (ts *testServer) group(members ...string) {
+	ts.Auth.SetPolicy(&auth.Policy{Groups: map[string][]string{"team": members}})
+}
+
+const herInbox = `"Other Users/alice/INBOX"`
+
+// TestIdleOutOfTheGroup: who is taken out of a group while in IDLE hears of no message
+// that comes then.
+func TestIdleOutOfTheGroup(t *testing.T) {
+	ts, alice, bob := guests(t)
+	bob.must("SELECT " + herInbox)
+	bob.conn.Write([]byte("i IDLE\r\n"))
+	if line := bob.line(); line != "+ idling" {
+		t.Fatal(line)
+	}
+	ts.group("carol")
+	alice.must("APPEND INBOX {14}", "Subject: one\r\n\r\n")
+	if line := bob.line(); !strings.HasPrefix(line, "* BYE ") {
+		t.Errorf("said %q", line)
+	}
+}
+
+// TestFetchWithoutRight: a FETCH that goes on for long, at the pace of the client, ends
+// when the right r is taken away.
+func TestFetchWithoutRight(t *testing.T) {
+	_, alice, bob := guests(t)
+	const messages, size = 128, 200 << 10
+	alice.must("APPEND INBOX {"+formatUint(size+16)+"}", "Subject: one\r\n\r\n"+strings.Repeat("0123456789abcd\r\n", size/16)+"\r\n")
+	alice.must("SELECT INBOX")
+	for n := 1; n < messages; n *= 2 {
+		alice.must("COPY 1:* INBOX")
+	}
+	alice.must("UNSELECT")
+	bob.must("EXAMINE " + herInbox)
+	bob.conn.Write([]byte("f FETCH 1:* BODY.PEEK[]\r\n"))
+	first := bob.line()
+	if !strings.HasPrefix(first, "* 1 FETCH (BODY[] {") {
+		t.Fatal(first)
+	}
+	alice.must("DELETEACL INBOX group:team")
+	told, refused := 1, false
+	for line := bob.line(); !strings.HasPrefix(line, "* BYE"); line = bob.line() {
+		if strings.Contains(line, " FETCH (BODY[] {") {
+			told++
+		}
+		refused = refused || strings.HasPrefix(line, "f NO ")
+		if strings.HasPrefix(line, "f OK") {
+			break
+		}
+	}
+	if told == messages || !refused {
+		t.Errorf("told of %d messages of %d, refused: %v", told, messages, refused)
+	}
+}
