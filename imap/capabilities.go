@@ -53,6 +53,7 @@ var capabilities = []capability{
 	{name: "RIGHTS=kxte", when: afterLogin},
 	{name: "QUOTA", when: afterLogin},
 	{name: "QUOTA=", when: afterLogin, names: quotaNames},
+	{name: "METADATA", when: afterLogin},
 	{name: "SPECIAL-USE", when: afterLogin},
 	{name: "CREATE-SPECIAL-USE", when: afterLogin},
 	{name: "STATUS=SIZE", when: afterLogin},

@@ -99,6 +99,8 @@ var table = []command{
 	{name: "GETQUOTA", states: loggedIn, run: (*session).getQuota},
 	{name: "GETQUOTAROOT", states: loggedIn, run: (*session).getQuotaRoot},
 	{name: "SETQUOTA", states: loggedIn, run: (*session).setQuota},
+	{name: "GETMETADATA", states: loggedIn, run: (*session).getMetadata},
+	{name: "SETMETADATA", states: loggedIn, changes: true, run: (*session).setMetadata},
 	{name: "APPEND", states: loggedIn, changes: true, run: (*session).append},
 	{name: "ESEARCH", states: loggedIn, run: (*session).multiSearch},
 	{name: "IDLE", states: loggedIn, run: (*session).idle},

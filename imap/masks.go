@@ -39,6 +39,7 @@ var masks = []struct {
 	{"LIST-EXTENDED", nil, []string{"LIST RETURN", "LIST SUBSCRIBED", "LIST REMOTE", "LIST RECURSIVEMATCH"}},
 	{"LIST-MYRIGHTS", nil, []string{"LIST MYRIGHTS"}},
 	{"LIST-STATUS", nil, []string{"LIST STATUS"}},
+	{"METADATA", []string{"GETMETADATA", "SETMETADATA"}, nil},
 	{"MOVE", []string{"MOVE"}, nil},
 	{"MULTISEARCH", []string{"ESEARCH"}, nil},
 	{"NAMESPACE", []string{"NAMESPACE"}, nil},

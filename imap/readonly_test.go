@@ -15,6 +15,7 @@ import (
 // the account changes it here, too.
 var samples = map[string]string{
 	"SETACL": "SETACL INBOX bob lr", "DELETEACL": "DELETEACL Other bob", "GETACL": "GETACL INBOX", "LISTRIGHTS": "LISTRIGHTS INBOX bob", "MYRIGHTS": "MYRIGHTS INBOX",
+	"GETMETADATA": "GETMETADATA INBOX /private/comment", "SETMETADATA": "SETMETADATA INBOX (/private/comment x)",
 	"GETQUOTA": `GETQUOTA "#user/alice"`, "GETQUOTAROOT": "GETQUOTAROOT INBOX", "SETQUOTA": "SETQUOTA none (STORAGE 1)",
 	"COMPRESS":   "COMPRESS GZIP",
 	"CAPABILITY": "CAPABILITY", "NOOP": "NOOP", "LOGOUT": "LOGOUT", "ID": "ID NIL", "ENABLE": "ENABLE CONDSTORE",
@@ -86,7 +87,11 @@ func playSample(t *testing.T, password, command string) (changed bool, answer st
 			flags = append(flags, fmt.Sprint(message.UID, message.Flags))
 			return true
 		})
-		return fmt.Sprint(account.Mailboxes(), account.Subscriptions(), flags)
+		metadata, err := account.Own().Metadata(t.Context(), store.Inbox, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(account.Mailboxes(), account.Subscriptions(), flags, metadata)
 	}
 	before := state()
 	client, done := ts.pipe()

@@ -405,8 +405,10 @@ func (a *Account) remove(ctx context.Context) error {
 			for _, b := range a.boxes {
 				c.grant(c.use(b), nil)
 			}
-			if err := c.dropRecords(ctx, marksKind, a.id.String()+"/"); err != nil {
-				return nil, err
+			for _, kind := range []string{marksKind, metadataKind} {
+				if err := c.dropRecords(ctx, kind, a.id.String()+"/"); err != nil {
+					return nil, err
+				}
 			}
 			batch.Records = c.batch.Records
 			return a.store.engine.Commit(context.WithoutCancel(ctx), batch)

@@ -167,6 +167,9 @@ func (a *Account) deleteMailbox(ctx context.Context, v Visit, name string) error
 			return err
 		}
 		c.remove(bc)
+		if err := c.dropRecords(ctx, metadataKind, metadataOf(a.id, bc.box.id)); err != nil {
+			return err
+		}
 		return c.dropRecords(ctx, marksKind, marksOf(a.id, bc.box.id))
 	})
 	return err
@@ -219,6 +222,9 @@ func (a *Account) renameMailbox(ctx context.Context, v Visit, from, to string) e
 			}
 			dest := c.create(to, "")
 			dest.record.Keywords = in.record.Keywords
+			if err := c.copyMetadata(ctx, in.record.ID, dest.record.ID); err != nil { // RFC 5464, 4.1
+				return err
+			}
 			return c.transfer(ctx, a.Own(), in, dest, in.box.index.UIDsOf(in.box.index.All()), true, nil)
 		}
 		n := 0

@@ -369,6 +369,9 @@ func (a *Account) forgetGuest(ctx context.Context, id mail.AccountID) error {
 			if err := c.dropRecords(ctx, marksKind, marksPrefix(a.id, b.id, id)); err != nil {
 				return err
 			}
+			if err := c.dropRecords(ctx, metadataKind, metadataOf(a.id, b.id)+id.String()); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
