@@ -302,3 +302,29 @@ func TestPacked(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRefusedBodies: the bodies of changes that were refused are given back.
+func TestRefusedBodies(t *testing.T) {
+	e := open(t, "store", small(vfs.NewMem()))
+	defer e.Close()
+	e.bodyFiles.unknown = false // as if all files had been looked at
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	l.Deliver(m, 10_000)
+	storetest.Commit(t, e, l.Batch())
+	before := e.bodyFiles.fileNumbers()
+	l.Deliver(m, 10_000)
+	b := l.Batch()
+	b.Expect--
+	for range 2 {
+		if _, err := e.Commit(t.Context(), b); mail.KindOf(err) != mail.KindConflict {
+			t.Fatal(err)
+		}
+	}
+	if err := e.bodyFiles.reclaim(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if now := e.bodyFiles.fileNumbers(); slices.Contains(now, before[0]) {
+		t.Fatal("two refused bodies of three are still there", before, now)
+	}
+}

@@ -31,7 +31,15 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	}
 	id := b.Account.ID
 	filed, err := e.bodyFiles.write(id, b.Emails, e.bodyFiles.from, nil)
-	defer func() { e.bodyFiles.release(filed) }()
+	made := false
+	defer func() {
+		for _, w := range filed {
+			if !made && w.file != nil {
+				e.bodyFiles.waste(w.spot)
+			}
+		}
+		e.bodyFiles.release(filed)
+	}()
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +80,7 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 	if err != nil {
 		return nil, err
 	}
+	made = true
 	sh.commits++
 	if !b.Remove {
 		e.repacking.wrote(b)
