@@ -24,6 +24,7 @@ type Account struct {
 	idle *list.Element // when uses is 0
 
 	maildrop atomic.Bool // POP3's lock
+	leaving  sync.Mutex  // held while messages go from here into another account
 
 	// mu orders the changes of the account. The head is what the next change is
 	// computed from: it may be ahead of what is durable and published.

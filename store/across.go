@@ -29,10 +29,23 @@ type halfMove struct {
 // transferAcross is transfer into another account.
 func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit, dest string, move bool) (Copied, error) {
 	if move {
-		st := m.box.published.Load()
+		// One after the other, so that two who move the same message do not both find it.
+		// Nobody who waits here holds what another one needs.
+		m.account.leaving.Lock()
+		defer m.account.leaving.Unlock()
+	}
+	st := m.box.published.Load()
+	if st.deleted {
+		return Copied{}, mail.Errorf(mail.KindNotFound, "The mailbox was deleted.")
+	}
+	if move {
 		if err := m.visit.may(&st.record, mail.RightTrash|mail.RightExpunge); err != nil {
 			return Copied{}, err
 		}
+	}
+	gone := func(msg *Message) bool {
+		_, there := st.index.Seq(msg.UID)
+		return msg.Gone || !there
 	}
 	if r, _, ok := v.Mailbox(dest); !ok {
 		return Copied{}, v.shown(noMailbox(dest))
@@ -42,7 +55,7 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	var out Copied
 	var bytes int64
 	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
-		if !msg.Gone {
+		if !gone(msg) {
 			bytes += int64(msg.Size)
 		}
 		return true
@@ -56,7 +69,7 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	var arrivals []Arrival
 	keywords := m.Record().Keywords
 	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
-		if msg.Gone {
+		if gone(msg) {
 			return true
 		}
 		var body []byte
@@ -106,6 +119,8 @@ func (m *Mailbox) replaceAcross(ctx context.Context, uid mail.UID, v Visit, dest
 	if err := m.visit.may(&st.record, mail.RightTrash|mail.RightExpunge); err != nil {
 		return Appended{}, err
 	}
+	m.account.leaving.Lock()
+	defer m.account.leaving.Unlock()
 	m.account.mu.Lock()
 	gone := m.box.deleted || m.stored(uid) == nil
 	m.account.mu.Unlock()

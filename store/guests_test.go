@@ -142,3 +142,32 @@ func TestMovesCross(t *testing.T) {
 		}
 	})
 }
+
+// TestMovedOnce: of two sessions that move the same messages into another account at the
+// same time one does it.
+func TestMovedOnce(t *testing.T) {
+	s, alice := open(t, memory.New())
+	bobs, _ := person(t, s)
+	grant(t, bobs.Own(), "INBOX", mail.Grantee{Account: alice.ID()}, "lri")
+	const messages = 60
+	put(t, s, alice, "INBOX", messages, 0)
+	if _, err := sel(t, alice, "INBOX").Copy(ctx, all(), "Archive"); err != nil { // the bodies stay
+		t.Fatal(err)
+	}
+	to := bobs.Visit(mail.Person{Account: alice.ID()})
+	var both sync.WaitGroup
+	for range 2 {
+		m := sel(t, alice, "INBOX")
+		both.Go(func() {
+			for uid := mail.UID(1); uid <= messages; uid++ {
+				if _, err := m.MoveTo(ctx, mail.UIDSet(uid), to, "INBOX"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	both.Wait()
+	if n := bobs.Usage().Messages; n != messages {
+		t.Errorf("%d of %d messages came", n, messages)
+	}
+}
