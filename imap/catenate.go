@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"math"
 	"slices"
 
 	"github.com/postern-mail/postern/mail"
@@ -219,6 +218,3 @@ func (a *appending) summary(m *store.Message, content store.Body) (sum message.S
 	}
 	return sum, err
 }
-
-// everything is how much is wanted of a part when PARTIAL does not say.
-const everything = math.MaxInt64

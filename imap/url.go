@@ -2,6 +2,7 @@ package imap
 
 import (
 	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -121,7 +122,7 @@ func numberInURL(value string, bits int, nonZero bool) (uint64, bool) {
 func (item *fetchItem) readPartial(value string) bool {
 	offset, count, given := strings.Cut(value, ".")
 	n, ok := numberInURL(offset, 63, false)
-	item.partial, item.offset, item.count = true, int64(n), everything
+	item.partial, item.offset, item.count = true, int64(n), math.MaxInt64
 	if ok && given {
 		n, ok = numberInURL(count, 63, true)
 		item.count = int64(n)
