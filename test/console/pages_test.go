@@ -177,7 +177,7 @@ func TestFolders(t *testing.T) {
 	d.judge("rights before they are given")
 	d.Follow("[data-test=apply]")
 	d.WaitText("[data-test=folders]", "lrswipte")
-	d.MustShell("Add-MailboxFolderPermission", `alice@example.org:\Drafts`, "-User", "group:team", "-AccessRights", "lrx", "-Deny")
+	d.MustShell("Add-MailboxFolderPermission", `alice@example.org:\Drafts`, "-User", "group:team", "-AccessRights", "lrx", "-Deny", "$true")
 	d.MustShell("Add-MailboxFolderPermission", `alice@example.org:\Drafts`, "-User", "Anyone", "-AccessRights", "Contributor")
 	d.at(page)
 	d.look("mailbox-folders")
