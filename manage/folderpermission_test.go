@@ -3,6 +3,7 @@ package manage_test
 import (
 	"testing"
 
+	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/manage/managetest"
 )
 
@@ -49,4 +50,44 @@ func TestMailboxType(t *testing.T) {
 		{"Set-Mailbox", args{"Identity": alice, "Type": "Room"}, "!BadArgument"},
 		{"Set-Mailbox", args{"Identity": alice, "Type": "Regular"}, `"old":"Shared","new":"Regular"`},
 	})
+}
+
+// TestFolderRightsMapping: each name of Exchange gives its rights of RFC 4314, and these
+// rights, set by their letters as over IMAP, are shown by the role's name.
+func TestFolderRightsMapping(t *testing.T) {
+	_, client, _ := managetest.Serve(t)
+	inbox := `alice@example.org:\INBOX`
+	roles := []struct{ name, letters string }{
+		{"Contributor", "lip"}, {"Reviewer", "lrs"}, {"NonEditingAuthor", "lrsip"}, {"Author", "lrswip"}, {"PublishingAuthor", "lrswipk"},
+		{"Editor", "lrswipte"}, {"PublishingEditor", "lrswipkte"}, {"Owner", "lrswipkxtea"},
+	}
+	var shown []string
+	for _, r := range manage.FolderRoles() {
+		shown = append(shown, r.Name)
+	}
+	var calls []call
+	give := func(deny bool, rights, name, letters string) {
+		who := args{"Identity": inbox, "User": "bob@example.org", "Deny": deny}
+		calls = append(calls,
+			call{"Add-MailboxFolderPermission", args{"Identity": inbox, "User": "bob@example.org", "Deny": deny, "AccessRights": rights}, `"AccessRights":"` + name + `","Rights":"` + letters + `"`},
+			call{"Get-MailboxFolderPermission", args{"Identity": inbox}, `"AccessRights":"` + name + `","Rights":"` + letters + `"`},
+			call{"Remove-MailboxFolderPermission", who, `"old":"` + name + `","new":null`})
+	}
+	for i, r := range roles {
+		if i >= len(shown) || shown[i] != r.name {
+			t.Errorf("the roles are %q", shown)
+		}
+		give(false, r.name, r.name, r.letters)
+		give(true, r.letters, r.name, r.letters)
+	}
+	for name, letters := range map[string]string{
+		"FolderVisible": "l", "ReadItems": "rs", "CreateItems": "ip", "EditAllItems": "w", "DeleteAllItems": "te", "CreateSubfolders": "k", "FolderOwner": "xa",
+	} {
+		give(false, name, letters, letters)
+	}
+	give(false, "ReadItems,FolderVisible", "Reviewer", "lrs") // single rights that make a role
+	give(false, "c", "kx", "kx")                              // RFC 4314, 2.1.1
+	give(false, "d", "te", "te")
+	calls = append(calls, call{"Add-MailboxFolderPermission", args{"Identity": inbox, "User": "bob@example.org", "AccessRights": "None"}, `different`})
+	play(t, client, calls)
 }
