@@ -2,9 +2,11 @@ package auth
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 
 	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -87,4 +89,24 @@ func (a *Authenticator) Identifier(ctx context.Context, g mail.Grantee) (string,
 		return groupPrefix + g.Group, nil
 	}
 	return anyone, nil
+}
+
+// RightsChanged is a change of what a grantee may do with a mailbox.
+type RightsChanged struct {
+	User          string // who changed it
+	Remote        netip.AddrPort
+	Owner         mail.AccountID
+	Mailbox       string // in the owner's account
+	Identifier    string // of the grantee, with "-" before it when the rights are taken away
+	Before, After mail.Rights
+}
+
+// RightsChanged writes the event.
+func (a *Authenticator) RightsChanged(ctx context.Context, c RightsChanged) {
+	owner, err := a.NameOf(ctx, c.Owner)
+	if err != nil || owner == "" {
+		owner = c.Owner.String()
+	}
+	event.RightsChanged.Log(ctx, a.log, "user", c.User, "remote", c.Remote.String(), "owner", owner, "mailbox", c.Mailbox,
+		"for", c.Identifier, "before", c.Before.String(), "after", c.After.String())
 }

@@ -32,6 +32,7 @@ var (
 	ActsFor            = &Event{1020, slog.LevelInfo, "somebody acts for another user", "Get-MailboxPermission shows who may; Get-AuditLog who did."}
 	MayNotAct          = &Event{1021, slog.LevelWarn, "somebody wanted to act for another user and may not", "Get-MailboxPermission shows who may; Test-Login with -ActFor explains."}
 	NoProxyHeader      = &Event{1022, slog.LevelWarn, "a load balancer's connection began without a PROXY header and was closed", "Make it send one (HAProxy: send-proxy-v2), or take its address out of ProxyProtocolNetworks of the service's settings."}
+	RightsChanged      = &Event{1023, slog.LevelInfo, "somebody changed who has rights on a mailbox, over IMAP4", "Get-MailboxFolderPermission shows who has which; Get-AuditLog who changed them with cmdlets."}
 	SignedIn           = &Event{1030, slog.LevelInfo, "logged in", ""}
 	SignInRefused      = &Event{1031, slog.LevelInfo, "login refused", "The attribute cause says why; Test-Login explains the rules."}
 	NoCertificate      = &Event{2007, slog.LevelError, "no usable certificate covers the service's X509CertificateName", "New-, Import- or Enable-ServerCertificate, or another X509CertificateName."}
@@ -61,15 +62,18 @@ var (
 // Table lists the events in the order of their numbers.
 var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
-	NewNetwork, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, SignedIn, SignInRefused, NoCertificate,
+	NewNetwork, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, RightsChanged, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault, ClientRevoked,
 	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
 	ProtocolLogLost, ProtocolLogBack, NotLogged, StoredSetting, AuditMended, AuditLost, AuditHead,
 }
 
 // LoggedOnly tells whether the event is in the log alone and not among the last events:
-// there are too many of it.
-func (e *Event) LoggedOnly() bool { return e == SignedIn || e == SignInRefused }
+// there are too many of it, or whoever has a mailbox can cause as many as they like and
+// would drive the others out.
+func (e *Event) LoggedOnly() bool {
+	return e == SignedIn || e == SignInRefused || e == RightsChanged
+}
 
 // Key is the attribute that holds an event's number in the log.
 const Key = "event"

@@ -3,15 +3,24 @@ package imap
 import (
 	"strings"
 
+	"github.com/postern-mail/postern/auth"
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 )
 
-// identifier is an identifier of an access control list as the client wrote it.
+// identifier is an identifier of an access control list.
 type identifier struct {
-	text     string
-	negative bool // "-" stood before it
+	text     string // as the client wrote it
+	negative bool   // "-" stood before it
+}
+
+// written gives the identifier as the client wrote it.
+func (id identifier) written() string {
+	if id.negative {
+		return "-" + id.text
+	}
+	return id.text
 }
 
 // readIdentifier consumes an identifier. Whom it names is asked later.
@@ -92,7 +101,12 @@ func (s *session) grant(name string, op store.GrantOp, id identifier, rights mai
 	if err != nil {
 		return err
 	}
-	_, _, err = p.SetGrant(s.ctx, p.name, op, mail.Grant{Grantee: g, Negative: id.negative, Rights: rights})
+	before, after, err := p.SetGrant(s.ctx, p.name, op, mail.Grant{Grantee: g, Negative: id.negative, Rights: rights})
+	if err == nil && before != after {
+		s.server.Auth.RightsChanged(s.ctx, auth.RightsChanged{
+			User: s.name, Remote: s.conn.Remote(), Owner: p.Account().ID(), Mailbox: p.name, Identifier: id.written(), Before: before, After: after,
+		})
+	}
 	return err
 }
 
@@ -164,11 +178,7 @@ func (s *session) listRights(*request) error {
 	if err != nil {
 		return err
 	}
-	given := id.text
-	if id.negative {
-		given = "-" + given
-	}
-	e := s.enc.Untagged().Const("LISTRIGHTS ").Mailbox(name).SP().AString(given).SP()
+	e := s.enc.Untagged().Const("LISTRIGHTS ").Mailbox(name).SP().AString(id.written()).SP()
 	if g.Account == p.Account().ID() {
 		e.AString(mail.AllRights.WithVirtual()).CRLF()
 		return nil

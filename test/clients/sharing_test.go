@@ -64,6 +64,19 @@ func TestSharing(t *testing.T) {
 		t.Errorf("mbsync brings %v", files)
 	}
 
+	session := s.Login(t, owner)
+	defer session.Conn.Close()
+	session.MustIMAP("SETACL INBOX %s +w", alice.Name)
+	session.MustIMAP("SETACL INBOX %s +w", alice.Name) // nothing new
+	session.MustIMAP("SETACL INBOX -anyone x")
+	for _, part := range []string{
+		`owner=office@test.example mailbox=INBOX for=alice@test.example before=lrs after=lrsw`, `for=-anyone before="" after=x`,
+	} {
+		if n := strings.Count(s.Output(), part); n != 1 {
+			t.Errorf("%q stands %d times in the log", part, n)
+		}
+	}
+
 	s.MustShell("Remove-MailboxFolderPermission", owner.Name+`:\INBOX`, "-User", alice.Name, "-Confirm:$false")
 	if out, code := c.run("imaps", shared+";MAILINDEX=1"); code == 0 {
 		t.Errorf("the right was taken away, and alice reads:\n%s", out)
