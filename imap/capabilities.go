@@ -43,6 +43,7 @@ var capabilities = []capability{
 	{name: "COMPRESS=DEFLATE", when: func(s *session) bool { return afterLogin(s) && s.compressed == nil }},
 	{name: "UTF8=ACCEPT", when: afterLogin, enable: (*session).enableUTF8},
 	{name: "UIDONLY", when: afterLogin, enable: (*session).enableUIDOnly},
+	{name: "UIDBATCHES", when: afterLogin},
 	{name: "UNAUTHENTICATE", when: afterLogin},
 	{name: "NAMESPACE", when: afterLogin},
 	{name: "CHILDREN", when: afterLogin},

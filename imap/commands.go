@@ -113,6 +113,7 @@ var table = []command{
 	{name: "CANCELUPDATE", states: selected, run: (*session).cancelUpdate},
 	{name: "SORT", states: selected, uid: true, holds: true, run: (*session).sort},
 	{name: "THREAD", states: selected, uid: true, holds: true, run: (*session).thread},
+	{name: "UIDBATCHES", states: selected, run: (*session).uidBatches},
 	{name: "STORE", states: selected, uid: true, holds: true, changes: true, run: (*session).storeFlags},
 	{name: "COPY", states: selected, uid: true, changes: true, run: (*session).copy},
 	{name: "MOVE", states: selected, uid: true, changes: true, run: (*session).move},
