@@ -17,8 +17,9 @@ var capabilities = [...]struct {
 	{"UIDL", nil},
 	{"RESP-CODES", nil},
 	{"AUTH-RESP-CODE", nil},
+	{"LOGIN-DELAY", (*session).loginDelayArgument},
 	{"PIPELINING", nil},
-	{"EXPIRE NEVER", nil},
+	{"EXPIRE NEVER", nil}, // nothing removes messages by their age
 	{"UTF8 USER", nil},
 	{"LANG", nil},
 	{"USER", func(x *session) (string, bool) { return "", x.Auth.PasswordAllowed(x.who()).OK }},

@@ -62,6 +62,7 @@ type fixture struct {
 	service *listener.Service
 	values  atomic.Pointer[settings.Values]
 	client  *tls.Config
+	later   atomic.Int64 // seconds
 }
 
 const password = "correct horse"
@@ -116,7 +117,7 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 	ctx := context.Background()
 	f := &fixture{t: t, broken: &broken{Engine: memory.New()}, account: map[string]mail.AccountID{}}
 	var err error
-	if f.store, err = store.Open(f.broken, store.Options{Clock: func() time.Time { return time.Unix(1_800_000_000, 0) }}); err != nil {
+	if f.store, err = store.Open(f.broken, store.Options{Clock: func() time.Time { return time.Unix(1_800_000_000+f.later.Load(), 0) }}); err != nil {
 		t.Fatal(err)
 	}
 	people, err := embedded.Open(ctx, f.store, embedded.Options{Argon2: embedded.Argon2{Memory: 64, Time: 1, Threads: 1}, ScramIterations: 4096, Key: seal.At(filepath.Join(t.TempDir(), "key"))})
@@ -333,6 +334,20 @@ func TestTranscripts(t *testing.T) {
 					n, err := strconv.Atoi(args)
 					f.set(settings.MaxCommandSize.With(f.values.Load(), n))
 					return err
+				},
+				"logindelay": func(args string) error {
+					d, err := time.ParseDuration(args)
+					f.set(settings.LoginDelay.With(f.values.Load(), d))
+					return err
+				},
+				"later": func(args string) error {
+					d, err := time.ParseDuration(args)
+					f.later.Add(int64(d / time.Second))
+					return err
+				},
+				"disable": func(args string) error {
+					f.set(settings.DisabledCapabilities.With(f.values.Load(), strings.Fields(args)))
+					return nil
 				},
 				"maxconnectionsperuser": func(args string) error {
 					n, err := strconv.Atoi(args)

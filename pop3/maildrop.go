@@ -31,16 +31,24 @@ type maildrop struct {
 }
 
 // openDrop opens the maildrop of who has logged in. Errors: KindLimit (too many
-// connections of the user), KindInUse, those of the store.
+// connections of the user), errLoginDelay, KindInUse, those of the store.
 func (x *session) openDrop(ctx context.Context, id *auth.Identity) error {
 	if err := x.conn.SetUser(id.Entry.Account, id.Entry.Name); err != nil {
 		return err
+	}
+	now, delay := x.Store.Now(), x.loginDelay()
+	if delay > 0 && x.logins.early(id.Entry.Account, now, delay) {
+		x.conn.ClearUser()
+		return errLoginDelay
 	}
 	d, err := x.Server.openDrop(ctx, id.Entry.Account)
 	if err != nil {
 		x.conn.Log().Info("maildrop not opened", "user", id.Entry.Name, "error", err)
 		x.conn.ClearUser()
 		return err
+	}
+	if delay > 0 {
+		x.logins.note(id.Entry.Account, now, delay)
 	}
 	d.readOnly = id.ReadOnly
 	d.newest = settings.MessageRetrievalSortOrder.Of(x.Settings()) == settings.Descending

@@ -14,7 +14,7 @@ func (x *session) ok(text string) { x.respond(appendText([]byte("+OK "), text)) 
 
 // fail writes a negative response with the response code of the error's kind.
 func (x *session) fail(err error) {
-	x.failed, x.code = true, mail.KindOf(err).Answer().POP3
+	x.failed, x.code = true, responseCode(err)
 	x.respond(negative(err))
 }
 
@@ -48,10 +48,18 @@ func (x *session) numbers(prefix string, a, b int64) {
 	x.respond(append(line, '\r', '\n'))
 }
 
+// responseCode gives the response code of an error, without brackets; "" for none.
+func responseCode(err error) string {
+	if err == errLoginDelay {
+		return "LOGIN-DELAY"
+	}
+	return mail.KindOf(err).Answer().POP3
+}
+
 // negative is the response to an error (RFC 2449, 8; RFC 3206).
 func negative(err error) []byte {
 	line := []byte("-ERR ")
-	if code := mail.KindOf(err).Answer().POP3; code != "" {
+	if code := responseCode(err); code != "" {
 		line = append(append(append(line, '['), code...), "] "...)
 	}
 	return appendText(line, mail.TextOf(err))

@@ -35,6 +35,8 @@ type Server struct {
 	Auth  *auth.Authenticator
 	// Settings gives the service's current values.
 	Settings func() *settings.Values
+
+	logins logins
 }
 
 // Refuse is the listener.Service.Refuse of POP3.
@@ -56,10 +58,10 @@ type session struct {
 	state state
 	over  bool
 
-	heard  bool // a first line came
-	failed bool // the command under way was answered with -ERR
-	faults int
-	logins int // that failed; a new TLS session does not make them undone
+	heard    bool // a first line came
+	failed   bool // the command under way was answered with -ERR
+	faults   int
+	failures int // logins that failed; a new TLS session does not make them undone
 
 	// Of the command under way, for the protocol log.
 	faulty bool   // it was not understood

@@ -38,14 +38,16 @@ func (x *session) pass(ctx context.Context, password string) {
 // loggedIn ends a login of whatever kind.
 func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 	if err == nil {
-		err = x.openDrop(ctx, id)
+		x.mask(id.Entry.DisabledCapabilities)
+		if err = x.openDrop(ctx, id); err != nil {
+			x.mask(nil)
+		}
 	}
 	if err != nil {
 		x.failedLogin(err)
 		return
 	}
 	x.state = transaction
-	x.mask(id.Entry.DisabledCapabilities)
 	x.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	x.conn.SetActedBy(id.ActedBy)
 	x.conn.Expire(id.Expires)
@@ -55,7 +57,7 @@ func (x *session) loggedIn(ctx context.Context, id *auth.Identity, err error) {
 
 // failedLogin answers, and ends a session that fails too often.
 func (x *session) failedLogin(err error) {
-	if x.logins++; x.logins >= maxLogins {
+	if x.failures++; x.failures >= maxLogins {
 		x.over = true
 	}
 	if x.over {

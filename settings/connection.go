@@ -38,6 +38,12 @@ var MaxConnectionsPerUser = count(Row{
 	Help: "How many connections one user has at once, at most.",
 }, same(bounds[int]{64, 1, Unlimited}))
 
+// LoginDelay is how long a POP3 client waits between logins (RFC 2449, 6.5).
+var LoginDelay = span(Row{
+	Name: "LoginDelay", Noun: "Settings", Page: Connection, Services: []Service{POP3},
+	Help: "How long a user waits between two POP3 logins; an earlier one is refused with LOGIN-DELAY, and CAPA tells clients. 00:00:00 is no delay.",
+}, bounds[time.Duration]{0, 0, 24 * time.Hour})
+
 // SessionTimeout ends an idle visit to the console.
 var SessionTimeout = span(Row{
 	Name: "SessionTimeout", Noun: "Settings", Page: Connection, Services: []Service{Console},

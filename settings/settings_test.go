@@ -49,6 +49,7 @@ var outOfRange = map[string][]string{
 	"MaxConnections":                    {`0`, `-1`, `2147483648`, `1.5`, `"many"`, `true`},
 	"MaxConnectionFromSingleIP":         {`0`, `2147483648`},
 	"MaxConnectionsPerUser":             {`0`, `2147483648`},
+	"LoginDelay":                        {`900`, `"1.00:00:01"`, `"soon"`},
 	"MaxCommandSize":                    {`39`, `1048577`, `"unlimited"`, `"9999999TB"`},
 	"ProxyTargetPort":                   {`0`, `65536`},
 	"ProxyProtocolNetworks":             {`"lb.example.org"`, `["192.0.2.0/33"]`, `["fe80::1%eth0"]`, `[7]`, `true`},

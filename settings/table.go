@@ -32,6 +32,7 @@ var Table = []*Row{
 	MaxConnections.Row,
 	MaxConnectionFromSingleIP.Row,
 	MaxConnectionsPerUser.Row,
+	LoginDelay.Row,
 	SessionTimeout.Row,
 	MaxCommandSize.Row,
 	ProxyTargetPort.Row,

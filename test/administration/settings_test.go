@@ -61,6 +61,7 @@ func samples(t *testing.T) map[string]sample {
 			shown: map[settings.Service]any{settings.IMAP4: []string{"192.0.2.0/24: IDLE", "Old*: ID"}, settings.POP3: []string{"2001:db8::/32: LANG"}},
 			bad:   []string{"LANG"},
 		},
+		"LoginDelay":                  {good: "00:15:00", bad: "900"},
 		"XClientNetworks":             {good: []string{"192.0.2.7/32"}, bad: []string{"192.0.2.0/33"}},
 		"MessageRetrievalMimeFormat":  {good: "TextOnly", bad: "Html"},
 		"MessageRetrievalSortOrder":   {good: "Descending", bad: "Up"},
