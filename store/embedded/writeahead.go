@@ -380,12 +380,12 @@ type record struct {
 }
 
 // parseHead reads the head of a record; ok is false when it cannot be one that has
-// room bytes for all of it.
+// room bytes for all of it, or is masked otherwise.
 func (l *writeAhead) parseHead(head []byte, room int64) (r record, length int64, ok bool) {
 	length = int64(binary.BigEndian.Uint32(head[4:]))
 	r.number = binary.BigEndian.Uint64(head[8:]) ^ binary.BigEndian.Uint64(l.mask[:])
 	r.durable = binary.BigEndian.Uint64(head[16:]) ^ binary.BigEndian.Uint64(l.mask[8:])
-	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number
+	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number && (r.number <= l.number || r.number-l.number <= 1<<32)
 }
 
 // whole tells whether a record is as it was written.
@@ -460,7 +460,7 @@ func (l *writeAhead) checkEnd(f vfs.File, at, size int64, last uint64) error {
 	}
 	for len(rest) >= recordHead {
 		r, length, ok := l.parseHead(rest, int64(len(rest)))
-		if !ok || r.number <= last || r.number > l.number && r.number-l.number > 1<<32 || !whole(rest, rest[recordHead:recordHead+length]) {
+		if !ok || r.number <= last || !whole(rest, rest[recordHead:recordHead+length]) {
 			rest = rest[1:]
 			continue
 		}
