@@ -461,16 +461,15 @@ func TestEverySetting(t *testing.T) {
 					other = []string{r.Choices[0].Name}
 					break
 				}
-				capability := settings.Capabilities(service)[0]
 				switch r.Type {
 				case settings.ClientCertificateRevocationList.Type:
 					other = []string{"/etc/postern/revoked.crl"}
 				case settings.ProxyProtocolNetworks.Type:
 					other = []string{"192.0.2.0/24"}
 				case settings.DisabledCapabilities.Type:
-					other = []string{capability}
+					other = settings.Capabilities(service)[:1]
 				case settings.ClientCapabilityRules.Type:
-					other = []string{"192.0.2.0/24: " + capability}
+					other = []string{"192.0.2.0/24: " + settings.Capabilities(service)[0]}
 				default:
 					other = []string{"127.0.0.1:" + fmt.Sprint(20000+len(r.Name)+100*len(service))}
 				}
@@ -506,7 +505,10 @@ func otherText(r *settings.Row, now string) string {
 	}
 	switch {
 	case r.Type == "time span":
-		low, _, _ := strings.Cut(r.Limits(r.Services[0]), " to ")
+		low, high, _ := strings.Cut(r.Limits(r.Services[0]), " to ")
+		if low == now {
+			return high
+		}
 		return low
 	case r.Type == "address":
 		return "postmaster@example.org"

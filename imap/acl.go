@@ -115,13 +115,7 @@ func (s *session) grant(name string, op store.GrantOp, id identifier, rights mai
 //
 //	getacl = "GETACL" SP mailbox
 func (s *session) getACL(*request) error {
-	s.dec.SP()
-	name := s.mailboxName()
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
-		return err
-	}
-	p, err := s.place(name)
+	name, p, err := s.onePlace()
 	if err != nil {
 		return err
 	}
@@ -195,13 +189,7 @@ func (s *session) listRights(*request) error {
 //
 //	myrights = "MYRIGHTS" SP mailbox
 func (s *session) myRights(*request) error {
-	s.dec.SP()
-	name := s.mailboxName()
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
-		return err
-	}
-	p, err := s.place(name)
+	name, p, err := s.onePlace()
 	if err != nil {
 		return err
 	}

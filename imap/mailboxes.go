@@ -23,6 +23,14 @@ func (s *session) mailboxName() string {
 	return clean
 }
 
+// oneMailbox reads arguments that are a mailbox name alone.
+func (s *session) oneMailbox() (string, error) {
+	s.dec.SP()
+	name := s.mailboxName()
+	s.dec.End()
+	return name, s.dec.Err()
+}
+
 // create is CREATE (RFC 3501, 6.3.3; RFC 6154, 5.3; RFC 8474, 4.1). A delimiter at
 // the end only says that mailboxes will come below.
 //
@@ -164,10 +172,8 @@ func (s *session) rename(*request) error {
 
 // subscribe is SUBSCRIBE (RFC 3501, 6.3.6). The name need not exist.
 func (s *session) subscribe(*request) error {
-	s.dec.SP()
-	name := s.mailboxName()
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
+	name, err := s.oneMailbox()
+	if err != nil {
 		return err
 	}
 	return s.account.Subscribe(s.ctx, name)
@@ -175,10 +181,8 @@ func (s *session) subscribe(*request) error {
 
 // unsubscribe is UNSUBSCRIBE (RFC 3501, 6.3.7).
 func (s *session) unsubscribe(*request) error {
-	s.dec.SP()
-	name := s.mailboxName()
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
+	name, err := s.oneMailbox()
+	if err != nil {
 		return err
 	}
 	return s.account.Unsubscribe(s.ctx, name)

@@ -62,13 +62,7 @@ func (s *session) getQuota(*request) error {
 //
 //	getquotaroot = "GETQUOTAROOT" SP mailbox
 func (s *session) getQuotaRoot(*request) error {
-	s.dec.SP()
-	name := s.mailboxName()
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
-		return err
-	}
-	p, err := s.place(name)
+	name, p, err := s.onePlace()
 	if err != nil {
 		return err
 	}

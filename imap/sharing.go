@@ -42,6 +42,16 @@ func inNamespace(name string) bool {
 // own gives a mailbox of the client's own.
 func (s *session) own(name string) place { return place{s.account.Own(), name} }
 
+// onePlace reads arguments that are a mailbox name alone and finds it.
+func (s *session) onePlace() (string, place, error) {
+	name, err := s.oneMailbox()
+	if err != nil {
+		return "", place{}, err
+	}
+	p, err := s.place(name)
+	return name, p, err
+}
+
 // place finds the mailbox that a clean name means; whether it exists is not asked.
 // errNoMailbox for a name in an account that shares nothing with the client, which takes
 // the same work whether there is such an account or not.
