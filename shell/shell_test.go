@@ -306,7 +306,7 @@ func TestComplete(t *testing.T) {
 		{"Set-PopSettings -LoginType ", []string{"PlainTextLogin", "PlainTextAuthentication", "SecureLogin"}},
 		{"Set-PopSettings -LoginType s", []string{"SecureLogin"}},
 		{"Set-PopSettings -LoginType:s", []string{"-LoginType:SecureLogin"}},
-		{"Set-PopSettings -LoginType 3 -Logi", nil},
+		{"Set-PopSettings -LoginType 3 -LoginT", nil},
 		{"Set-CASMailbox -PopEnabled ", []string{"$true", "$false"}},
 		{"Set-CASMailbox ", []string{"alice@example.org", "bob@example.org"}},
 		{"Set-CASMailbox -Identity b", []string{"bob@example.org"}},
