@@ -20,7 +20,7 @@ func TestChannelBinding(t *testing.T) {
 	}
 	gnu := func(mechanism, version, password string) bool {
 		t.Helper()
-		out, code := server.Run(t, limit, s.Folder, nil, "a LOGOUT\n", gsasl, "--client", "--imap", "--verbose", "--mechanism="+mechanism, "--connect=localhost:"+server.Port(s.IMAP),
+		out, code := server.Run(t, limit, s.Folder, nil, "a NOOP\n", gsasl, "--client", "--imap", "--verbose", "--mechanism="+mechanism, "--connect=localhost:"+server.Port(s.IMAP),
 			"--starttls", "--x509-ca-file="+s.Certificate, "--priority=NORMAL:-VERS-ALL:+VERS-TLS"+version, "--authentication-id="+alice.Name, "--authorization-id="+alice.Name, "--password="+password)
 		if in := strings.Contains(out, "\n. OK [CAPABILITY"); in || code != 0 {
 			return in

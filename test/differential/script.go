@@ -282,6 +282,9 @@ func message(t *testing.T, name string) []byte {
 func (p *player) fill(args []string) []string {
 	p.t.Helper()
 	c := p.session("filler")
+	// Some have 8-bit in their header, which a server that knows this wants asked for (RFC 9755, 4).
+	p.send(c, "e ENABLE UTF8=ACCEPT\r\n")
+	p.tagged(c, "e")
 	put := func(mailbox, flags string, at time.Time, body []byte) {
 		p.send(c, fmt.Sprintf("f APPEND %q (%s) %q {%d+}\r\n%s\r\n", mailbox, flags, at.Format("_2-Jan-2006 15:04:05 -0700"), len(body), body))
 		if out := p.tagged(c, "f"); !strings.HasPrefix(out[len(out)-1], "f OK") {

@@ -39,7 +39,8 @@ func TestMailboxNames(t *testing.T) {
 		"NUL": text("a\x00b"), "NUL in UTF-7": "&AAA-", "LF in UTF-7": "a&AAo-", "CR": text("a\rb"), "DEL": text("a\x7f"), "C1": "&AIU-", "line separator": "&ICg-",
 		"bidi override": "a&IC4-b", "bidi isolate": "&IGY-", "right-to-left mark": "&IA8-", "Arabic letter mark": "&Bhw-",
 		"not canonical: ASCII in base64": "&AGE-", "two shifts": "&AMQ-&ANY-", "no end": "&AMQ", "bits left": "&AMR-", "bare ampersand": "a&b", "half a pair": "&2D0-",
-		"wrong half": "&3AA-", "standard base64": "&AMQ/-", "8-bit": text("\xc3\xa4"), "not UTF-8": text("\xff"), "in quotes": "\"\xc3\xa4\"",
+		"wrong half": "&3AA-", "standard base64": "&AMQ/-", "not UTF-8": text("\xff"), "not UTF-8, in quotes": "\"\xff\"",
+		"bidi override in UTF-8": "\"a\u202eb\"", "C1 in UTF-8": "\"a\u0085b\"", "line separator in UTF-8": text("a\u2028b"), "overlong": "\"a\xc0\xafb\"", "surrogate in UTF-8": text("\xed\xa0\x80"),
 		"empty level": "a//b", "leading delimiter": "/etc/passwd", "blank at the end": `"a "`, "wildcard": text("a*"), "namespace": "#user/bob",
 		"too deep": strings.Repeat("a/", 50) + "a", "too long": strings.Repeat("x", 1001), "empty": `""`,
 	} {
@@ -64,6 +65,11 @@ func TestMailboxNames(t *testing.T) {
 	c.MustIMAP("CREATE A&Awg-")
 	if _, answer := c.IMAP("CREATE &AMQ-"); !strings.HasPrefix(answer, "NO [ALREADYEXISTS]") {
 		t.Errorf("the same name in NFC: %s", answer)
+	}
+	for _, other := range []string{"\"\u00c4\"", "\"A\u0308\"", text("\u00c4")} { // in UTF-8, too (RFC 9755, 3)
+		if _, answer := c.IMAP("%s", "CREATE "+other); !strings.HasPrefix(answer, "NO [ALREADYEXISTS]") {
+			t.Errorf("the same name as %q: %s", other, answer)
+		}
 	}
 	c.MustIMAP("DELETE &AMQ-")
 	if after := list(); !slices.Equal(after, before) {
