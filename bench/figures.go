@@ -142,7 +142,11 @@ func idle(n int, open func(*peer, int) *conn) func(*bench, *peer) float64 {
 			})
 			return settled(p.cmd.Process.Pid, private)
 		}
+		before := float64(private(p.cmd.Process.Pid))
 		first := hold(0, n/4)
+		if 3*(first-before) > available() {
+			fail("%d sessions would take more memory than this machine has left", n)
+		}
 		return (hold(n/4, n) - first) / float64(n-n/4) / 1024
 	}
 }

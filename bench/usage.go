@@ -76,6 +76,19 @@ func memory(pid int) int64 { return rollup(pid, "Pss:") }
 // process has written itself.
 func private(pid int) int64 { return rollup(pid, "Pss_Anon:", "Pss_Shmem:") }
 
+// available is the memory in bytes that programs may still take.
+func available() float64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	check(err)
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemAvailable:" {
+			kb, _ := strconv.ParseInt(f[1], 10, 64)
+			return float64(kb << 10)
+		}
+	}
+	return 0
+}
+
 // rollup sums rows of /proc/PID/smaps_rollup over a process tree, in bytes.
 func rollup(pid int, rows ...string) int64 {
 	var sum int64
