@@ -87,17 +87,24 @@ func (s *session) deleteACL(*request) error {
 	return s.grant(name, store.GrantSet, id, 0)
 }
 
-// grant changes the rights of whom an identifier names. Who may not do that does not
-// learn whether there is such a person either.
-func (s *session) grant(name string, op store.GrantOp, id identifier, rights mail.Rights) error {
+// granted finds a mailbox whose rights the client may administer, and whom an
+// identifier names. Who may not do that does not learn whether there is such a person
+// either.
+func (s *session) granted(name string, id identifier) (place, mail.Grantee, error) {
 	p, err := s.place(name)
 	if err == nil {
 		_, err = p.Grants(p.name)
 	}
 	if err != nil {
-		return err
+		return place{}, mail.Grantee{}, err
 	}
 	g, err := s.grantee(id)
+	return p, g, err
+}
+
+// grant changes the rights of whom an identifier names.
+func (s *session) grant(name string, op store.GrantOp, id identifier, rights mail.Rights) error {
+	p, g, err := s.granted(name, id)
 	if err != nil {
 		return err
 	}
@@ -161,14 +168,7 @@ func (s *session) listRights(*request) error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	p, err := s.place(name)
-	if err == nil {
-		_, err = p.Grants(p.name)
-	}
-	if err != nil {
-		return err
-	}
-	g, err := s.grantee(id)
+	p, g, err := s.granted(name, id)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,6 @@ package imap
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
@@ -68,11 +66,8 @@ func readProgram(d *wire.Decoder) (q *searching, badCharset, err error) {
 	}
 	if d.TryWord("CHARSET") {
 		d.SP()
-		p.charset, q.charset = d.AString(), true
-		d.SP()
-		if _, err := message.ConvertCharset(p.charset, nil); err != nil {
-			p.unknown = err
-		}
+		q.charset = true
+		p.readCharset()
 	}
 	badCharset, err = q.readKeys(p)
 	return q, badCharset, err
@@ -82,12 +77,18 @@ func readProgram(d *wire.Decoder) (q *searching, badCharset, err error) {
 //
 //	search-criteria = charset 1*(SP search-key)
 func (q *searching) readCriteria(d *wire.Decoder) (badCharset, err error) {
-	p := &searchReader{d: d, charset: d.AString()}
-	d.SP()
+	p := &searchReader{d: d}
+	p.readCharset()
+	return q.readKeys(p)
+}
+
+// readCharset reads the charset and the space before the keys.
+func (p *searchReader) readCharset() {
+	p.charset = p.d.AString()
+	p.d.SP()
 	if _, err := message.ConvertCharset(p.charset, nil); err != nil {
 		p.unknown = err
 	}
-	return q.readKeys(p)
 }
 
 // readKeys reads search keys to the end of the command.
@@ -358,12 +359,9 @@ func (b *searchRun) readExactly(ctx context.Context, each func(int, func(*candid
 				return err
 			}
 			defer body.Close()
-			raw := body.Bytes()
-			if raw == nil {
-				raw = make([]byte, body.Size())
-				if _, err := body.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
-					return err
-				}
+			raw, err := wholeBody(body)
+			if err != nil {
+				return err
 			}
 			text := message.Parse(raw, message.DefaultLimits).SearchTextBy(b.by.key, false)
 			return each(i, func(c *candidate) { c.exact, c.exactly, c.read = text, true, true })
