@@ -56,7 +56,11 @@ func (s samples) spread() float64 {
 	if len(s) == 0 {
 		return math.NaN()
 	}
-	return 50 * (slices.Max(s) - slices.Min(s)) / s.median()
+	width := slices.Max(s) - slices.Min(s)
+	if width == 0 {
+		return 0 // of a median of 0, too
+	}
+	return 50 * width / s.median()
 }
 
 // result is a row's samples of a peer; err when the peer could not do it.
