@@ -188,20 +188,27 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add([]byte("\x03\x00"))
 	f.Add([]byte(strings.Join(partial, "")))
+	const most = 80 << 10 // more than what is kept to copy from, twice
 	f.Fuzz(func(t *testing.T, packed []byte) {
-		want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), 1<<20))
+		if len(packed) > 4<<10 {
+			return
+		}
+		want, wantErr := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), most))
 		r := NewReader(bytes.NewReader(packed), nil)
-		got, err := io.ReadAll(io.LimitReader(r, 1<<20))
+		got, err := io.ReadAll(io.LimitReader(r, most))
 		var damaged flate.CorruptInputError
 		// What ends in the middle is not found to be damaged at the same bit.
-		if errors.As(wantErr, &damaged) != (err == ErrCorrupt) && (err != nil || r.stage == finished) {
+		// And compress/flate reads on, to whatever end, where the codes of a block have none for
+		// its end, which is damage for zlib, too.
+		endless := r.stage == symbolLengths && err == ErrCorrupt && wantErr == io.ErrUnexpectedEOF
+		if errors.As(wantErr, &damaged) != (err == ErrCorrupt) && (err != nil || r.stage == finished) && !endless {
 			t.Fatalf("%v, and %v of compress/flate", err, wantErr)
 		}
 		// Where it is damaged, or ends in the middle, either may give more.
 		if n := min(len(got), len(want)); !bytes.Equal(got[:n], want[:n]) || wantErr == nil && len(got) != len(want) {
 			t.Fatalf("%q, and %q of compress/flate", got, want)
 		}
-		slow, _ := io.ReadAll(io.LimitReader(NewReader(iotest.OneByteReader(bytes.NewReader(packed)), nil), 1<<20))
+		slow, _ := io.ReadAll(io.LimitReader(NewReader(iotest.OneByteReader(bytes.NewReader(packed)), nil), most))
 		if !bytes.Equal(slow, got) {
 			t.Fatalf("byte by byte: %q, at once: %q", slow, got)
 		}

@@ -12,14 +12,16 @@ import (
 
 const (
 	window    = 32 << 10 // as far as a match reaches back (RFC 1951, 3.2.5)
-	workspace = 64 << 10
-	longest   = 258 // bytes of a match
+	workspace = 55 << 10 // with what else work holds, 64 KiB
+	longest   = 258      // bytes of a match
 	smallRead = 128
 	largeRead = 8 << 10
 )
 
 const (
-	// Slack is how many bytes may be unpacked however few have come.
+	// Slack is how many bytes may be unpacked however few have come: a message of one byte again
+	// and again is no bomb. It is no memory (what is unpacked is given on before more is) but
+	// the processor's time, and only who has logged in may compress.
 	Slack = 16 << 20
 	// MaxRatio is how many bytes each byte that has come may stand for beyond Slack.
 	// Text is packed to a twentieth at best, a bomb to a thousandth.

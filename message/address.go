@@ -92,17 +92,23 @@ func (a *addressReader) next() bool {
 	a.kind = oneAddress
 	a.name, a.route, a.mailbox, a.host = nil, nil, nil, nil
 	var w words        // phrase or local part
-	var comment []byte // the last comment
+	var comment []byte // the last comment behind a word
+	var lead []byte    // the last one before all words
 	glue := false      // no space stood before this word
+	blank := false     // white space stands before what comes
 	for len(a.rest) > 0 {
+		spaced := blank
+		blank = false
 		switch c := a.rest[0]; c {
 		case ' ', '\t', '\r', '\n':
 			a.rest = a.rest[1:]
-			glue = false
+			glue, blank = false, true
 			continue
 		case '(':
 			n := commentLen(a.rest)
-			comment = commentText(a.rest[:n])
+			if comment = commentText(a.rest[:n]); w.text == nil {
+				comment, lead = nil, comment
+			}
 			a.rest = a.rest[n:]
 			continue
 		case '"':
@@ -114,6 +120,9 @@ func (a *addressReader) next() bool {
 		case '<':
 			a.angle()
 			a.name = w.text
+			if len(a.name) == 0 {
+				a.name = lead
+			}
 			if len(a.name) == 0 {
 				a.name = comment
 			}
@@ -153,10 +162,10 @@ func (a *addressReader) next() bool {
 				a.mailbox, a.name = w.text, comment
 				return true
 			}
-			comment = nil
+			comment, lead = nil, nil
 			continue
 		case '.':
-			w.add(a.rest[:1], true)
+			w.add(a.rest[:1], !spaced)
 			a.rest, glue = a.rest[1:], true
 			continue
 		}
@@ -300,10 +309,10 @@ func (a *addressReader) trailing(comment []byte) {
 			// DEVIATES: RFC 5322, 3.4: "a@b <c@d>" is no address; the one in
 			// brackets is where mail goes, so the words before it are its name.
 			if a.route == nil && a.name == nil && a.host != nil && comment == nil {
-				name := append(append(append([]byte(nil), a.mailbox...), '@'), a.host...)
+				// With a name it is not looked for again: this calls itself once at most.
+				a.name = append(append(append([]byte(nil), a.mailbox...), '@'), a.host...)
 				a.mailbox, a.host = nil, nil
 				a.angle()
-				a.name = name
 				return
 			}
 			a.rest = a.rest[1:]

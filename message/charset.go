@@ -158,6 +158,18 @@ func toUTF8(charset, b []byte) []byte {
 	return toUTF8(nil, b)
 }
 
+// ToUTF8 gives text in UTF-8 as the search text has it: by charset, and when that is "" or
+// says too little, as UTF-8 where text is that, else as windows-1252. KindUnknownCharset.
+func ToUTF8(charset string, text []byte) (string, error) {
+	if _, err := ConvertCharset(charset, nil); err != nil && strings.TrimSpace(charset) != "" {
+		return "", err
+	}
+	return string(toUTF8([]byte(strings.ToLower(strings.TrimSpace(charset))), text)), nil
+}
+
+// HTMLCharset gives the charset that the beginning of an HTML document names, or "".
+func HTMLCharset(document []byte) string { return string(metaCharset(document)) }
+
 // asciiCompatible tells the charsets of which seven-bit text is ASCII.
 func asciiCompatible(charset []byte) bool {
 	return len(charset) > 7 && (equalFold(charset[:8], "iso-8859") || equalFold(charset[:8], "windows-"))

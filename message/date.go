@@ -142,7 +142,7 @@ func (d *dateReader) offset(w string) bool {
 	if len(w) <= 3 {
 		n *= 100
 	}
-	if n%100 > 59 || n > 2359 {
+	if n%100 > 59 { // up to 9959 (RFC 5322, 3.3)
 		return true
 	}
 	d.zone, d.zoned = (n/100*60+n%100)*60, true

@@ -213,29 +213,24 @@ var digests = maphash.MakeSeed()
 // DEVIATES: RFC 5256, 3: of more than MaxReferences references the last ones count.
 func appendReferences(dst, header []byte) []byte {
 	own := uint64(0)
-	var scratch []byte
+	var r idReader
 	if v, ok := firstField(header, "Message-ID"); ok {
-		if id, _ := nextMessageID(scratch, v); id != nil {
+		if id := r.read(v).next(); id != nil {
 			own = maphash.Bytes(digests, id)
-			scratch = id
 		}
 	}
 	dst = binary.LittleEndian.AppendUint64(dst, own)
 	v, _ := firstField(header, "References")
+	r.read(v)
 	var ring [MaxReferences]uint64
 	n := 0
-	for {
-		id, rest := nextMessageID(scratch, v)
-		if id == nil {
-			break
-		}
+	for id := r.next(); id != nil; id = r.next() {
 		ring[n%MaxReferences] = maphash.Bytes(digests, id)
 		n++
-		scratch, v = id, rest
 	}
 	if n == 0 {
 		v, _ = firstField(header, "In-Reply-To")
-		if id, _ := nextMessageID(scratch, v); id != nil {
+		if id := r.read(v).next(); id != nil {
 			ring[0], n = maphash.Bytes(digests, id), 1
 		}
 	}
@@ -245,20 +240,37 @@ func appendReferences(dst, header []byte) []byte {
 	return dst
 }
 
-// nextMessageID gives the next valid msg-id of v, without brackets, quoting and
-// white space (RFC 5256, 3), in the memory of scratch, and what follows; nil at the
-// end.
+// maxUnclosed is how many identifiers of a field may not be closed: for each the rest of
+// the field is read once more.
+const maxUnclosed = 10
+
+// idReader reads the msg-ids of a field.
+type idReader struct {
+	rest     []byte
+	id       []byte // the one that was read last
+	unclosed int
+}
+
+// read begins with a field's value.
+func (r *idReader) read(v []byte) *idReader {
+	r.rest, r.unclosed = v, 0
+	return r
+}
+
+// next gives the next valid msg-id, without brackets, quoting and white space (RFC 5256,
+// 3), until it is called again; nil at the end.
 //
 //	msg-id  = "<" id-left "@" id-right ">"
 //	id-left = dot-atom-text / quoted-string
-func nextMessageID(scratch, v []byte) (id, rest []byte) {
-	for {
+func (r *idReader) next() []byte {
+	for v := r.rest; ; {
 		open := bytes.IndexByte(v, '<')
-		if open < 0 {
-			return nil, nil
+		if open < 0 || r.unclosed > maxUnclosed {
+			r.rest = nil
+			return nil
 		}
 		v = v[open+1:]
-		id, at, quoted := scratch[:0], -1, false
+		id, at, quoted := r.id[:0], -1, false
 		i := 0
 	reading:
 		for ; i < len(v); i++ {
@@ -282,12 +294,14 @@ func nextMessageID(scratch, v []byte) (id, rest []byte) {
 				id = append(id, c)
 			}
 		}
-		scratch = id
+		r.id = id
 		switch {
 		case i == len(v):
 			// Not closed, or a quotation mark too many: what follows it is looked at anew.
+			r.unclosed++
 		case v[i] == '>' && at > 0 && at < len(id)-1 && len(id) <= maxID:
-			return id, v[i+1:]
+			r.rest = v[i+1:]
+			return id
 		default:
 			v = v[i:]
 		}

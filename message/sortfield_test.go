@@ -138,3 +138,16 @@ func FuzzSortFields(f *testing.F) {
 		}
 	})
 }
+
+// TestDisplayName: a comment is a name only behind an address, or before one in brackets, and
+// a dot in a name stands as it was written.
+func TestDisplayName(t *testing.T) {
+	for from, want := range map[string]string{
+		"bob@x.org (Bob)": "Bob", "(Bob) bob@x.org": "bob@x.org", "(Bob) <bob@x.org>": "Bob", "(a) bob@x.org (b)": "b", "(a) bob": "bob@",
+		"Bob . B <bob@x.org>": "Bob . B", "Bob B. C <bob@x.org>": "Bob B. C", "b . c @ x . org": "b.c@x.org",
+	} {
+		if got := string(AppendSortField(nil, SortDisplayFrom, []byte("From: "+from+"\r\n\r\n"))); got != want {
+			t.Errorf("%s is shown as %q, not %q", from, got, want)
+		}
+	}
+}

@@ -2,6 +2,14 @@ package message
 
 import "bytes"
 
+// ShowGlobal has the summary's body structure give the message in a message/global part
+// its envelope and structure, as IMAP4rev2 does (RFC 9051, 7.5.2). For IMAP4rev1 such a
+// part is one that is not looked into.
+func (m *Message) ShowGlobal() *Message {
+	m.global = true
+	return m
+}
+
 // structure appends the body structure of part i: BODYSTRUCTURE, or with
 // !extended the form without extension data, BODY (RFC 3501, 7.4.2).
 func (m *Message) structure(o *output, i int, extended bool) {
@@ -39,7 +47,7 @@ func (m *Message) structure(o *output, i int, extended bool) {
 	o.b = append(o.b, ' ')
 	o.number(p.bodyEnd - p.bodyStart)
 	switch {
-	case p.kind == nested:
+	case p.kind == nested && (m.global || !p.global()):
 		o.b = append(o.b, ' ')
 		m.envelope(o, i+1)
 		o.b = append(o.b, ' ')

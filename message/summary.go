@@ -60,6 +60,9 @@ const (
 	flagKeptAll
 	flagSent
 	flagAttachment
+	flagLooked // what follows is known, which in summaries from before it is not
+	flagInternationalized
+	flagGlobal
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -85,6 +88,16 @@ func (m *Message) Summary() Summary {
 	}
 	binary.LittleEndian.PutUint64(b[8:], uint64(len(m.raw)))
 	binary.LittleEndian.PutUint32(b[16:], clamp32(m.lines))
+
+	flags |= flagLooked
+	if m.internationalized() {
+		flags |= flagInternationalized
+	}
+	for i := range m.parts {
+		if m.parts[i].global() {
+			flags |= flagGlobal
+		}
+	}
 
 	o := &output{b: b}
 	begin := func(s section) {
@@ -270,6 +283,20 @@ func (s Summary) Sent() (time.Time, bool) {
 // HasNUL tells whether the message has NUL bytes, which no IMAP literal but a
 // literal8 can hold (RFC 3516, 4.3).
 func (s Summary) HasNUL() bool { return s.flag(flagNUL) }
+
+// Internationalized tells whether the message has a surrogate for clients that cannot
+// read UTF-8 in header fields: Message.Surrogate. Of a summary from before that was
+// noted it goes by what the summary has of the header.
+func (s Summary) Internationalized() bool {
+	if s.flag(flagLooked) {
+		return s.flag(flagInternationalized)
+	}
+	return hasUTF8(s.Envelope()) || hasUTF8(s.BodyStructure()) || hasUTF8(s.section(secKept))
+}
+
+// HasGlobal tells whether the message has a message/global part whose structure
+// Message.ShowGlobal shows.
+func (s Summary) HasGlobal() bool { return s.flag(flagGlobal) }
 
 // HasAttachment tells whether a part is an attachment: by its disposition, or
 // because it has a file name and is no text, or is a message.

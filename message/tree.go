@@ -1,6 +1,9 @@
 package message
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Message is a message that was read. It holds on to the bytes, which must not
 // change while it is used.
@@ -10,7 +13,9 @@ type Message struct {
 	kept    []byte // kept fields of the message's own header
 	keptAll bool   // kept holds all of them
 	lines   int    // line feeds in raw
-	work    int    // bytes that the tree's reader looked at, for the test of linearity
+	// global: BODYSTRUCTURE gives message/global an envelope; see ShowGlobal.
+	global bool
+	work   int // bytes that the tree's reader looked at, for the test of linearity
 }
 
 type partKind uint8
@@ -18,7 +23,7 @@ type partKind uint8
 const (
 	leaf      partKind = iota
 	multipart          // contains parts
-	nested             // message/rfc822: contains one message
+	nested             // message/rfc822 or message/global: contains one message
 	opaque             // beyond a limit
 )
 
@@ -328,10 +333,14 @@ func (r *reader) contentType(p *part, digest bool) (boundary []byte) {
 	case equalFold(p.mediaType, "multipart"):
 		p.kind = multipart
 		p.digest = equalFold(p.subtype, "digest")
-	// message/global (RFC 6532, 3.7) stays a leaf: IMAP4rev1 gives an envelope to
-	// message/rfc822 alone.
 	case equalFold(p.mediaType, "message") && equalFold(p.subtype, "rfc822"):
 		p.kind = nested
+	case equalFold(p.mediaType, "message") && equalFold(p.subtype, "global"):
+		// It may be encoded (RFC 6532, 3.7), and then it is a leaf.
+		switch e := r.encoding(p); strings.ToLower(string(e)) {
+		case "", "7bit", "8bit", "binary":
+			p.kind = nested
+		}
 	}
 	r.params = appendParams(r.params[:0], rest)
 	for _, a := range r.params {
