@@ -57,6 +57,8 @@ const (
 	// KindExpired: the proof was right, and is accepted no more until the password is
 	// another one.
 	KindExpired
+	// KindNoSpace: the server's disk is full; again when there is room.
+	KindNoSpace
 )
 
 // Answer is what each protocol says to a kind of error. An empty code means none.
@@ -95,6 +97,7 @@ var Answers = [...]Answer{
 	{KindExpunged, "Expunged", "EXPUNGEISSUED", "", 550, "5.3.0", 410, "Some of the messages no longer exist."},
 	{KindAuthorizationFailed, "AuthorizationFailed", "AUTHORIZATIONFAILED", "AUTH", 535, "5.7.8", 403, "You may not act as another user."},
 	{KindExpired, "Expired", "EXPIRED", "AUTH", 535, "5.7.8", 403, "This password must be changed before it is accepted again."},
+	{KindNoSpace, "NoSpace", "UNAVAILABLE", "SYS/TEMP", 452, "4.3.1", 507, "The server's disk is full; try again later."},
 }
 
 // String gives the kind's name.

@@ -10,24 +10,25 @@ type Rights uint16
 
 // The rights, in the order in which they are written.
 const (
-	RightLookup  Rights = 1 << iota // l: LIST shows the mailbox
-	RightRead                       // r: SELECT, STATUS
-	RightSeen                       // s: \Seen
-	RightWrite                      // w: flags other than \Seen and \Deleted
-	RightInsert                     // i: APPEND, COPY into it
-	RightPost                       // p: send mail to it; IMAP4 itself does not ask for it
-	RightCreate                     // k: CREATE below it
-	RightDelete                     // x: DELETE, RENAME
-	RightTrash                      // t: \Deleted
-	RightExpunge                    // e: EXPUNGE
-	RightAdmin                      // a: SETACL, GETACL and the like
+	RightLookup   Rights = 1 << iota // l: LIST shows the mailbox
+	RightRead                        // r: SELECT, STATUS
+	RightSeen                        // s: \Seen
+	RightWrite                       // w: flags other than \Seen and \Deleted
+	RightInsert                      // i: APPEND, COPY into it
+	RightPost                        // p: send mail to it; IMAP4 itself does not ask for it
+	RightCreate                      // k: CREATE below it
+	RightDelete                      // x: DELETE, RENAME
+	RightTrash                       // t: \Deleted
+	RightExpunge                     // e: EXPUNGE
+	RightAdmin                       // a: SETACL, GETACL and the like
+	RightAnnotate                    // n: shared annotations of messages (RFC 5257, 3.4)
 
 	// AllRights are those that the owner of a mailbox has.
 	AllRights Rights = 1<<iota - 1
 )
 
 // rightLetters has the letter of each right, by its bit.
-const rightLetters = "lrswipkxtea"
+const rightLetters = "lrswipkxtean"
 
 // The virtual rights of RFC 4314, 2.1.1, which stand for several: what servers before
 // it called create and delete.

@@ -10,7 +10,7 @@ func TestRights(t *testing.T) {
 		{"c", "kx", "kxc"},
 		{"d", "te", "ted"},
 		{"cda", "kxtea", "kxteacd"},
-		{"lrswipkxtea", "lrswipkxtea", "lrswipkxteacd"},
+		{"lrswipkxtean", "lrswipkxtean", "lrswipkxteancd"},
 	} {
 		r, err := ParseRights(c.in)
 		if err != nil || r.String() != c.out || r.WithVirtual() != c.virtual {

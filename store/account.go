@@ -24,7 +24,8 @@ type Account struct {
 	idle *list.Element // when uses is 0
 
 	maildrop atomic.Bool // POP3's lock
-	leaving  sync.Mutex  // held while messages go from here into another account
+	watched  watches
+	leaving  sync.RWMutex // held while messages go from here into another account; by who moves them within it, for reading
 
 	// mu orders the changes of the account. The head is what the next change is
 	// computed from: it may be ahead of what is durable and published.
@@ -62,6 +63,7 @@ type box struct {
 	index   *Snapshot                 // nil while nobody needed it
 	marks   map[mail.AccountID]*marks // of the guests who opened it; replaced, never altered
 	deleted bool
+	latest  *boxState // of the last change, which may not be shown yet; nil when it is
 
 	published  atomic.Pointer[boxState]
 	recentFrom atomic.Uint32 // a UID: see Mailbox.claimRecent
@@ -268,13 +270,14 @@ type Usage struct {
 	Bytes, Messages           int64
 	QuotaBytes, QuotaMessages int64
 	Mailboxes                 int64 // at most MaxMailboxes
+	AnnotationBytes           int64 // at most MaxAnnotationBytes
 }
 
 // Usage gives the account's use and quota.
 func (a *Account) Usage() Usage {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Usage{a.head.Bytes, a.head.Messages, a.head.QuotaBytes, a.head.QuotaMessages, int64(len(a.boxes))}
+	return Usage{a.head.Bytes, a.head.Messages, a.head.QuotaBytes, a.head.QuotaMessages, int64(len(a.boxes)), a.head.AnnotationBytes}
 }
 
 // SetQuota sets the account's bounds; 0 means none. What is there stays even when
@@ -402,11 +405,14 @@ func (a *Account) remove(ctx context.Context) error {
 		}
 		batch := &Batch{Remove: true, Expect: a.head.ModSeq, Account: AccountRecord{ID: a.id}}
 		wait, err := func() (func() error, error) {
+			if err := a.store.useUpUIDValidity(ctx, a.head.NextUIDValidity); err != nil {
+				return nil, err
+			}
 			c := &change{a: a, account: a.head}
 			for _, b := range a.boxes {
 				c.grant(c.use(b), nil)
 			}
-			for _, kind := range []string{marksKind, metadataKind} {
+			for _, kind := range []string{marksKind, metadataKind, urlKeysKind, annotationKind, recoverableKind, recoverableSince} {
 				if err := c.dropRecords(ctx, kind, a.id.String()+"/"); err != nil {
 					return nil, err
 				}
@@ -433,6 +439,12 @@ func (a *Account) remove(ctx context.Context) error {
 		for _, b := range boxes {
 			b.publish(b.gone(seq))
 		}
+		a.tell(ctx, func() (gone []Event) {
+			for _, b := range boxes {
+				gone = append(gone, a.lost(b))
+			}
+			return gone
+		})
 		a.store.columns.forgetAccount(a.id)
 		a.store.mu.Lock()
 		// A new account of this id cannot come, but a later look-up must ask the engine.

@@ -15,6 +15,9 @@ import (
 // removed here; the second removes them and that record. If the server ends between the
 // two, the messages are in both places, and finishMoves removes them here when the store
 // is opened again: nothing is lost, and nothing stays twice.
+//
+// DEVIATES: RFC 8474, 5.1: a message that is copied or moved into another account has
+// another EMAILID there, as any new arrival has: ids are those of an account.
 
 // moveKind is the kind of the records of moves that are half done.
 const moveKind = "move"
@@ -24,6 +27,7 @@ type halfMove struct {
 	Account mail.AccountID `json:"account"`
 	Mailbox mail.MailboxID `json:"mailbox"`
 	UIDs    mail.NumSet    `json:"uids"`
+	By      mail.Actor     `json:"by"`
 }
 
 // transferAcross is transfer into another account.
@@ -47,7 +51,8 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 		_, there := st.index.Seq(msg.UID)
 		return msg.Gone || !there
 	}
-	if r, _, ok := v.Mailbox(dest); !ok {
+	r, _, ok := v.Mailbox(dest)
+	if !ok {
 		return Copied{}, v.shown(noMailbox(dest))
 	} else if err := v.may(&r, mail.RightInsert); err != nil {
 		return Copied{}, err
@@ -68,6 +73,7 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	defer release()
 	var arrivals []Arrival
 	keywords := m.Record().Keywords
+	annotations := m.Annotations()
 	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
 		if gone(msg) {
 			return true
@@ -76,9 +82,17 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 		if body, err = m.whole(ctx, msg); err != nil {
 			return false
 		}
+		var notes Annotations
+		if notes, err = annotations.Of(ctx, msg); mail.KindOf(err) == mail.KindExpunged {
+			err = nil
+			return true
+		} else if err != nil {
+			return false
+		}
 		arrivals = append(arrivals, Arrival{
 			Prepared: s.Prepare(body), Flags: msg.Flags & mail.SystemFlags, Keywords: (msg.Flags &^ mail.SystemFlags).AppendNames(nil, keywords),
 			InternalDate: time.Unix(msg.InternalDate, 0).In(time.FixedZone("", int(msg.Zone)*60)),
+			Annotations:  v.carry(&r, notes),
 		})
 		out.From = append(out.From, msg.UID)
 		return true
@@ -88,7 +102,7 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	}
 	var journal *Record
 	if move {
-		if journal, err = m.moving(out.From...); err != nil {
+		if journal, err = m.moving(ctx, out.From...); err != nil {
 			return Copied{}, err
 		}
 	}
@@ -105,8 +119,8 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 }
 
 // moving gives the record that messages of m are on their way out.
-func (m *Mailbox) moving(uids ...mail.UID) (*Record, error) {
-	value, err := json.Marshal(halfMove{m.account.id, m.box.id, mail.UIDSet(uids...)})
+func (m *Mailbox) moving(ctx context.Context, uids ...mail.UID) (*Record, error) {
+	value, err := json.Marshal(halfMove{m.account.id, m.box.id, mail.UIDSet(uids...), actorOf(ctx)})
 	if err != nil {
 		return nil, mail.Wrap(mail.KindServerBug, err)
 	}
@@ -127,7 +141,7 @@ func (m *Mailbox) replaceAcross(ctx context.Context, uid mail.UID, v Visit, dest
 	if gone {
 		return Appended{}, errExpunged
 	}
-	journal, err := m.moving(uid)
+	journal, err := m.moving(ctx, uid)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -172,7 +186,7 @@ func (a *Account) finishMove(ctx context.Context, r Record) (mail.ModSeq, error)
 	if err := json.Unmarshal(r.Value, &half); err != nil {
 		return 0, &mail.Error{Kind: mail.KindCorrupt, Cause: err}
 	}
-	return a.change(ctx, func(c *change) error {
+	return a.change(By(ctx, func() mail.Actor { return half.By }), func(c *change) error {
 		c.batch.Records = append(c.batch.Records, Record{Kind: r.Kind, Key: r.Key})
 		b := a.boxes[half.Mailbox]
 		if b == nil {
@@ -183,7 +197,7 @@ func (a *Account) finishMove(ctx context.Context, r Record) (mail.ModSeq, error)
 		}
 		bc := c.use(b)
 		b.index.EachUID(half.UIDs, func(_ uint32, msg *Message) bool {
-			c.expunge(bc, msg)
+			c.discard(bc, msg)
 			return true
 		})
 		return nil

@@ -14,11 +14,20 @@ import (
 type Prepared struct {
 	body    []byte
 	summary message.Summary
-	text    []byte
+	text    []byte // nil: made from body when a search needs it
 	filter  message.Filter
 	keys    []ThreadKey // its own Message-ID first when it has one, then what it answers, nearest first
 	own     bool        // keys[0] is its own
 }
+
+// A search text is kept where that spares a search much reading: of messages of at most
+// textBelow bytes, of which a search reads many, and of those that are textSpares times
+// as long, as mail with attachments is. Of the others it is made from the message when a
+// filter does not decide: kept too, it was a tenth of what they take on the disk.
+const (
+	textBelow  = 8 << 10
+	textSpares = 4
+)
 
 // maxThreadKeys bounds how many references of a message are followed.
 const maxThreadKeys = 20
@@ -27,8 +36,12 @@ const maxThreadKeys = 20
 // on.
 func (s *Store) Prepare(body []byte) *Prepared {
 	m := message.Parse(body, message.DefaultLimits)
-	p := &Prepared{body: body, summary: m.Summary(), text: m.SearchText()}
-	p.filter = message.FilterOf(p.summary, p.text)
+	p := &Prepared{body: body, summary: m.Summary()}
+	text := m.SearchText()
+	p.filter = message.FilterOf(p.summary, text)
+	if len(body) <= textBelow || len(text) <= len(body)/textSpares {
+		p.text = text
+	}
 	if id := m.MessageID(); id != "" {
 		p.keys, p.own = append(p.keys, threadKey(id)), true
 	}
@@ -56,6 +69,7 @@ type Arrival struct {
 	Flags        mail.Flags // system flags
 	Keywords     []string
 	InternalDate time.Time // zero: now
+	Annotations            // what it is kept with; Shared needs the right n
 }
 
 // Appended says where messages have come to.
@@ -107,6 +121,14 @@ func (c *change) arrive(ctx context.Context, v Visit, mailbox string, arrivals [
 	out := Appended{Mailbox: bc.record.ID, UIDValidity: bc.record.UIDValidity}
 	bytes = -bytes
 	for _, arr := range arrivals {
+		if !arr.Annotations.empty() {
+			if err := arr.Annotations.Check(); err != nil {
+				return out, err
+			}
+			if err := v.mayAnnotate(&bc.record, arr.Annotations); err != nil {
+				return out, err
+			}
+		}
 		if most := c.a.store.opt.MaxMessage; arr.Size() > most {
 			return out, mail.Errorf(mail.KindTooBig, "The message has %d bytes; at most %d are accepted.", arr.Size(), most)
 		}
@@ -144,8 +166,11 @@ func (c *change) arrive(ctx context.Context, v Visit, mailbox string, arrivals [
 		_, offset := date.Zone()
 		uid, err := c.append(bc, Message{
 			Size: uint32(arr.Size()), Flags: kept, Email: email, Thread: thread,
-			InternalDate: date.Unix(), Zone: int16(offset / 60),
+			InternalDate: date.Unix(), Zone: int16(offset / 60), Annotated: !arr.Annotations.empty(),
 		})
+		if err == nil && !arr.Annotations.empty() {
+			err = c.annotateNew(v, bc, uid, arr.Annotations)
+		}
 		if err != nil {
 			return out, err
 		}

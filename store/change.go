@@ -26,20 +26,27 @@ type change struct {
 	boxes         []*boxChange // in the order of first use
 	subscriptions []string
 	batch         Batch
+	news          []Event // beside what becomes of boxes
 	refs          map[mail.EmailID]int
+	asked, keeps  bool                        // whether what is discarded can be brought back
 	threads       map[ThreadKey]mail.ThreadID // of batch.Threads, while messages follow
 }
 
 // boxChange is what a change does to one mailbox.
 type boxChange struct {
 	box      *box
+	was      was
 	record   MailboxRecord
+	instead  string // created: the name of the mailbox of which it is the renamed one
 	created  bool
 	deleted  bool
 	touched  bool
 	appended []Message
 	changed  []Message // ascending by UID
 	removed  mail.NumSet
+	bared    mail.NumSet // those of removed that have annotations
+	// discarded are those that can be brought back.
+	discarded []*Message
 
 	// What a guest does to its own flags.
 	guest    mail.AccountID // 0: nobody did
@@ -82,13 +89,20 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 			return nil, nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
 		}
 		c = &change{a: a, seq: a.head.ModSeq + 1, now: a.store.opt.Clock().Round(0).UTC(), account: a.head, subscriptions: a.subscriptions}
-		if err := compute(c); err != nil {
+		err := compute(c)
+		if err == nil {
+			err = c.finishAnnotations(ctx)
+		}
+		if err == nil && c.keeps {
+			c.finishRecoverable(ctx)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 		if !c.finish() {
 			// What made this a change of nothing may itself be on its way to disk.
 			held = false
-			return nil, nil, a.settle()
+			return nil, nil, c.settle()
 		}
 		durable, err := a.store.engine.Commit(context.WithoutCancel(ctx), &c.batch)
 		if err != nil {
@@ -109,10 +123,33 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 			}()
 			if p.err == nil {
 				c.publish(t)
+				a.tell(ctx, c.events)
+				if c.keeps {
+					a.store.kept(&c.account)
+				}
 			}
 			return p.err
 		}, nil
 	}
+}
+
+// settle is Account.settle for a change of nothing. What made it so may be durable and not
+// shown yet: who did it is still on the way to that. So it is shown here, or the answer
+// would tell of what was before.
+func (c *change) settle() error {
+	var latest []*boxState
+	for _, bc := range c.boxes {
+		latest = append(latest, bc.box.latest)
+	}
+	if err := c.a.settle(); err != nil {
+		return err
+	}
+	for i, st := range latest {
+		if b := c.boxes[i].box; st != nil && b.published.Load().seq < st.seq {
+			b.publish(st)
+		}
+	}
+	return nil
 }
 
 // errUnfinished is what others hear of a change whose session broke down while it
@@ -126,7 +163,7 @@ func (c *change) use(b *box) *boxChange {
 			return bc
 		}
 	}
-	bc := &boxChange{box: b, record: b.record}
+	bc := &boxChange{box: b, was: wasOf(&b.record), record: b.record}
 	c.boxes = append(c.boxes, bc)
 	return bc
 }
@@ -169,7 +206,7 @@ func (c *change) remove(bc *boxChange) {
 	bc.box.index.EachSeq(bc.box.index.All(), func(_ uint32, m *Message) bool {
 		c.account.Bytes -= int64(m.Size)
 		c.account.Messages--
-		c.refer(m.Email, -1)
+		c.letGo(bc, m)
 		return true
 	})
 	c.grant(bc, nil)
@@ -248,15 +285,24 @@ func (bc *boxChange) count(m *Message, by int) {
 	bc.record.Bytes += int64(by) * int64(m.Size)
 }
 
-// expunge takes m, which is in the head's index, out of its mailbox.
+// expunge takes m, which is in the head's index, out of its mailbox, and gives back its
+// reference. What somebody wants to be gone is discarded instead (recoverable.go).
 func (c *change) expunge(bc *boxChange, m *Message) {
+	c.takeOut(bc, m)
+	c.refer(m.Email, -1)
+}
+
+// takeOut is expunge without the reference.
+func (c *change) takeOut(bc *boxChange, m *Message) {
 	bc.removed.Add(uint32(m.UID))
+	if m.Annotated {
+		bc.bared.Add(uint32(m.UID))
+	}
 	bc.record.Messages--
 	bc.count(m, -1)
 	bc.touched = true
 	c.account.Bytes -= int64(m.Size)
 	c.account.Messages--
-	c.refer(m.Email, -1)
 }
 
 // flag gives m, which is in the head's index, new flags. Ascending by UID.
@@ -397,6 +443,11 @@ func (c *change) apply() *tree {
 			a.boxes[b.id] = b
 		}
 		bc.next = b.state(c.seq)
+	}
+	for _, bc := range c.boxes {
+		if bc.next != nil {
+			bc.box.latest = bc.next
+		}
 	}
 	if c.naming {
 		return a.buildTree()

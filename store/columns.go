@@ -34,6 +34,18 @@ type Column struct {
 	places []uint32 // of the messages in rows; noRow
 }
 
+// Bytes is how much the fields of the messages that were asked for have together.
+func (c *Column) Bytes() int64 {
+	if len(c.places) == len(c.uids) {
+		return int64(len(c.bytes))
+	}
+	n := 0
+	for i := range c.places {
+		n += len(c.Row(i))
+	}
+	return int64(n)
+}
+
 const noRow = math.MaxUint32
 
 // Row gives the field of the i-th message that was asked for, empty when it has none

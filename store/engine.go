@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/postern-mail/postern/mail"
@@ -24,7 +25,7 @@ import (
 // one account under way at once in one process. Errors are *mail.Error:
 // KindNotFound (the account or mailbox does not exist), KindConflict,
 // KindUnavailable (again later; also for an ended context and a closed engine),
-// KindCorrupt. storetest.Run is the definition of an Engine.
+// KindNoSpace, KindCorrupt. storetest.Run is the definition of an Engine.
 type Engine interface {
 	// Account reads an account's head with all its mailboxes and subscriptions.
 	// KindNotFound when there is none.
@@ -34,7 +35,8 @@ type Engine interface {
 	Accounts(ctx context.Context) ([]mail.AccountID, error)
 
 	// Messages reads the index of a mailbox: every message whose ModSeq is above
-	// since (0: all), ascending by UID. The slice belongs to the caller.
+	// since (0: all), ascending by UID. The slice belongs to the caller. With KindCorrupt,
+	// and a since of 0, it has those that can still be read.
 	Messages(ctx context.Context, id mail.AccountID, mailbox mail.MailboxID, since mail.ModSeq) ([]Message, error)
 
 	// Vanished gives the UIDs that were expunged from a mailbox by changes above
@@ -49,7 +51,7 @@ type Engine interface {
 	Summaries(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, summary []byte) error) error
 
 	// Texts reads the search text of each of ids like Summaries; an email without
-	// text is given as nil too.
+	// text is given as nil too. each may open the body.
 	Texts(ctx context.Context, id mail.AccountID, ids []mail.EmailID, each func(i int, text []byte) error) error
 
 	// Filters reads the search filter of each of ids like Summaries; an email without
@@ -60,6 +62,11 @@ type Engine interface {
 	// passed over. A filter only spares work, so a power cut may take it back, and it
 	// changes no MODSEQ.
 	PutFilters(ctx context.Context, id mail.AccountID, filters []EmailFilter) error
+
+	// References gives how often each email that is kept is counted, as Delta, ascending by
+	// Email: once for each time that it is in a mailbox, or recoverable. It is for checks and
+	// reads much.
+	References(ctx context.Context, id mail.AccountID) ([]Reference, error)
 
 	// Body opens a message's content for reading. KindExpunged when it is gone,
 	// with its account or not.
@@ -76,7 +83,9 @@ type Engine interface {
 	// that returned before; it is durable when wait has returned nil. Waits of
 	// concurrent commits share one sync. An error of wait means that durability
 	// is unknown: the engine then refuses every later Commit with
-	// KindUnavailable until it is opened again. wait may be called more than once.
+	// KindUnavailable (KindNoSpace while a disk is full) until it is opened again. It may do
+	// that by itself and announces All then: what was not durable is there or is not. wait
+	// may be called more than once.
 	// An error of Commit itself, KindConflict apart, may hide that the change was
 	// made (an answer that was lost): the next one is then a KindConflict.
 	Commit(ctx context.Context, b *Batch) (wait func() error, err error)
@@ -93,13 +102,44 @@ type Engine interface {
 	PutRecords(ctx context.Context, records []Record) error
 
 	// Announcements delivers changes that other servers made on the same store,
-	// nil for an engine that serves one process. A gap (a lost connection) is
-	// announced as Announcement{All: true}.
+	// nil for an engine to which nothing happens but what this process does. A gap (a
+	// lost connection, a disk that failed) is announced as Announcement{All: true}.
 	Announcements() <-chan Announcement
 
 	// Close ends all work and releases the store. Bodies that are still open
 	// must be closed before.
 	Close() error
+}
+
+// Checkpointer is an Engine that keeps what it has in files, and can tell which of them
+// it is at one moment.
+type Checkpointer interface {
+	// Checkpoint gives the files of a moment between its call and its return: every
+	// change whose wait returned nil before is in them, and of those after it some or
+	// none, in the order in which they were made. Changes go on meanwhile. KindInUse
+	// while there is another; KindUnavailable, KindNoSpace as for Commit.
+	Checkpoint(ctx context.Context) (Checkpoint, error)
+}
+
+// Checkpoint are the files of an engine at one moment. They stay as they are until Close.
+type Checkpoint interface {
+	// Store names the store, by what stays when it is moved, or put back from such files.
+	Store() string
+	// Files lists them, ascending by name.
+	Files() []CheckpointFile
+	// Open opens one to be read; what is behind CheckpointFile.Size is no part of it, and
+	// it may end before.
+	Open(name string) (io.ReadSeekCloser, error)
+	Close() error
+}
+
+// CheckpointFile is a file of a Checkpoint.
+type CheckpointFile struct {
+	Name string // with "/" between its folders
+	Size int64
+	// Version is another one in another Checkpoint of the store when the file has another
+	// content there; "" when only reading it tells.
+	Version string
 }
 
 // AccountState is what a server holds in memory of an account that is in use.
@@ -126,6 +166,18 @@ type AccountRecord struct {
 	Messages      int64
 	QuotaBytes    int64
 	QuotaMessages int64
+
+	// Annotations of messages, whosever they are, and the sum of the bytes of their values.
+	Annotations     int64
+	AnnotationBytes int64
+
+	// Messages that were expunged and can be brought back (see recoverable.go), which are
+	// not among Messages and Bytes. Of the account's own bounds 0 means the store's, -1 none.
+	Recoverable      int64
+	RecoverableBytes int64
+	RecoverableSince int64 // Unix seconds: none went before; 0 when there are none
+	Retention        int64 // seconds; -1: nothing is kept
+	RecoverableQuota int64 // bytes; -1: no bound
 
 	Shared bool // it belongs to nobody: see Account.SetShared
 }
@@ -165,6 +217,7 @@ type Message struct {
 	InternalDate int64 // Unix seconds
 	Saved        int64 // Unix seconds: when it came into this mailbox (RFC 8514)
 	Zone         int16 // InternalDate's offset from UTC in minutes
+	Annotated    bool  // it has, or had, annotations (RFC 5257)
 	Gone         bool  // only in a session's view: expunged, not yet told. Engines neither keep nor see it set.
 }
 
@@ -174,7 +227,7 @@ type Email struct {
 	ID      mail.EmailID
 	Body    []byte // as it arrived; not kept by the engine after Commit returns
 	Summary []byte // message.Summary
-	Text    []byte // message.SearchText, or nil
+	Text    []byte // message.SearchText; nil: it can be made from Body
 	Filter  []byte // message.Filter, or nil
 }
 
@@ -218,11 +271,14 @@ type Batch struct {
 	Messages  []Messages      // written, new or changed
 	Expunged  []Expunged      // removed from their mailboxes and remembered as vanished
 	Emails    []Email         // new content, with one reference each
-	// References changes how many mailbox entries point to an email. One that
+	// References changes how many mailbox entries, or recoverable ones, point to an email. One that
 	// comes down to 0 is removed. Ascending by Email, no email twice, none that
 	// is new in Emails of this Batch unless Delta > 0.
 	References []Reference
 	Threads    []ThreadLink
+	// Rewritten emails are there already and get another Summary, Text and Filter, of
+	// which those that are empty stay; Body is not looked at.
+	Rewritten []Email
 
 	// DeletedMailboxes go with index and memory of the vanished. References of
 	// their messages are in References.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"io"
 	"slices"
 	"sync/atomic"
 
@@ -180,6 +181,16 @@ func (m *Mailbox) ReadOnly() bool { return m.readOnly }
 // View is what the session knows; only Poll changes it.
 func (m *Mailbox) View() *Snapshot { return m.view }
 
+// Newest is what View would be after a Poll that leaves out what is gone. It tells of nothing
+// and changes nothing.
+func (m *Mailbox) Newest() *Snapshot {
+	st := m.box.published.Load()
+	if st.deleted {
+		return m.view
+	}
+	return m.newest(st)
+}
+
 // Record is the mailbox's record as of the view.
 func (m *Mailbox) Record() MailboxRecord { return m.view.Mailbox }
 
@@ -211,7 +222,7 @@ type Changes struct {
 	Exists   bool        // messages came: View().Len() is the new number
 	Recent   bool        // some of them are \Recent
 	Keywords bool        // the table of keywords grew
-	Changed  []uint32    // sequence numbers in the new view, ascending, whose flags or MODSEQ changed; for a guest only if flags did
+	Changed  []uint32    // sequence numbers in the new view, ascending, whose flags or MODSEQ changed; for a guest only if flags did, or there are annotations
 }
 
 // Poll moves the view to the newest published state and says what differs. Without
@@ -250,7 +261,7 @@ func (m *Mailbox) Poll(expunge bool) Changes {
 	}
 	gone := 0
 	for _, place := range d.changed {
-		if m.guest != 0 && sameFlags(old, newest, place) {
+		if m.guest != 0 && toldNothing(old, newest, place) {
 			continue // of the owner's own flags
 		}
 		if expunge {
@@ -269,12 +280,13 @@ func (m *Mailbox) Poll(expunge bool) Changes {
 	return c
 }
 
-// sameFlags tells whether the message at a place of old, which newer has too, has the
-// same flags there.
-func sameFlags(old, newer *Snapshot, place int) bool {
+// toldNothing tells whether a guest sees nothing of a change of the message at a place of
+// old, which newer has too: it has the same flags there, and no annotations.
+func toldNothing(old, newer *Snapshot, place int) bool {
 	was := old.at(place)
 	seq, _ := newer.Seq(was.UID)
-	return newer.At(seq).Flags == was.Flags
+	is := newer.At(seq)
+	return is.Flags == was.Flags && !is.Annotated
 }
 
 // Summaries reads what was computed at delivery for each of ids, which are the
@@ -286,9 +298,43 @@ func (m *Mailbox) Summaries(ctx context.Context, ids []mail.EmailID, each func(i
 	})
 }
 
-// Texts reads search texts (message.SearchText) like Summaries.
+// Texts reads search texts (message.SearchText) like Summaries. Those that are not
+// kept are made from their messages.
 func (m *Mailbox) Texts(ctx context.Context, ids []mail.EmailID, each func(i int, text []byte) error) error {
-	return m.account.store.engine.Texts(ctx, m.account.id, ids, each)
+	return m.account.store.engine.Texts(ctx, m.account.id, ids, func(i int, text []byte) error {
+		if text == nil {
+			var err error
+			if text, err = m.text(ctx, ids[i]); err != nil {
+				return err
+			}
+		}
+		return each(i, text)
+	})
+}
+
+// text makes the search text of a message; nil when it is gone.
+func (m *Mailbox) text(ctx context.Context, id mail.EmailID) ([]byte, error) {
+	body, err := m.Body(ctx, id)
+	if err != nil {
+		if mail.KindOf(err) == mail.KindExpunged {
+			err = nil
+		}
+		return nil, err
+	}
+	defer body.Close()
+	if body.Bytes() == nil { // it is read into memory, and so are those that others search
+		s := m.account.store
+		n := min(body.Size(), s.opt.Memory)
+		if err := s.texts.Acquire(ctx, n); err != nil {
+			return nil, mail.Wrap(mail.KindUnavailable, err)
+		}
+		defer s.texts.Release(n)
+	}
+	raw, err := ReadSpan(body, message.Range{End: body.Size()})
+	if err != nil {
+		return nil, err
+	}
+	return message.Parse(raw, message.DefaultLimits).SearchText(), nil
 }
 
 // Filters reads search filters like Summaries; one that is not kept is nil.
@@ -304,6 +350,23 @@ func (m *Mailbox) PutFilters(ctx context.Context, filters []EmailFilter) error {
 // Body opens the content of a message of the view. KindExpunged when it is gone.
 func (m *Mailbox) Body(ctx context.Context, id mail.EmailID) (Body, error) {
 	return m.account.store.engine.Body(ctx, m.account.id, id)
+}
+
+// ReadSpan gives a part of a message's content, which is not to be altered. It is valid
+// until the body is closed.
+func ReadSpan(body Body, span message.Range) ([]byte, error) {
+	if all := body.Bytes(); all != nil {
+		return slices.Clip(all[span.Start:span.End]), nil
+	}
+	b := make([]byte, span.Len())
+	n, err := body.ReadAt(b, span.Start)
+	if int64(n) == span.Len() {
+		return b, nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return nil, mail.Wrap(mail.KindCorrupt, err)
 }
 
 // Vanished gives the UIDs that were expunged by changes above since and are not in

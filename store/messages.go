@@ -131,7 +131,8 @@ func (m *Mailbox) storeGuestFlags(ctx context.Context, uids mail.NumSet, fc Flag
 }
 
 // Expunge removes those of uids, or of all messages when it is nil, that have
-// \Deleted, and says which.
+// \Deleted, and says which. They can be brought back (Account.Restore) for as long as
+// Recovery says.
 func (m *Mailbox) Expunge(ctx context.Context, uids *mail.NumSet) (mail.NumSet, mail.ModSeq, error) {
 	among := mail.NumSet{{First: 1, Last: mail.MaxNum}}
 	if uids != nil {
@@ -157,7 +158,7 @@ func (m *Mailbox) removeIf(ctx context.Context, uids mail.NumSet, test func(*box
 		m.box.index.EachUID(uids, func(_ uint32, msg *Message) bool {
 			doomed, more := test(bc, msg)
 			if doomed {
-				c.expunge(bc, msg)
+				c.discard(bc, msg)
 			}
 			return more
 		})
@@ -176,6 +177,8 @@ func (m *Mailbox) Replace(ctx context.Context, uid mail.UID, to Visit, dest stri
 	if to.account != m.account {
 		return m.replaceAcross(ctx, uid, to, dest, arrival)
 	}
+	m.account.leaving.RLock() // as of a MOVE
+	defer m.account.leaving.RUnlock()
 	var out Appended
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) (err error) {
 		if err := m.visit.may(&bc.record, mail.RightTrash|mail.RightExpunge); err != nil {
@@ -188,7 +191,7 @@ func (m *Mailbox) Replace(ctx context.Context, uid mail.UID, to Visit, dest stri
 		if out, err = c.arrive(ctx, to, dest, []Arrival{arrival}, int64(old.Size), 1); err != nil {
 			return err
 		}
-		c.expunge(bc, old)
+		c.discard(bc, old)
 		return nil
 	})
 	out.ModSeq = seq
@@ -241,6 +244,12 @@ func (m *Mailbox) transfer(ctx context.Context, uids mail.NumSet, v Visit, dest 
 	if v.account != m.account {
 		return m.transferAcross(ctx, uids, v, dest, move)
 	}
+	if move {
+		// Who moves one at the same time into another account has it there already: only one
+		// of the two finds it.
+		m.account.leaving.RLock()
+		defer m.account.leaving.RUnlock()
+	}
 	var out Copied
 	seq, err := m.change(ctx, func(c *change, bc *boxChange) error {
 		out = Copied{}
@@ -287,6 +296,7 @@ func (c *change) transfer(ctx context.Context, v Visit, from, to *boxChange, uid
 		return err
 	}
 	may := v.rights(&to.record).Flags()
+	annotations := v.annotations(from.box.id)
 	// The same bits mean other keywords in another mailbox.
 	translate, translateOwn := map[mail.Flags]mail.Flags{}, map[mail.Flags]mail.Flags{}
 	translated := func(known map[mail.Flags]mail.Flags, flags mail.Flags, names []string, enter func([]string) (mail.Flags, error)) (mail.Flags, error) {
@@ -309,9 +319,22 @@ func (c *change) transfer(ctx context.Context, v Visit, from, to *boxChange, uid
 		}
 		copied := *msg
 		copied.Flags = msg.Flags&mail.SystemFlags&(may|mail.Seen) | keywords
+		var notes Annotations
+		if msg.Annotated {
+			if notes, fault = annotations.Of(ctx, msg); fault != nil {
+				return false
+			}
+			notes = v.carry(&to.record, notes)
+			copied.Annotated = !notes.empty()
+		}
 		var uid mail.UID
 		if uid, fault = c.append(to, copied); fault != nil {
 			return false
+		}
+		if copied.Annotated {
+			if fault = c.annotateNew(v, to, uid, notes); fault != nil {
+				return false
+			}
 		}
 		if own != nil {
 			k := own.of(msg.UID).flags

@@ -31,10 +31,58 @@ const (
 	maxMetadataGuests  = 4 << 20   // in an account, before guests may add no more
 )
 
+// specialUseEntry is the owner's private entry that is the special use of a mailbox, and no
+// text of its own (RFC 6154, 4).
+const specialUseEntry = "/private/specialuse"
+
 // MetadataEntry is a named text.
 type MetadataEntry struct {
 	Name  string
 	Value []byte // nil: there is none
+}
+
+// The scopes of entries (RFC 5464, 3.2).
+const (
+	PrivateEntries = "/private"
+	SharedEntries  = "/shared"
+)
+
+// CleanEntry checks the name of an entry, or of what stands above entries, and gives it in
+// lower case, under which it is kept (RFC 5464, 3.2). KindBadArgument.
+func CleanEntry(name string) (string, error) {
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c >= 0x7f || c == '*' || c == '%' {
+			return "", mail.Errorf(mail.KindBadArgument, "The name of an entry has a character that it cannot have.")
+		}
+	}
+	name = strings.ToLower(name)
+	scope, _, _ := strings.Cut(strings.TrimPrefix(name, "/"), "/")
+	switch {
+	case strings.Contains(name, "//"), strings.HasSuffix(name, "/"):
+		return "", mail.Errorf(mail.KindBadArgument, "The name of an entry has no empty part.")
+	case name[:min(1, len(name))] != "/", "/"+scope != PrivateEntries && "/"+scope != SharedEntries:
+		return "", mail.Errorf(mail.KindBadArgument, "The name of an entry begins with /private or /shared.")
+	case len(name) > MaxMetadataName:
+		return "", mail.Errorf(mail.KindBadArgument, "The name of an entry is too long.")
+	}
+	return name, nil
+}
+
+// SharedEntry tells whether an entry of that clean name is everybody's.
+func SharedEntry(name string) bool { return strings.HasPrefix(name, SharedEntries+"/") }
+
+// SettableEntry gives an error unless an entry of that clean name can have a value: names
+// have at least two parts, those of vendors four (RFC 5464, 3.2).
+func SettableEntry(name string) error {
+	parts := strings.Split(name[1:], "/")
+	least := 2
+	if len(parts) > 1 && parts[1] == "vendor" {
+		least = 4
+	}
+	if len(parts) < least {
+		return mail.Errorf(mail.KindBadArgument, "This entry has too few parts to have a value.")
+	}
+	return nil
 }
 
 // metadataOf is how the keys of all metadata of a mailbox begin.
@@ -72,16 +120,20 @@ func (v Visit) mayMetadata(r *MailboxRecord, changesShared bool) error {
 }
 
 // Metadata gives the entries of a mailbox that all share, or those of the visitor alone,
-// ascending by name. "" is the account as such: the owner's alone, private only.
-// KindNotFound, KindNoPermission.
+// ascending by name. "" is the account as such, the owner's alone, and what all share of
+// it is the server's. KindNotFound, KindNoPermission.
 func (v Visit) Metadata(ctx context.Context, mailbox string, shared bool) ([]MetadataEntry, error) {
 	a := v.account
+	if mailbox == "" && shared && v.guest == nil {
+		return a.store.ServerMetadata(ctx)
+	}
 	a.mu.Lock()
 	list, err := func() ([]MetadataEntry, error) {
 		if a.removed {
 			return nil, mail.Errorf(mail.KindNotFound, "The account was removed.")
 		}
 		var id mail.MailboxID
+		specialUse := ""
 		if mailbox != "" {
 			b, err := a.find(mailbox)
 			if err != nil {
@@ -91,16 +143,27 @@ func (v Visit) Metadata(ctx context.Context, mailbox string, shared bool) ([]Met
 				return nil, err
 			}
 			id = b.id
-		} else if shared || v.guest != nil {
+			if !shared && v.guest == nil {
+				specialUse = b.record.SpecialUse
+			}
+		} else if v.guest != nil {
 			return nil, nil
 		}
-		return a.metadata(ctx, v.metadataKey(id, shared))
+		list, err := a.metadata(ctx, v.metadataKey(id, shared))
+		if i, ok := findMetadata(list, specialUseEntry); specialUse != "" && !ok {
+			list = slices.Insert(list, i, MetadataEntry{specialUseEntry, []byte(specialUse)})
+		}
+		return list, err
 	}()
 	if err != nil {
 		a.mu.Unlock()
 		return nil, err
 	}
 	return list, a.settle()
+}
+
+func findMetadata(list []MetadataEntry, name string) (int, bool) {
+	return slices.BinarySearchFunc(list, name, func(x MetadataEntry, name string) int { return strings.Compare(x.Name, name) })
 }
 
 // metadata reads a record; a.mu is held.
@@ -114,19 +177,16 @@ func (a *Account) metadata(ctx context.Context, key string) ([]MetadataEntry, er
 
 // SetMetadata changes entries, all or none: a nil Value removes one. Those of which shared
 // is true are seen by everybody who may read the mailbox's, the others only by the
-// visitor. "" is as of Metadata. KindTooBig for a Value above MaxMetadataValue, KindLimit
-// when there are too many, KindNotFound, KindNoPermission.
+// visitor. "" is the account as such, the owner's alone, and private only. KindTooBig for a
+// Value above MaxMetadataValue, KindLimit when there are too many, KindNotFound,
+// KindNoPermission.
 func (v Visit) SetMetadata(ctx context.Context, mailbox string, shared, private []MetadataEntry) error {
-	for _, e := range slices.Concat(shared, private) {
-		if len(e.Value) > MaxMetadataValue {
-			return mail.Errorf(mail.KindTooBig, "A value has at most %d bytes.", MaxMetadataValue)
-		}
-		if len(e.Name) > MaxMetadataName {
-			return mail.Errorf(mail.KindBadArgument, "The name of an entry has at most %d bytes.", MaxMetadataName)
-		}
+	if err := checkMetadata(slices.Concat(shared, private)); err != nil {
+		return err
 	}
 	_, err := v.account.change(ctx, func(c *change) error {
 		var id mail.MailboxID
+		private := private // which may be asked for again
 		if mailbox != "" {
 			bc, err := c.named(mailbox)
 			if err != nil {
@@ -136,13 +196,27 @@ func (v Visit) SetMetadata(ctx context.Context, mailbox string, shared, private 
 				return err
 			}
 			id = bc.record.ID
+			if i := slices.IndexFunc(private, func(e MetadataEntry) bool { return e.Name == specialUseEntry }); i >= 0 {
+				if err := c.setSpecialUse(v, bc, private[i].Value); err != nil {
+					return err
+				}
+				// It is kept in the mailbox's record; what stood there before goes.
+				private = slices.Clone(private)
+				private[i].Value = nil
+			}
 		} else if len(shared) > 0 || v.guest != nil {
 			return mail.Errorf(mail.KindNoPermission, "Shared entries of the server cannot be changed here.")
 		}
-		if err := c.edit(ctx, v.metadataKey(id, true), shared); err != nil {
+		person := v.account.id
+		if v.guest != nil {
+			person = v.guest.Account
+		}
+		e := Event{What: MetadataChanged, Account: v.account.id, Mailbox: id, Name: mailbox}
+		if err := c.edit(ctx, v.metadataKey(id, true), shared, e); err != nil {
 			return err
 		}
-		if err := c.edit(ctx, v.metadataKey(id, false), private); err != nil {
+		e.Private = person
+		if err := c.edit(ctx, v.metadataKey(id, false), private, e); err != nil {
 			return err
 		}
 		return c.boundMetadata(ctx, v.guest != nil)
@@ -150,8 +224,56 @@ func (v Visit) SetMetadata(ctx context.Context, mailbox string, shared, private 
 	return v.shown(err)
 }
 
-// edit changes the entries of one record.
-func (c *change) edit(ctx context.Context, key string, changes []MetadataEntry) error {
+// setSpecialUse gives a mailbox the special uses of value, of which there may be one. The
+// mailbox that had it before has none then (RFC 6154, 4).
+func (c *change) setSpecialUse(v Visit, bc *boxChange, value []byte) error {
+	use := ""
+	for _, attribute := range strings.Fields(string(value)) {
+		canonical, ok := SpecialUse(attribute)
+		switch {
+		case v.guest != nil:
+			return mail.Errorf(mail.KindCannot, "A special use is for one's own mailboxes.")
+		case !ok:
+			return mail.Errorf(mail.KindCannot, "No mailbox can have that special use.")
+		case use != "" && use != canonical:
+			return mail.Errorf(mail.KindCannot, "A mailbox has one special use.")
+		}
+		use = canonical
+	}
+	if v.guest != nil || bc.record.SpecialUse == use {
+		return nil
+	}
+	for _, b := range c.a.boxes {
+		if other := b.record.SpecialUse; use != "" && other == use && b != bc.box {
+			c.giveUse(c.use(b), "")
+		}
+	}
+	c.giveUse(bc, use)
+	return nil
+}
+
+func (c *change) giveUse(bc *boxChange, use string) {
+	bc.record.SpecialUse, bc.touched = use, true
+	c.news = append(c.news, Event{
+		What: MetadataChanged, Account: c.a.id, Mailbox: bc.record.ID, Name: bc.record.Name, Entries: []string{specialUseEntry}, Private: c.a.id,
+	})
+}
+
+// checkMetadata refuses entries that are too long.
+func checkMetadata(list []MetadataEntry) error {
+	for _, e := range list {
+		if len(e.Value) > MaxMetadataValue {
+			return mail.Errorf(mail.KindTooBig, "A value has at most %d bytes.", MaxMetadataValue)
+		}
+		if len(e.Name) > MaxMetadataName {
+			return mail.Errorf(mail.KindBadArgument, "The name of an entry has at most %d bytes.", MaxMetadataName)
+		}
+	}
+	return nil
+}
+
+// edit changes the entries of one record, of which e tells.
+func (c *change) edit(ctx context.Context, key string, changes []MetadataEntry, e Event) error {
 	if len(changes) == 0 {
 		return nil
 	}
@@ -159,33 +281,49 @@ func (c *change) edit(ctx context.Context, key string, changes []MetadataEntry) 
 	if err != nil {
 		return err
 	}
-	changed := false
-	for _, e := range changes {
-		i, there := slices.BinarySearchFunc(list, e.Name, func(x MetadataEntry, name string) int { return strings.Compare(x.Name, name) })
-		switch {
-		case e.Value == nil && !there:
-			continue
-		case e.Value == nil:
-			list = slices.Delete(list, i, i+1)
-		case there:
-			list[i].Value = e.Value
-		default:
-			list = slices.Insert(list, i, e)
-		}
-		changed = true
-	}
-	if !changed {
+	list, e.Entries = editMetadata(list, changes)
+	if len(e.Entries) == 0 {
 		return nil
 	}
 	r := Record{Kind: metadataKind, Key: key}
-	if len(list) > 0 {
-		r.Value = appendMetadata([]byte{}, list)
-	}
-	if len(list) > maxMetadataEntries || len(r.Value) > maxMetadataBytes {
-		return errMetadata
+	if r.Value, err = metadataValue(list); err != nil {
+		return err
 	}
 	c.batch.Records = append(c.batch.Records, r)
+	c.news = append(c.news, e)
 	return nil
+}
+
+// editMetadata changes the entries of list and gives the names of those that it changed.
+func editMetadata(list, changes []MetadataEntry) (edited []MetadataEntry, names []string) {
+	for _, entry := range changes {
+		i, there := findMetadata(list, entry.Name)
+		switch {
+		case entry.Value == nil && !there:
+			continue
+		case entry.Value == nil:
+			list = slices.Delete(list, i, i+1)
+		case there:
+			list[i].Value = entry.Value
+		default:
+			list = slices.Insert(list, i, entry)
+		}
+		if !slices.Contains(names, entry.Name) {
+			names = append(names, entry.Name)
+		}
+	}
+	return list, names
+}
+
+// metadataValue is the value of the record of entries, nil of none.
+func metadataValue(list []MetadataEntry) (value []byte, err error) {
+	if len(list) > 0 {
+		value = appendMetadata([]byte{}, list)
+	}
+	if len(list) > maxMetadataEntries || len(value) > maxMetadataBytes {
+		err = errMetadata
+	}
+	return value, err
 }
 
 var errMetadata = mail.Errorf(mail.KindLimit, "No more metadata can be kept.")

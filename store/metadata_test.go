@@ -49,7 +49,7 @@ func TestMetadata(t *testing.T) {
 		}
 		check(t, own.SetMetadata(ctx, "Sent", entry("/shared/a", "1"), append(entry("/private/b", ""), entry("/private/a", "x\x00y")...)))
 		is(own, "Sent", true, "/shared/a=1 ")
-		is(own, "Sent", false, "/private/a=x\x00y /private/b= ")
+		is(own, "Sent", false, "/private/a=x\x00y /private/b= /private/specialuse=\\Sent ")
 		is(own, "INBOX", false, "")
 
 		// The account's own.
@@ -77,7 +77,7 @@ func TestMetadata(t *testing.T) {
 		is(guest, "Sent", false, "")
 		check(t, guest.SetMetadata(ctx, "Sent", nil, entry("/private/a", "b")))
 		is(guest, "Sent", false, "/private/a=b ")
-		is(own, "Sent", false, "/private/a=x\x00y /private/b= ")
+		is(own, "Sent", false, "/private/a=x\x00y /private/b= /private/specialuse=\\Sent ")
 		kind(t, guest.SetMetadata(ctx, "Sent", entry("/shared/a", "2"), nil), mail.KindNoPermission)
 		grant(t, own, "Sent", mail.Grantee{Account: id}, "lrw")
 		check(t, guest.SetMetadata(ctx, "Sent", entry("/shared/a", "2"), nil))
@@ -177,4 +177,40 @@ func TestMetadataAfterRestart(t *testing.T) {
 		a.Close()
 		check(t, s.Close())
 	}
+}
+
+// TestServerMetadata: what administrators say of the server is everybody's, and told.
+func TestServerMetadata(t *testing.T) {
+	everyEngine(t, func(t *testing.T, e store.Engine) {
+		s, a := open(t, e)
+		w := a.NewWatch(everything)
+		defer w.Close()
+		id, err := s.CreateAccount(ctx, 0)
+		check(t, err)
+		is := func(want string) {
+			t.Helper()
+			for _, v := range []store.Visit{a.Own(), account(t, s, id).Own()} {
+				if got := entries(t, v, "", true); got != want {
+					t.Fatalf("got %q, want %q", got, want)
+				}
+			}
+		}
+		is("")
+		check(t, s.SetServerMetadata(ctx, append(entry("/shared/b", "1"), entry("/shared/a", "")...)))
+		is("/shared/a= /shared/b=1 ")
+		check(t, s.SetServerMetadata(ctx, append(entry("/shared/b", "2"), store.MetadataEntry{Name: "/shared/a"}, store.MetadataEntry{Name: "/shared/c"})))
+		is("/shared/b=2 ")
+		if got := told(w); got != `metadata "" [/shared/b /shared/a]; metadata "" [/shared/b /shared/a]` {
+			t.Error(got)
+		}
+		check(t, s.SetServerMetadata(ctx, []store.MetadataEntry{{Name: "/shared/b"}}))
+		is("")
+		check(t, s.SetServerMetadata(ctx, entry("/shared/b", "3")))
+		is("/shared/b=3 ")
+		if got := entries(t, a.Visit(mail.Person{Account: id}), "", true); got != "" {
+			t.Error("a guest", got)
+		}
+		kind(t, s.SetServerMetadata(ctx, entry("/shared/b", string(make([]byte, store.MaxMetadataValue+1)))), mail.KindTooBig)
+		kind(t, a.Own().SetMetadata(ctx, "", entry("/shared/b", "4"), nil), mail.KindNoPermission)
+	})
 }

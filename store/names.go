@@ -170,6 +170,9 @@ func (a *Account) deleteMailbox(ctx context.Context, v Visit, name string) error
 		if err := c.dropRecords(ctx, metadataKind, metadataOf(a.id, bc.box.id)); err != nil {
 			return err
 		}
+		if err := c.dropAnnotations(ctx, bc.box.id, func(string) bool { return true }); err != nil {
+			return err
+		}
 		return c.dropRecords(ctx, marksKind, marksOf(a.id, bc.box.id))
 	})
 	return err
@@ -221,7 +224,7 @@ func (a *Account) renameMailbox(ctx context.Context, v Visit, from, to string) e
 				return err
 			}
 			dest := c.create(to, "")
-			dest.record.Keywords = in.record.Keywords
+			dest.record.Keywords, dest.instead = in.record.Keywords, Inbox
 			if err := c.copyMetadata(ctx, in.record.ID, dest.record.ID); err != nil { // RFC 5464, 4.1
 				return err
 			}
@@ -266,6 +269,7 @@ func (a *Account) Subscribe(ctx context.Context, name string) error {
 			return mail.Errorf(mail.KindLimit, "An account has at most %d subscriptions.", maxSubscribed)
 		}
 		c.subscriptions, c.naming, c.batch.Subscribe = next, true, []string{name}
+		c.news = append(c.news, Event{What: SubscriptionChanged, Account: a.id, Name: name})
 		return nil
 	})
 	return err
@@ -279,6 +283,7 @@ func (a *Account) Unsubscribe(ctx context.Context, name string) error {
 			return nil
 		}
 		c.subscriptions, c.naming, c.batch.Unsubscribe = next, true, []string{name}
+		c.news = append(c.news, Event{What: SubscriptionChanged, Account: a.id, Name: name})
 		return nil
 	})
 	return err

@@ -52,7 +52,7 @@ func TestPanic(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the account is locked for ever")
 	}
 	if m := sel(t, a, store.Inbox); m.View().Len() != 1 {

@@ -6,7 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -28,8 +31,11 @@ type Options struct {
 	// Columns bounds the bytes of what SORT and THREAD compare that are kept in
 	// memory for the next time; 32 MiB.
 	Columns int64
-	Clock   func() time.Time
-	Log     *slog.Logger
+	// Recovery says for how long expunged messages can be brought back until SetRecovery
+	// says something else; the zero value: they cannot.
+	Recovery Recovery
+	Clock    func() time.Time
+	Log      *slog.Logger
 	// Changed is told of the kinds of records that other servers changed, "" when
 	// something may have been missed; nil: nobody is. It must not wait: the mail of
 	// other servers comes after it.
@@ -45,8 +51,14 @@ type Store struct {
 	engine Engine
 	opt    Options
 	memory *semaphore.Weighted
+	texts  *semaphore.Weighted // bounds the messages of which search texts are made, as memory does arriving ones
 
-	columns columns
+	columns  columns
+	watched  watches // of the rights on any mailbox
+	sessions watches // all
+
+	recovery atomic.Pointer[Recovery] // what holds; never nil
+	sweeping sweeping
 
 	mu     sync.Mutex
 	live   map[mail.AccountID]*Account // in use or idle
@@ -84,17 +96,26 @@ func Open(engine Engine, opt Options) (*Store, error) {
 		engine: engine,
 		opt:    opt,
 		memory: semaphore.NewWeighted(opt.Memory),
+		texts:  semaphore.NewWeighted(opt.Memory),
 		live:   map[mail.AccountID]*Account{},
 		heard:  make(chan struct{}),
 		stop:   cancel,
+
+		sweeping: sweeping{ctx: ctx, soon: make(chan struct{}, 1), crowded: map[mail.AccountID]bool{}},
 	}
+	s.recovery.Store(&opt.Recovery)
 	s.columns.most = opt.Columns
 	if err := s.finishMoves(ctx); err != nil {
 		cancel()
+		s.later.Wait()
 		engine.Close()
 		return nil, err
 	}
 	go s.follow(ctx)
+	if err := s.sweepLeft(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -145,6 +166,10 @@ var defaultMailboxes = []struct{ name, specialUse string }{
 // its id. quotaBytes 0 means no quota.
 func (s *Store) CreateAccount(ctx context.Context, quotaBytes int64) (mail.AccountID, error) {
 	now := s.opt.Clock().Round(0).UTC()
+	next, err := s.nextUIDValidity(ctx, now)
+	if err != nil {
+		return 0, err
+	}
 	for {
 		// Random ids need no counter that several servers would have to share.
 		var raw [8]byte
@@ -155,8 +180,7 @@ func (s *Store) CreateAccount(ctx context.Context, quotaBytes int64) (mail.Accou
 		}
 		b := &Batch{Create: true, Account: AccountRecord{
 			ID: id, ModSeq: 1, NextMailbox: 1, NextEmail: 1,
-			// UIDVALIDITY must grow when an account is made again; time does.
-			NextUIDValidity: mail.UIDValidity(now.Unix()),
+			NextUIDValidity: next,
 			QuotaBytes:      quotaBytes,
 		}}
 		for _, d := range defaultMailboxes {
@@ -176,6 +200,54 @@ func (s *Store) CreateAccount(ctx context.Context, quotaBytes int64) (mail.Accou
 			return 0, err
 		}
 		return id, wait()
+	}
+}
+
+// Mailboxes of an account that is made again under the same name must have a UIDVALIDITY
+// that they never had: time gives one, and what the removed accounts came to, because a
+// clock may be set back.
+const uidValidityKind = "uidvalidity"
+
+// nextUIDValidity gives the first UIDVALIDITY of a new account.
+func (s *Store) nextUIDValidity(ctx context.Context, now time.Time) (mail.UIDValidity, error) {
+	// A clock from before 1970, or after 2106, gives none.
+	next := mail.UIDValidity(min(max(now.Unix(), 1), math.MaxUint32-1<<24))
+	_, used, err := s.usedUIDValidity(ctx)
+	return max(next, used), err
+}
+
+// usedUIDValidity gives what removed accounts would have given out next, and the record
+// that says so.
+func (s *Store) usedUIDValidity(ctx context.Context) (r Record, used mail.UIDValidity, err error) {
+	return readUIDValidity(ctx, s.engine)
+}
+
+func readUIDValidity(ctx context.Context, e Engine) (r Record, used mail.UIDValidity, err error) {
+	r = Record{Kind: uidValidityKind, Key: "next"}
+	records, err := e.Records(ctx, r.Kind, r.Key)
+	if err != nil {
+		return r, 0, err
+	}
+	for _, x := range records {
+		if n, err := strconv.ParseUint(string(x.Value), 10, 32); x.Key == r.Key && err == nil {
+			r, used = x, mail.UIDValidity(n)
+		}
+	}
+	return r, used, nil
+}
+
+// useUpUIDValidity says that an account that will be removed would have given out next.
+func (s *Store) useUpUIDValidity(ctx context.Context, next mail.UIDValidity) error {
+	for try := 0; ; try++ {
+		r, used, err := s.usedUIDValidity(ctx)
+		if err != nil || used >= next {
+			return err
+		}
+		r.Value = strconv.AppendUint(nil, uint64(next), 10)
+		err = s.PutRecords(ctx, []Record{r})
+		if err == nil || mail.KindOf(err) != mail.KindConflict || try >= maxTries {
+			return err
+		}
 	}
 }
 
@@ -242,6 +314,9 @@ func (s *Store) follow(ctx context.Context) {
 			}
 			if s.opt.Changed != nil && (n.All || n.Kind != "") {
 				s.opt.Changed(n.Kind)
+			}
+			if n.All || n.Kind == serverMetadataKind {
+				s.tellServerMetadata(ctx)
 			}
 			s.mu.Lock()
 			var stale []*Account

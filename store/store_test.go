@@ -111,7 +111,7 @@ func TestAppendAndSelect(t *testing.T) {
 			x.OnChange(func() { told <- struct{}{} })
 			select {
 			case <-told:
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatal("not told")
 			}
 			c := x.Poll(false)
@@ -453,7 +453,7 @@ func TestTwoServers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		boxes[0].Poll(true)
 		boxes[1].Poll(true)

@@ -106,6 +106,21 @@ func (v Visit) Mailbox(name string) (MailboxRecord, mail.Rights, bool) {
 	return r, rights, rights != 0
 }
 
+// Named gives the name of a mailbox now, false when it is gone.
+func (v Visit) Named(id mail.MailboxID) (name string, ok bool) {
+	for _, n := range v.account.published.Load().names {
+		if n.box.id == id {
+			return n.name, true
+		}
+	}
+	return "", false
+}
+
+// RightsIn gives what the visitor may do with a mailbox that gives these rights to others.
+func (v Visit) RightsIn(grants []mail.Grant) mail.Rights {
+	return v.rights(&MailboxRecord{Grants: grants})
+}
+
 // ReadsAny tells whether the visitor may read any mailbox of the account.
 func (v Visit) ReadsAny() bool {
 	for _, n := range v.account.published.Load().names {
@@ -351,7 +366,7 @@ func (v Visit) mayCreate(name string) error {
 	return v.may(&above.record, mail.RightCreate)
 }
 
-// forgetGuest takes away the rights and the marks that a person has in a's mailboxes:
+// forgetGuest takes away the rights, the marks and the annotations that a person has in a's mailboxes:
 // the person's account was removed.
 func (a *Account) forgetGuest(ctx context.Context, id mail.AccountID) error {
 	_, err := a.change(ctx, func(c *change) error {
@@ -370,6 +385,9 @@ func (a *Account) forgetGuest(ctx context.Context, id mail.AccountID) error {
 				return err
 			}
 			if err := c.dropRecords(ctx, metadataKind, metadataOf(a.id, b.id)+id.String()); err != nil {
+				return err
+			}
+			if err := c.dropAnnotations(ctx, b.id, func(person string) bool { return person == id.String() }); err != nil {
 				return err
 			}
 		}

@@ -264,7 +264,7 @@ func TestOwnFlagsAreKept(t *testing.T) {
 		// A server acts on what it knows: the two are to know the same before each change.
 		same := func() {
 			t.Helper()
-			for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			for until := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 				ok := true
 				for i := range boxes {
 					boxes[i][0].Poll(true)

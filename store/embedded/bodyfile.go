@@ -264,6 +264,9 @@ type bodyFiles struct {
 	done    chan struct{}
 	buffers sync.Pool // of *[bodyPart]byte
 
+	// staying is held while no file may be removed.
+	staying sync.Mutex
+
 	mu      sync.Mutex
 	files   map[uint32]*bodyFile
 	current *bodyFile // nil until something is written

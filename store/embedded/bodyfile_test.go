@@ -105,6 +105,52 @@ func TestBodyFile(t *testing.T) {
 	}
 }
 
+// TestBodiesAtOnce: what was read of a body stays as it is while others are read, also by
+// those who get the buffers of bodies that were closed.
+func TestBodiesAtOnce(t *testing.T) {
+	opt := small(vfs.NewMem())
+	e := open(t, "store", opt)
+	defer e.Close()
+	l := storetest.NewLedger(1)
+	m := l.Mailbox("INBOX")
+	var want [][]byte
+	for range 8 {
+		l.Deliver(m, 2*bodyPart)
+		b := l.Batch()
+		want = append(want, slices.Clone(b.Emails[0].Body))
+		storetest.Commit(t, e, b)
+	}
+	bodies := make([]store.Body, len(want))
+	parts := make([][]byte, len(want))
+	for round := range 4 {
+		for i := range want {
+			if i%2 == 0 || round == 0 { // the others stay open
+				if bodies[i] != nil {
+					bodies[i].Close()
+				}
+				var err error
+				if bodies[i], err = e.Body(t.Context(), 1, mail.EmailID(i+1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var err error
+			if parts[i], err = bodies[i].Part(int64(round % 2 * bodyPart)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, part := range parts {
+			if at := round % 2 * bodyPart; !bytes.Equal(part, want[i][at:at+bodyPart]) {
+				t.Fatalf("round %d: body %d is not what was read", round, i)
+			}
+		}
+	}
+	for _, b := range bodies {
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestReclaimFull: on a full disk nothing is moved, and what nobody needs goes.
 func TestReclaimFull(t *testing.T) {
 	fs := vfs.NewMem()

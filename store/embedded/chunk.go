@@ -31,6 +31,8 @@ const (
 	maxChunkEntries = 4096
 	// minEntryBytes is the least that an entry takes.
 	minEntryBytes = 9
+	// annotated is added to the zone of a message that has annotations: no zone is as large.
+	annotated = 1 << 16
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -56,7 +58,11 @@ func appendChunk(dst []byte, entries []store.Message) []byte {
 		dst = binary.AppendVarint(dst, int64(m.Thread)-int64(m.Email))
 		dst = binary.AppendVarint(dst, m.InternalDate-last.InternalDate)
 		dst = binary.AppendVarint(dst, m.Saved-m.InternalDate)
-		dst = binary.AppendVarint(dst, int64(m.Zone))
+		zone := int64(m.Zone)
+		if m.Annotated {
+			zone += annotated
+		}
+		dst = binary.AppendVarint(dst, zone)
 		last = *m
 	}
 	binary.BigEndian.PutUint32(dst[start+1:], crc32.Checksum(dst[start+5:], castagnoli))
@@ -114,6 +120,9 @@ func decodeChunk(dst []store.Message, b []byte, since mail.ModSeq) ([]store.Mess
 		m.InternalDate += s.varint()
 		m.Saved = m.InternalDate + s.varint()
 		zone := s.varint()
+		if m.Annotated = zone > math.MaxInt16; m.Annotated {
+			zone -= annotated
+		}
 		if s.bad || uid <= uint64(m.UID) || uid > math.MaxUint32 || zone != int64(int16(zone)) {
 			return dst, false
 		}

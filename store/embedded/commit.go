@@ -21,8 +21,8 @@ func (e *Engine) Commit(ctx context.Context, b *store.Batch) (func() error, erro
 		return nil, err
 	}
 	defer e.leave()
-	if e.disk.broken() != nil {
-		return nil, e.unavailable()
+	if err := e.refused(); err != nil {
+		return nil, err
 	}
 	if len(b.Emails) > 0 {
 		if err := e.space(); err != nil {
@@ -93,7 +93,9 @@ const maxKept = 1 << 20
 
 // apply makes batch, which is its own then, visible; wait tells when it is durable.
 func (e *Engine) apply(batch *pebble.Batch) (wait func() error, err error) {
+	visible := e.spoiled.written(batch)
 	g, err := e.ahead.add(batch)
+	visible()
 	batch.Close()
 	if err != nil {
 		return nil, err
@@ -131,7 +133,10 @@ func (e *Engine) sizeOf(b *store.Batch) int {
 	if entries >= e.runFrom {
 		each = 32
 	}
-	n := 1024 + 1024*len(b.Records) + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
+	n := 1024 + 256*len(b.Mailboxes) + 32*len(b.References) + 48*len(b.Threads) + each*entries
+	for i := range b.Records {
+		n += 64 + len(b.Records[i].Key) + len(b.Records[i].Value)
+	}
 	for i := range b.Emails {
 		n += len(b.Emails[i].Summary) + len(b.Emails[i].Text) + len(b.Emails[i].Filter) + 288
 		if len(b.Emails[i].Body) < e.bodyFiles.from {
@@ -219,6 +224,9 @@ func (c *change) write(b *store.Batch) {
 	}
 	for _, r := range b.References {
 		c.reference(r, b.Emails)
+	}
+	for i := range b.Rewritten {
+		c.content(&b.Rewritten[i])
 	}
 	for _, t := range b.Threads {
 		c.buf = binary.AppendUvarint(c.buf[:0], uint64(t.Thread))
@@ -352,7 +360,17 @@ func (c *change) email(m *store.Email) {
 		c.bug("a body of more than 4 GiB")
 		return
 	}
-	c.set(contentKey(zoneSummaries, c.id, m.ID), m.Summary)
+	if m.Summary == nil {
+		c.set(contentKey(zoneSummaries, c.id, m.ID), nil)
+	}
+	c.content(m)
+}
+
+// content writes what was computed of an email.
+func (c *change) content(m *store.Email) {
+	if m.Summary != nil {
+		c.set(contentKey(zoneSummaries, c.id, m.ID), m.Summary)
+	}
 	if len(m.Text) > 0 {
 		c.buf = appendText(c.buf[:0], m.Text)
 		c.set(contentKey(zoneTexts, c.id, m.ID), c.buf)
@@ -472,8 +490,8 @@ func (e *Engine) PutRecords(ctx context.Context, records []store.Record) error {
 		return err
 	}
 	defer e.leave()
-	if e.disk.broken() != nil {
-		return e.unavailable()
+	if err := e.refused(); err != nil {
+		return err
 	}
 	wait, err := e.putRecords(records)
 	if err != nil {

@@ -82,8 +82,8 @@ func (e *Engine) PutFilters(ctx context.Context, id mail.AccountID, filters []st
 		return err
 	}
 	defer e.leave()
-	if e.disk.broken() != nil {
-		return e.unavailable()
+	if err := e.refused(); err != nil {
+		return err
 	}
 	// What is expunged meanwhile must not get one: nobody would remove it.
 	sh := e.shard(id)

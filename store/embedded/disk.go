@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +24,18 @@ import (
 type disk struct {
 	vfs.FS
 	cause   atomic.Pointer[error]
-	frozen  func(error) // told once, by the goroutine whose change failed
-	logless bool        // Pebble's own log, to which it writes nothing, is not kept
+	frozen  func(error)  // told once, by the goroutine whose change failed
+	changes sync.RWMutex // read-locked while something is changed
+	held    held
+	logless bool // Pebble's own log, to which it writes nothing, is not kept
+	// checkpoint is the folder of checkpoints: no mail rests on what is in it, so a failure
+	// there is told to who asked and freezes nothing. "" is none.
+	checkpoint string
+}
+
+// aside tells whether a name is that of the folder of checkpoints, or in it.
+func (d *disk) aside(name string) bool {
+	return d.checkpoint != "" && strings.HasPrefix(name, d.checkpoint) && (len(name) == len(d.checkpoint) || os.IsPathSeparator(name[len(d.checkpoint)]))
 }
 
 func newDisk(fs vfs.FS, frozen func(error)) *disk {
@@ -48,6 +59,8 @@ func (d *disk) freeze(cause error) {
 
 // change does do unless the disk is frozen, and freezes it when do fails.
 func (d *disk) change(do func() error) error {
+	d.changes.RLock()
+	defer d.changes.RUnlock()
 	if d.broken() != nil {
 		return nil
 	}
@@ -57,26 +70,46 @@ func (d *disk) change(do func() error) error {
 	return nil
 }
 
+// quiet returns when nothing is changed any more; the disk is frozen.
+func (d *disk) quiet() {
+	d.changes.Lock()
+	d.changes.Unlock() //nolint:staticcheck // who had begun has ended
+}
+
 // frozenPause slows down who tries again and again to write to a frozen disk.
 const frozenPause = 10 * time.Millisecond
 
 // opened gives a file for writing, one that takes everything and keeps nothing
 // when the disk is frozen.
 func (d *disk) opened(name string, do func() (vfs.File, error)) (vfs.File, error) {
-	if d.broken() == nil {
-		f, err := do()
-		if err == nil {
-			return &file{File: f, disk: d}, nil
-		}
-		d.freeze(err)
+	var f vfs.File
+	d.change(func() (err error) {
+		f, err = do()
+		return err
+	})
+	if f != nil && d.broken() == nil {
+		return &file{File: f, disk: d}, nil
+	}
+	if f != nil {
+		f.Close()
 	}
 	time.Sleep(frozenPause)
 	return &file{File: vfs.NewMemFile(nil), disk: d}, nil
 }
 
 func (d *disk) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if d.aside(name) {
+		return d.FS.Create(name, c)
+	}
 	if d.logless && strings.HasSuffix(name, pebbleLog) {
 		return nowhere{vfs.NewMemFile(nil)}, nil
+	}
+	if strings.HasPrefix(d.PathBase(name), markerPrefix) {
+		// Pebble makes the file that a marker names and the marker, and only then syncs the
+		// folder: after a power cut the marker could be there and name nothing.
+		if err := syncFolder(d, d.PathDir(name)); err != nil {
+			d.freeze(err)
+		}
 	}
 	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.Create(name, c)) })
 }
@@ -88,6 +121,9 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.O
 func (d *disk) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	return d.opened(name, func() (vfs.File, error) { return journaled(name)(d.FS.ReuseForWrite(old, name, c)) })
 }
+
+// markerPrefix begins the names of files that say which other file is the one of now.
+const markerPrefix = "marker."
 
 // pebbleLog ends the names of Pebble's own log.
 const pebbleLog = ".log"
@@ -103,6 +139,9 @@ func journaled(name string) func(vfs.File, error) (vfs.File, error) {
 }
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	if d.logless && strings.HasSuffix(name, pebbleLog) {
+		return nowhere{vfs.NewMemFile(nil)}, nil // a checkpoint copies it
+	}
 	f, err := d.FS.Open(name, opts...)
 	blob := strings.HasSuffix(name, blobSuffix)
 	if blob && errors.Is(err, fs.ErrNotExist) {
@@ -121,6 +160,9 @@ func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 }
 
 func (d *disk) OpenDir(name string) (vfs.File, error) {
+	if d.aside(name) {
+		return d.FS.OpenDir(name)
+	}
 	f, err := d.FS.OpenDir(name)
 	if err != nil {
 		return nil, err
@@ -129,15 +171,62 @@ func (d *disk) OpenDir(name string) (vfs.File, error) {
 }
 
 func (d *disk) Link(old, name string) error {
+	if d.aside(name) {
+		return d.FS.Link(old, name)
+	}
 	return d.change(func() error { return d.FS.Link(old, name) })
 }
 
 func (d *disk) Rename(old, name string) error {
+	if d.aside(name) {
+		return d.FS.Rename(old, name)
+	}
 	return d.change(func() error { return d.FS.Rename(old, name) })
+}
+
+// held are files that are to be removed, when the store was found to be whole.
+type held struct {
+	sync.Mutex
+	on    bool
+	names []string
+}
+
+// hold lets files stay until letGo is called.
+func (d *disk) hold() {
+	d.held.Lock()
+	defer d.held.Unlock()
+	d.held.on = true
+}
+
+// letGo removes the files that were to be removed meanwhile.
+func (d *disk) letGo() {
+	d.held.Lock()
+	names := d.held.names
+	d.held.on, d.held.names = false, nil
+	d.held.Unlock()
+	for _, name := range names {
+		d.Remove(name)
+	}
+}
+
+// keeps tells whether a file is not removed yet.
+func (d *disk) keeps(name string) bool {
+	d.held.Lock()
+	defer d.held.Unlock()
+	if d.held.on {
+		d.held.names = append(d.held.names, name)
+	}
+	return d.held.on
 }
 
 // Remove tells when the file was not there: Pebble asks for that.
 func (d *disk) Remove(name string) error {
+	if d.aside(name) {
+		return d.FS.Remove(name)
+	}
+	if d.keeps(name) {
+		return nil
+	}
 	var missing error
 	d.change(func() error {
 		err := d.FS.Remove(name)
@@ -150,10 +239,16 @@ func (d *disk) Remove(name string) error {
 }
 
 func (d *disk) RemoveAll(name string) error {
+	if d.aside(name) {
+		return d.FS.RemoveAll(name)
+	}
 	return d.change(func() error { return d.FS.RemoveAll(name) })
 }
 
 func (d *disk) MkdirAll(name string, perm os.FileMode) error {
+	if d.aside(name) {
+		return d.FS.MkdirAll(name, 0o700)
+	}
 	return d.change(func() error { return d.FS.MkdirAll(name, perm) })
 }
 
@@ -212,6 +307,8 @@ func (f *file) SyncTo(n int64) (full bool, err error) {
 
 // Close gives the descriptor back even when the disk is frozen.
 func (f *file) Close() error {
+	f.disk.changes.RLock()
+	defer f.disk.changes.RUnlock()
 	if j, ok := f.File.(*journal); ok && f.disk.broken() != nil {
 		j.clean = true // it would write what was said to have failed
 	}

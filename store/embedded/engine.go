@@ -11,6 +11,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -53,6 +54,11 @@ type Options struct {
 	// reading it costs processor time.
 	CompressAfter time.Duration
 
+	failed   func()       // told when the disk fails; nil: nobody is
+	readOnly error        // why the folder is only read; nil: it is written to
+	upTo     uint64       // of a folder that is only read: the change behind which the log is not read; 0: all of it
+	lock     *pebble.Lock // of the folder, held already; nil: Open takes it
+
 	runFrom  int   // messages of a batch that make a run; 0 is runEntries/16
 	fileFrom int   // bytes of a body that stands in a file; 0 is defaultFileFrom
 	fileSize int64 // of a file of bodies; 0 is maxBodyFile
@@ -61,7 +67,7 @@ type Options struct {
 const (
 	pebbleFormat = pebble.FormatNewest
 	formatText   = "Postern "
-	format       = 6 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies, 4 Pebble's own log, 5 nothing masked in ours
+	format       = 8 // 1 had no files of bodies, 2 no rights in the records of mailboxes, 3 no packed bodies, 4 Pebble's own log, 5 nothing masked in ours, 6 no annotations, 7 nothing recoverable
 	pidName      = "pid"
 	shards       = 256
 	// bodyPatience is how long Close waits for bodies that are still open.
@@ -75,11 +81,16 @@ type Engine struct {
 	db      *pebble.DB // written to by apply alone: see writeahead.go
 	cache   *pebble.Cache
 	disk    *disk
-	lock    *pebble.Lock
+	lock    *pebble.Lock // of the folder; nil when another engine has it now
 	reserve int64
 	runFrom int
 
+	// readOnly is why the folder is only read; nil: it is written to. Then all that is
+	// written stands in memory (above.go).
+	readOnly error
+
 	compactions *scheduler
+	spoiled     spoiled
 
 	insane    atomic.Bool // after Fatalf or a panic: do not even read
 	shards    [shards]shard
@@ -88,6 +99,8 @@ type Engine struct {
 	ahead     writeAhead
 	repacking repacking
 	bodyFiles bodyFiles
+
+	checkpointing atomic.Bool // there is a Checkpoint
 
 	spaceMu      sync.Mutex
 	spaceChecked time.Time
@@ -116,7 +129,7 @@ func (e *Engine) shard(id mail.AccountID) *shard {
 // another process has it open. KindUnavailable: it cannot be read or written, or a
 // newer Postern wrote it. KindCorrupt: a file is damaged or missing.
 func Open(dir string, opt Options) (opened *Engine, err error) {
-	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes, runFrom: opt.runFrom}
+	e := &Engine{dir: dir, log: opt.Log, reserve: opt.ReserveBytes, runFrom: opt.runFrom, readOnly: opt.readOnly, lock: opt.lock}
 	e.idle.L = &e.life
 	e.compactions = newScheduler()
 	if e.log == nil {
@@ -146,11 +159,20 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 	if opt.FS == nil {
 		opt.FS = vfs.Default
 	}
+	host := opt.FS
+	if e.readOnly != nil {
+		opt.FS = newAbove(host)
+	}
 	e.disk = newDisk(opt.FS, func(cause error) {
 		e.log.Error("the mail store can no longer write and stops", "folder", dir, "error", cause)
+		if opt.failed != nil {
+			opt.failed()
+		}
 	})
-	if err := e.lockFolder(opt.FS); err != nil {
-		return nil, err
+	if e.lock == nil {
+		if err := e.lockFolder(host); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if r := recover(); r != nil {
@@ -158,6 +180,9 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 			err = mail.Errorf(mail.KindCorrupt, "the data folder %s cannot be opened: %v", dir, r)
 		}
 		if err != nil {
+			if opt.lock != nil {
+				e.lock = nil // it stays with who gave it
+			}
 			e.release()
 			opened = nil
 		}
@@ -171,10 +196,18 @@ func Open(dir string, opt Options) (opened *Engine, err error) {
 func (e *Engine) openDatabase(opt Options) error {
 	var err error
 	e.cache = pebble.NewCache(opt.CacheBytes)
+	if err := e.checkManifest(); err != nil {
+		return e.openError(err)
+	}
 	if err := e.withoutPebblesLog(opt); err != nil {
 		return e.openError(err)
 	}
 	e.disk.logless = true
+	e.clearCheckpoint(opt.lock != nil)
+	if err := e.checkOptions(); err != nil {
+		return e.openError(err)
+	}
+	e.disk.hold()
 	e.db, err = pebble.Open(e.dir, e.pebbleOptions(opt))
 	if err == nil {
 		err = e.disk.broken()
@@ -188,12 +221,13 @@ func (e *Engine) openDatabase(opt Options) error {
 	if err := e.checkBlobs(); err != nil {
 		return e.openError(err)
 	}
-	if err = e.ahead.open(e, opt.MemTableBytes); err == nil {
+	if err = e.ahead.open(e, opt.MemTableBytes, opt.upTo); err == nil {
 		err = e.disk.broken()
 	}
 	if err != nil {
 		return e.openError(err)
 	}
+	e.disk.letGo()
 	e.bodyFiles.engine, e.bodyFiles.from, e.bodyFiles.most = e, opt.fileFrom, opt.fileSize
 	e.bodyFiles.packAfter, e.bodyFiles.decoder = opt.CompressAfter, sync.OnceValue(decoder)
 	if err = e.bodyFiles.load(); err == nil {
@@ -203,19 +237,22 @@ func (e *Engine) openDatabase(opt Options) error {
 		return e.openError(err)
 	}
 	e.repacking.start(e)
-	e.bodyFiles.start()
+	if e.readOnly == nil {
+		e.bodyFiles.start()
+	}
 	return nil
 }
 
 func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 	o := &pebble.Options{
 		FS:                          e.disk,
-		Lock:                        e.lock,
+		Lock:                        e.pebblesLock(),
 		Cache:                       e.cache,
 		Logger:                      &logger{e.log, e.goneMad},
 		EventListener:               e.listener(),
 		FormatMajorVersion:          pebbleFormat,
 		DisableWAL:                  true, // writeahead.go
+		DisableAutomaticCompactions: e.readOnly != nil,
 		MemTableSize:                opt.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       4,
@@ -257,6 +294,20 @@ func (e *Engine) pebbleOptions(opt Options) *pebble.Options {
 	return o
 }
 
+// pebblesLock gives Pebble a lock that nobody else has: the folder's is the engine's, or of
+// the one whose place it takes.
+func (e *Engine) pebblesLock() *pebble.Lock {
+	fs := vfs.NewMem()
+	if fs.MkdirAll(e.dir, 0o700) != nil {
+		return nil
+	}
+	lock, err := pebble.LockDirectory(e.dir, fs)
+	if err != nil { // in memory there is nothing that could fail
+		return nil
+	}
+	return lock
+}
+
 // lockFolder makes the folder and takes its lock, and writes who has it.
 func (e *Engine) lockFolder(host vfs.FS) error {
 	if err := host.MkdirAll(e.dir, 0o700); err != nil {
@@ -280,6 +331,9 @@ func (e *Engine) lockFolder(host vfs.FS) error {
 		return e.openError(err)
 	}
 	e.lock = lock
+	if e.readOnly != nil {
+		return nil
+	}
 	f, err := host.Create(pid, vfs.WriteCategoryUnspecified)
 	if err == nil {
 		_, err = f.Write([]byte(strconv.Itoa(os.Getpid()) + "\n"))
@@ -308,7 +362,7 @@ func (e *Engine) openError(err error) error {
 		kind, what = mail.KindCorrupt, "is damaged"
 	}
 	x := mail.Errorf(kind, "the data folder %s %s: %s", e.dir, what, strings.ReplaceAll(err.Error(), "\n", "; "))
-	x.Cause = err
+	x.Cause = errors.Join(err, e.disk.broken())
 	return x
 }
 
@@ -343,6 +397,13 @@ func (e *Engine) sign() error {
 	if err := it.Close(); err != nil {
 		return e.openError(err)
 	}
+	if empty {
+		lost, err := e.strangers()
+		if err != nil {
+			return e.openError(err)
+		}
+		empty = !lost
+	}
 	if !empty {
 		return mail.Errorf(mail.KindCorrupt, "the data folder %s has lost its format record", e.dir)
 	}
@@ -369,6 +430,9 @@ func (e *Engine) goneMad(cause error) {
 	e.disk.freeze(cause)
 }
 
+// errClosed is the answer after Close.
+var errClosed error = mail.Errorf(mail.KindUnavailable, "the mail store is closed")
+
 // enter begins a call; leave ends it.
 func (e *Engine) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -378,7 +442,7 @@ func (e *Engine) enter(ctx context.Context) error {
 	defer e.life.Unlock()
 	switch {
 	case e.closing:
-		return mail.Errorf(mail.KindUnavailable, "the mail store is closed")
+		return errClosed
 	case e.insane.Load():
 		return e.unavailable()
 	}
@@ -394,9 +458,24 @@ func (e *Engine) leave() {
 	}
 }
 
+// refused says why nothing can be changed, nil when it can.
+func (e *Engine) refused() error {
+	if e.readOnly != nil || e.disk.broken() != nil {
+		return e.unavailable()
+	}
+	return nil
+}
+
 // unavailable is the answer after the disk failed.
 func (e *Engine) unavailable() error {
-	return &mail.Error{Kind: mail.KindUnavailable, Text: "The mail store had a disk error and cannot be changed until the server is started again.", Cause: e.disk.broken()}
+	cause := cmp.Or(e.disk.broken(), e.readOnly)
+	if full(cause) {
+		return &mail.Error{Kind: mail.KindNoSpace, Text: "The disk of the mail store is full: mail can be read, and changed again when there is room.", Cause: cause}
+	}
+	if passes(cause) {
+		return &mail.Error{Kind: mail.KindUnavailable, Text: "The mail store cannot be changed at the moment: the server has too many files open.", Cause: cause}
+	}
+	return &mail.Error{Kind: mail.KindUnavailable, Text: "The mail store had a disk error and cannot be changed until the server is started again.", Cause: cause}
 }
 
 // readError gives an error of Pebble its kind.
@@ -436,7 +515,7 @@ func (e *Engine) space() error {
 		e.spaceChecked = now
 		e.spaceError = nil
 		if use, err := e.disk.GetDiskUsage(e.dir); err == nil && use.AvailBytes < uint64(e.reserve) {
-			e.spaceError = mail.Errorf(mail.KindUnavailable, "the disk of the mail store is full")
+			e.spaceError = mail.Errorf(mail.KindNoSpace, "The disk of the mail store is full.")
 			e.log.Error("the disk of the mail store is full; no mail is accepted", "folder", e.dir, "free", use.AvailBytes)
 		}
 	}
@@ -448,7 +527,10 @@ func (e *Engine) Announcements() <-chan store.Announcement { return nil }
 
 // Close waits for calls under way and gives the folder back. KindInUse when bodies
 // stay open: the folder then stays locked until the process ends.
-func (e *Engine) Close() error {
+func (e *Engine) Close() error { return e.end(bodyPatience) }
+
+// end is Close with a bound on how long bodies that are open are waited for; 0: none.
+func (e *Engine) end(patience time.Duration) error {
 	e.life.Lock()
 	if e.closing {
 		e.life.Unlock()
@@ -459,16 +541,18 @@ func (e *Engine) Close() error {
 		e.idle.Wait()
 	}
 	expired := false
-	late := time.AfterFunc(bodyPatience, func() {
-		e.life.Lock()
-		defer e.life.Unlock()
-		expired = true
-		e.idle.Broadcast()
-	})
+	if patience > 0 {
+		late := time.AfterFunc(patience, func() {
+			e.life.Lock()
+			defer e.life.Unlock()
+			expired = true
+			e.idle.Broadcast()
+		})
+		defer late.Stop()
+	}
 	for e.bodies > 0 && !expired {
 		e.idle.Wait()
 	}
-	late.Stop()
 	bodies := e.bodies
 	e.life.Unlock()
 	e.repacking.stop()

@@ -2,9 +2,10 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -76,7 +77,7 @@ func storm(e *Engine, seed uint64, accounts, n int) []*history {
 					err = wait()
 				}
 				if err != nil {
-					if mail.KindOf(err) != mail.KindUnavailable {
+					if k := mail.KindOf(err); k != mail.KindUnavailable && k != mail.KindNoSpace {
 						panic(err)
 					}
 					return
@@ -159,6 +160,7 @@ type faults struct {
 	first int64 // 0: none
 	last  int64
 	err   error
+	met   atomic.Bool // one has failed
 }
 
 func (f *faults) MaybeError(op errorfs.Op) error {
@@ -167,6 +169,7 @@ func (f *faults) MaybeError(op errorfs.Op) error {
 		return nil
 	}
 	if n := f.count.Add(1); f.first > 0 && n >= f.first && n <= f.last {
+		f.met.Store(true)
 		return fmt.Errorf("%s: %w", op.Path, f.err)
 	}
 	return nil
@@ -174,57 +177,87 @@ func (f *faults) MaybeError(op errorfs.Op) error {
 
 func (f *faults) String() string { return "faults" }
 
-// TestFaults lets file operations fail, one or all from some moment on: nothing
-// panics, what fails is KindUnavailable or KindCorrupt, and after opening again
-// everything that was acknowledged is there.
-func TestFaults(t *testing.T) {
-	seed := storetest.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 0))
-	work := func(f *faults, fs vfs.FS) {
-		opt := small(errorfs.Wrap(fs, f))
-		opt.MemTableBytes = 128 << 10
-		e, err := Open("store", opt)
-		if err != nil {
-			if k := mail.KindOf(err); k != mail.KindUnavailable && k != mail.KindCorrupt {
-				t.Fatalf("fault %d: Open: %v", f.first, err)
-			}
-			return
+// faulty has a store be made, changed, closed and opened again while f makes operations
+// fail: what fails says so, and afterwards everything that was acknowledged is there. It
+// gives how many operations there were.
+func faulty(t testing.TB, seed uint64, f *faults) (operations int64) {
+	opt := small(errorfs.Wrap(vfs.NewMem(), f))
+	opt.MemTableBytes = 128 << 10
+	told := func(what string, err error) bool {
+		if k := mail.KindOf(err); err != nil && (f.first == 0 || k != mail.KindUnavailable && k != mail.KindCorrupt) {
+			t.Fatalf("fault %d: %s: %v", f.first, what, err)
 		}
-		all := storm(e, seed, 2, 12)
-		if f.first > 0 {
-			// Reading goes on or is refused; it never panics.
-			for _, h := range all {
-				if _, err := storetest.Everything(e, h.ledger.Head.ID); err != nil {
-					if k := mail.KindOf(err); k != mail.KindUnavailable && k != mail.KindCorrupt {
-						t.Fatalf("fault %d: reading: %v", f.first, err)
-					}
-				}
-			}
+		return err == nil
+	}
+	var all []*history
+	for _, what := range []string{"Open", "opening again"} {
+		e, err := Open("store", opt)
+		if !told(what, err) {
+			continue
+		}
+		if all == nil {
+			all = storm(e, seed, 2, 12)
+		}
+		// Reading goes on or is refused; it never panics.
+		for _, h := range all {
+			_, err := storetest.Everything(e, h.ledger.Head.ID)
+			told("reading", err)
 		}
 		_ = e.Close()
-		f.first = 0
-		e = open(t, "store", opt)
-		for _, h := range all {
-			h.check(t, e, h.acked)
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
+	}
+	operations = f.count.Load()
+	f.first = 0
+	e := open(t, "store", opt)
+	for _, h := range all {
+		h.check(t, e, h.acked)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return operations
+}
+
+// TestFaults lets file operations fail, one or all from some moment on: nothing
+// panics, what fails is KindUnavailable or KindCorrupt, and after opening again
+// everything that was acknowledged is there. With POSTERN_EVERY_FAULT each does.
+func TestFaults(t *testing.T) {
+	seed := storetest.Seed(t)
+	total := faulty(t, seed, &faults{})
+	var tried atomic.Int64
+	try := func(t testing.TB, n, last int64, err error) {
+		f := &faults{first: n, last: last, err: err}
+		if faulty(t, seed, f); f.met.Load() {
+			tried.Add(1)
 		}
 	}
-	clean := &faults{}
-	work(clean, vfs.NewMem())
-	total := clean.count.Load()
-	deadline := time.Now().Add(3 * time.Second)
-	tried := 0
-	for n := int64(1); n <= total && time.Now().Before(deadline); n += 1 + r.Int64N(max(1, total/40)) {
-		f := &faults{first: n, last: n, err: syscall.EIO}
-		if tried%2 == 1 {
-			f.last, f.err = total*100, syscall.ENOSPC
+	if os.Getenv("POSTERN_EVERY_FAULT") != "" {
+		var next atomic.Int64
+		t.Run("every", func(t *testing.T) {
+			for i := range runtime.GOMAXPROCS(0) {
+				t.Run(fmt.Sprint(i), func(t *testing.T) {
+					t.Parallel()
+					// Accounts change at once: it is not the same number each time.
+					for n := next.Add(1); n <= total+total/10; n = next.Add(1) {
+						try(t, n, n, syscall.EIO)
+						try(t, n, n, syscall.ENOSPC)
+						try(t, n, total*100, syscall.ENOSPC)
+					}
+				})
+			}
+		})
+	} else {
+		r := rand.New(rand.NewPCG(seed, 0))
+		deadline := time.Now().Add(3 * time.Second)
+		for n := int64(1); n <= total && time.Now().Before(deadline); n += 1 + r.Int64N(max(1, total/40)) {
+			if tried.Load()%2 == 0 {
+				try(t, n, n, syscall.EIO)
+			} else {
+				try(t, n, total*100, syscall.ENOSPC)
+			}
 		}
-		work(f, vfs.NewMem())
-		tried++
 	}
-	t.Logf("%d of %d operations failed", tried, total)
+	t.Logf("prove: file operations made to fail: %d", tried.Load())
+	t.Logf("of %d operations", total)
 }
 
 // TestFull refuses new mail, and only that, when the disk has little room left.
@@ -240,7 +273,7 @@ func TestFull(t *testing.T) {
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 1 << 31})
 	e.spaceChecked = time.Time{}
 	_, err := e.Commit(context.Background(), &store.Batch{Expect: l.Head.ModSeq, Account: l.Head, Emails: []store.Email{l.Email(9, 10)}})
-	if !errors.Is(err, &mail.Error{Kind: mail.KindUnavailable}) && mail.KindOf(err) != mail.KindUnavailable {
+	if err == nil || mail.KindOf(err) != mail.KindNoSpace {
 		t.Fatal(err)
 	}
 	l.Expunge(m, 1)

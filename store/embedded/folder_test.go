@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -160,15 +161,15 @@ func TestFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set("Postern 7")
+	set(fmt.Sprintf("Postern %d", format+1))
 	_, err := Open("store", small(fs))
-	refused(t, err, mail.KindUnavailable, "store", "newer", "format 7")
+	refused(t, err, mail.KindUnavailable, "store", "newer", fmt.Sprintf("format %d", format+1))
 	fs = vfs.NewMem()
-	for _, older := range []string{"Postern 1", "Postern 2", "Postern 3", "Postern 4", "Postern 5"} {
-		set(older) // is read, and is of this format from now on
+	for older := 1; older < format; older++ {
+		set(fmt.Sprintf("Postern %d", older)) // is read, and is of this format from now on
 		e := open(t, "store", small(fs))
 		if _, err := e.get(formatKey, func(v []byte) error {
-			if string(v) != "Postern 6" {
+			if string(v) != fmt.Sprintf("Postern %d", format) {
 				t.Errorf("%q", v)
 			}
 			return nil
@@ -180,7 +181,6 @@ func TestFormat(t *testing.T) {
 		}
 	}
 	fs = vfs.NewMem()
-	fs = vfs.NewMem()
 	set("cockroach")
 	_, err = Open("store", small(fs))
 	refused(t, err, mail.KindCorrupt, "store", "not a mail store")
@@ -188,6 +188,7 @@ func TestFormat(t *testing.T) {
 	set("")
 	_, err = Open("store", small(fs))
 	refused(t, err, mail.KindCorrupt, "store", "format")
+	t.Logf("prove: older formats opened: %d", format-1)
 }
 
 // inPebble keeps all bodies out of files of their own.
@@ -348,15 +349,15 @@ func TestFailedStaysFailed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := wait(); mail.KindOf(err) != mail.KindUnavailable || err == nil {
+	if err := wait(); mail.KindOf(err) != mail.KindNoSpace || err == nil {
 		t.Fatal(err)
 	}
 	broken.Store(false)
 	for range 3 {
 		l.Deliver(m, 100_000)
 		_, err := e.Commit(context.Background(), l.Batch())
-		refused(t, err, mail.KindUnavailable)
-		refused(t, e.PutRecords(context.Background(), nil), mail.KindUnavailable)
+		refused(t, err, mail.KindNoSpace)
+		refused(t, e.PutRecords(context.Background(), nil), mail.KindNoSpace)
 	}
 	if list, err := e.Messages(context.Background(), 1, m, 0); err != nil || len(list) == 0 {
 		t.Fatal(list, err)
@@ -387,7 +388,7 @@ func TestBackgroundPacking(t *testing.T) {
 	if list, err := e.Messages(context.Background(), 1, m, 0); err != nil || len(list) != 3000 {
 		t.Fatal(len(list), err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		x, err := e.index(context.Background(), 1, m, 0)
 		if err != nil || time.Now().After(deadline) {
 			t.Fatal(len(x.deltas), err)
@@ -445,21 +446,23 @@ func (db fakeDB) Schedule(g pebble.CompactionGrantHandle) bool {
 	return true
 }
 
-// TestScheduler: two at once, none while paused, then one after the other.
+// TestScheduler: none at the start, then two at once, none while paused, then one after the
+// other.
 func TestScheduler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScheduler()
 		db := fakeDB{make(chan pebble.CompactionGrantHandle, 10)}
 		s.Register(2, db)
-		ok, g := s.TrySchedule()
-		if !ok {
-			t.Fatal("the first was refused")
+		if ok, _ := s.TrySchedule(); ok {
+			t.Fatal("granted at the start")
 		}
-		time.Sleep(grantEvery)
+		time.Sleep(startPause)
 		synctest.Wait()
-		if ok, _ := s.TrySchedule(); ok || len(db.started) != 1 {
+		if ok, _ := s.TrySchedule(); ok || len(db.started) != 2 {
 			t.Fatal("not two at once", len(db.started))
 		}
+		g := <-db.started
+		<-db.started
 		for n := range 3 {
 			if s.failed() != (n == 0) {
 				t.Fatal("failure", n)
@@ -467,7 +470,6 @@ func TestScheduler(t *testing.T) {
 		}
 		began := time.Now()
 		g.Done()
-		<-db.started
 		<-db.started
 		if d := time.Since(began); d < 4*firstPause || d > 4*firstPause+grantEvery {
 			t.Fatal("paused", d)

@@ -12,10 +12,12 @@ const (
 	// journalBuffer is how much of a log is gathered before it is written without
 	// having been asked for.
 	journalBuffer = 256 << 10
-	// journalStep is by how much a new log grows: its zeros are written with the first
-	// data that needs them, so that later syncs find the file's size and blocks as they
-	// are and have no metadata to write.
-	journalStep = 1 << 20
+	// journalStep is by how much a log grows, a new one by less, as much as it has: its zeros
+	// are written with the first data that needs them, so that later syncs find the file's
+	// size and blocks as they are and have no metadata to write. The log that a closed store
+	// leaves is read by its next start.
+	journalStep      = 1 << 20
+	firstJournalStep = 64 << 10
 )
 
 // journal is a write-ahead log whose syncs are one call: whole blocks, written past
@@ -82,7 +84,8 @@ func (j *journal) flush() error {
 	clear(j.block[j.n:end])
 	out := j.block[:end]
 	if need := j.at + int64(end); need > j.size {
-		grown := (need + journalStep - 1) / journalStep * journalStep
+		step := min(journalStep, max(firstJournalStep, j.size))
+		grown := (need + step - 1) / step * step
 		out = aligned(int(grown - j.at))
 		copy(out, j.block[:end])
 		j.size = grown

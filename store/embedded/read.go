@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -21,6 +24,15 @@ func (e *Engine) lookup(key []byte) (v []byte, closer io.Closer, err error) {
 			err = e.panicked(r)
 		}
 	}()
+	if err := e.spoiled.is(key); err != nil {
+		return nil, nil, err
+	}
+	writes := e.spoiled.writes.Load()
+	defer func() {
+		if err != nil && pebble.IsCorruptionError(err) {
+			e.spoiled.add(key, err, writes)
+		}
+	}()
 	v, closer, err = e.db.Get(key)
 	if err == nil && len(v) == 0 {
 		if it, ok := closer.(interface{ Error() error }); ok && it.Error() != nil {
@@ -30,6 +42,95 @@ func (e *Engine) lookup(key []byte) (v []byte, closer io.Closer, err error) {
 	}
 	return v, closer, err
 }
+
+// spoiled remembers keys whose block is damaged, for some time: Pebble v2.1.7 looks for the
+// bit that flipped each time that it reads such a block, which takes a second of processor
+// time, and a client asks again and again.
+type spoiled struct {
+	some   atomic.Bool   // there are any
+	writes atomic.Uint64 // changes that became visible
+	mu     sync.Mutex
+	keys   map[string]spoiledKey
+}
+
+type spoiledKey struct {
+	err   error
+	until time.Time
+}
+
+const (
+	// spoiledFor is how long a key is not read again.
+	spoiledFor = 5 * time.Minute
+	maxSpoiled = 4096
+)
+
+// is gives the error of a key that is known to be damaged.
+func (s *spoiled) is(key []byte) error {
+	if !s.some.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k, ok := s.keys[string(key)]; ok && time.Now().Before(k.until) {
+		return k.err
+	}
+	return nil
+}
+
+// add remembers a key that was read when writes was as many, unless it may have been
+// written since.
+func (s *spoiled) add(key []byte, err error, writes uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writes.Load() != writes {
+		return
+	}
+	if s.keys == nil || len(s.keys) >= maxSpoiled {
+		s.keys = map[string]spoiledKey{}
+	}
+	s.keys[string(key)] = spoiledKey{err, time.Now().Add(spoiledFor)}
+	s.some.Store(true)
+}
+
+// written forgets what batch is about to write, or to remove; done is to be called when
+// that is visible.
+func (s *spoiled) written(batch *pebble.Batch) (done func()) {
+	s.visible()
+	if !s.some.Load() {
+		return s.visible
+	}
+	var again []string
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := batch.Reader(); ; {
+		kind, key, value, ok, err := r.Next()
+		if !ok || err != nil {
+			break
+		}
+		if kind != pebble.InternalKeyKindRangeDelete {
+			if _, ok := s.keys[string(key)]; ok {
+				again = append(again, string(key))
+			}
+			continue
+		}
+		for k := range s.keys {
+			if k >= string(key) && k < string(value) {
+				again = append(again, k)
+			}
+		}
+	}
+	return func() {
+		s.visible()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, k := range again {
+			delete(s.keys, k)
+		}
+	}
+}
+
+// visible lets nobody add what was read before.
+func (s *spoiled) visible() { s.writes.Add(1) }
 
 // value gives the value that an iterator stands at.
 func (e *Engine) value(it *pebble.Iterator) (v []byte, err error) {
@@ -184,6 +285,9 @@ func (e *Engine) Messages(ctx context.Context, id mail.AccountID, mailbox mail.M
 	defer e.leave()
 	x, err := e.index(ctx, id, mailbox, since)
 	if err != nil {
+		if mail.KindOf(err) == mail.KindCorrupt && since == 0 {
+			return e.salvage(ctx, id, mailbox), err
+		}
 		return nil, err
 	}
 	e.repacking.seen(place{id, mailbox}, len(x.deltas), len(x.entries))

@@ -318,6 +318,8 @@ func (b *bodyFiles) moveAccount(id mail.AccountID, emails []store.Email, from ma
 
 // remove removes a file to which no key leads.
 func (b *bodyFiles) remove(f *bodyFile) error {
+	b.staying.Lock()
+	defer b.staying.Unlock()
 	e := b.engine
 	batch := e.db.NewBatch()
 	if err := batch.Delete(bodyFileKey(f.number), nil); err != nil {

@@ -191,7 +191,7 @@ func (e *Engine) repack(ctx context.Context, p place) (left int, err error) {
 			sh.Lock()
 		}
 		current := sh.commits == commits
-		if err == nil && batch != nil && current && e.disk.broken() == nil {
+		if err == nil && batch != nil && current && e.refused() == nil {
 			// Nobody waits for it: a log that ends before it has the deltas.
 			_, err = e.apply(batch)
 			batch = nil
@@ -367,7 +367,7 @@ func (e *Engine) prune(ctx context.Context, p place) error {
 	for ; err == nil && n < len(all) && (len(all)-n > maxVanished || total > maxVanishedBytes); n++ {
 		total -= all[n].bytes
 	}
-	if err != nil || n == 0 || e.disk.broken() != nil {
+	if err != nil || n == 0 || e.refused() != nil {
 		return err
 	}
 	c := change{engine: e, id: p.account, batch: e.db.NewBatch()}

@@ -35,6 +35,9 @@ const (
 	// firstPause after a failure doubles with each further one, up to lastPause.
 	firstPause = 10 * time.Millisecond
 	lastPause  = time.Minute
+	// startPause is how long nothing is compacted at first: a server that starts, with what
+	// was left to do when it was ended, has its first clients to answer.
+	startPause = time.Second
 )
 
 func newScheduler() *scheduler {
@@ -67,6 +70,9 @@ func (s *scheduler) wake() {
 func (s *scheduler) Register(_ int, db pebble.DBForCompaction) {
 	s.db = db
 	s.done = make(chan struct{})
+	s.mu.Lock()
+	s.paused = time.Now().Add(startPause)
+	s.mu.Unlock()
 	go s.run()
 }
 

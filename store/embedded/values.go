@@ -102,8 +102,31 @@ func appendHead(dst []byte, a *store.AccountRecord) []byte {
 	dst = binary.AppendVarint(dst, a.Messages)
 	dst = binary.AppendVarint(dst, a.QuotaBytes)
 	dst = binary.AppendVarint(dst, a.QuotaMessages)
+	// Most accounts end here; of what others have bits tell: 1 for one that is nobody's
+	// alone, 2 for annotations, 4 for what can be brought back.
+	var more byte
 	if a.Shared {
-		dst = append(dst, 1)
+		more |= 1
+	}
+	if a.Annotations != 0 || a.AnnotationBytes != 0 {
+		more |= 2
+	}
+	if a.Recoverable != 0 || a.RecoverableBytes != 0 || a.RecoverableSince != 0 || a.Retention != 0 || a.RecoverableQuota != 0 {
+		more |= 4
+	}
+	if more != 0 {
+		dst = append(dst, more)
+	}
+	if more&2 != 0 {
+		dst = binary.AppendVarint(dst, a.Annotations)
+		dst = binary.AppendVarint(dst, a.AnnotationBytes)
+	}
+	if more&4 != 0 {
+		dst = binary.AppendVarint(dst, a.Recoverable)
+		dst = binary.AppendVarint(dst, a.RecoverableBytes)
+		dst = binary.AppendVarint(dst, a.RecoverableSince)
+		dst = binary.AppendVarint(dst, a.Retention)
+		dst = binary.AppendVarint(dst, a.RecoverableQuota)
 	}
 	return dst
 }
@@ -123,8 +146,16 @@ func decodeHead(id mail.AccountID, b []byte) (store.AccountRecord, error) {
 		QuotaMessages:   s.varint(),
 	}
 	if !s.bad && s.at < len(s.b) {
-		a.Shared = s.byte() == 1
-		if !a.Shared {
+		more := s.byte()
+		a.Shared = more&1 != 0
+		if more&2 != 0 {
+			a.Annotations, a.AnnotationBytes = s.varint(), s.varint()
+		}
+		if more&4 != 0 {
+			a.Recoverable, a.RecoverableBytes, a.RecoverableSince = s.varint(), s.varint(), s.varint()
+			a.Retention, a.RecoverableQuota = s.varint(), s.varint()
+		}
+		if more == 0 || more > 7 {
 			s.fail()
 		}
 	}

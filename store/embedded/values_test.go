@@ -21,7 +21,7 @@ import (
 )
 
 var someMessages = []store.Message{
-	{UID: 1, Size: 5, ModSeq: 9, Email: 7, Thread: 3, InternalDate: 1_700_000_000, Saved: 1_700_000_009, Zone: -720},
+	{UID: 1, Size: 5, ModSeq: 9, Email: 7, Thread: 3, InternalDate: 1_700_000_000, Saved: 1_700_000_009, Zone: -720, Annotated: true},
 	{UID: 2, Flags: math.MaxUint64, ModSeq: 4, Email: 5, Thread: math.MaxUint64, InternalDate: math.MinInt64, Saved: math.MaxInt64},
 	{UID: math.MaxUint32, Size: math.MaxUint32, ModSeq: math.MaxInt64, Email: math.MaxUint64, Zone: math.MaxInt16},
 }
@@ -43,6 +43,7 @@ func FuzzValues(f *testing.F) {
 	f.Add(appendChunk(nil, someMessages))
 	f.Add(appendGone(nil, mail.NumSet{{First: 2, Last: 9}, {First: math.MaxUint32, Last: math.MaxUint32}}))
 	f.Add(appendHead(nil, &store.AccountRecord{ModSeq: math.MaxInt64, NextMailbox: 4, Bytes: -1, QuotaBytes: math.MaxInt64}))
+	f.Add(appendHead(nil, &store.AccountRecord{ModSeq: 1, Annotations: 3, AnnotationBytes: 9, Shared: true}))
 	f.Add(appendMailbox(nil, &store.MailboxRecord{Name: "shared", Created: time.Unix(5, 6), Grants: []mail.Grant{
 		{Grantee: mail.Grantee{Account: 7}, Rights: mail.AllRights}, {Grantee: mail.Grantee{Group: "team"}, Negative: true}}}))
 	f.Add(appendMailbox(nil, &store.MailboxRecord{Name: "Ä/b", SpecialUse: `\Sent`, Created: time.Unix(5, 6), Keywords: []string{"", "$x"}, Messages: 7}))
@@ -327,5 +328,58 @@ func TestMailboxOfFormat2(t *testing.T) {
 	}
 	if now := appendMailbox(nil, &m); string(now) != string(old) {
 		t.Fatalf("%x", now)
+	}
+}
+
+// TestFormat6 reads the head of an account and a chunk as they were before there were
+// annotations; what has none is written so still.
+func TestFormat6(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		head := store.AccountRecord{ID: 5, ModSeq: 9, NextMailbox: 4, NextEmail: 3, NextUIDValidity: 7, Bytes: 64, Messages: 1, QuotaBytes: 2, QuotaMessages: 3, Shared: shared}
+		old := []byte("\x01\x09\x04\x03\x07\x80\x01\x02\x04\x06")
+		if shared {
+			old = append(old, 1)
+		}
+		got, err := decodeHead(5, old)
+		if err != nil || got != head {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if now := appendHead(nil, &head); string(now) != string(old) {
+			t.Fatalf("%x", now)
+		}
+	}
+	m := []store.Message{{UID: 1, Size: 5, ModSeq: 9, Email: 7, Thread: 7, InternalDate: 3, Saved: 4, Zone: math.MaxInt16}}
+	old := signed([]byte("\x01\x00\x00\x00\x00\x01\x09\x01\x00\x05\x12\x0e\x00\x06\x02\xfe\xff\x03"))
+	got, ok := decodeChunk(nil, old, 0)
+	if !ok || !slices.Equal(got, m) {
+		t.Fatalf("%+v", got)
+	}
+	if now := appendChunk(nil, m); string(now) != string(old) {
+		t.Fatalf("%x", now)
+	}
+}
+
+// TestFormat7 reads the head of an account as it was before anything was recoverable; what has
+// nothing is written so still.
+func TestFormat7(t *testing.T) {
+	head := store.AccountRecord{ID: 5, ModSeq: 9, NextMailbox: 4, NextEmail: 3, NextUIDValidity: 7, Bytes: 64, Messages: 1, QuotaBytes: 2, QuotaMessages: 3, Shared: true, Annotations: 1, AnnotationBytes: 8}
+	old := []byte("\x01\x09\x04\x03\x07\x80\x01\x02\x04\x06\x03\x02\x10")
+	got, err := decodeHead(5, old)
+	if err != nil || got != head {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if now := appendHead(nil, &head); string(now) != string(old) {
+		t.Fatalf("%x", now)
+	}
+	head.Recoverable, head.RecoverableBytes, head.RecoverableSince, head.Retention, head.RecoverableQuota = 1, 2, 3, -1, 4
+	now := appendHead(nil, &head)
+	if want := "\x01\x09\x04\x03\x07\x80\x01\x02\x04\x06\x07\x02\x10\x02\x04\x06\x01\x08"; string(now) != want {
+		t.Fatalf("%x", now)
+	}
+	if got, err := decodeHead(5, now); err != nil || got != head {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if _, err := decodeHead(5, now[:len(now)-1]); err == nil {
+		t.Fatal("a part is taken for the whole")
 	}
 }

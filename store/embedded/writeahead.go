@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/binary"
@@ -9,11 +10,13 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,13 +32,18 @@ import (
 // say up to which change they are: opening replays the records behind it, and nothing
 // twice. What Pebble has in tables may be ahead of the log, never the other way round.
 //
-// A file of the log is given back when all its changes are in tables, and used again.
+// A file of the log is given back when all its changes are in tables, and used again, but
+// never before a later record is durable, also when the store is closed: so the log always
+// knows up to which change the tables must be, and a list of tables (Pebble's manifest)
+// that lost its end is found out.
 //
 //	record = checksum(4) length(4) number(8) durable(8) batch
 //
 // checksum is of all that follows; durable is up to which change all was durable when
 // the record was made. So a damage is told from an end: behind a damaged record none
-// is whole that knows it durable, unless the disk lost it.
+// is whole that knows it durable, unless the disk lost it. The last change before a rest
+// is followed by one that does nothing but know it durable (prove): only what was written
+// within proveAfter of a power cut is known by nothing behind it.
 //
 // number and durable are masked with what nobody outside knows. A message stands in the
 // log as it was sent, and one that holds a record would otherwise be taken for one where
@@ -43,10 +51,15 @@ import (
 const (
 	logSuffix  = ".journal"
 	recordHead = 4 + 4 + 8 + 8
+	numberAt   = 4 + 4
+	// maxAhead bounds how many changes the log may be ahead of the tables.
+	maxAhead = 1 << 32
 	// maxPending bounds what nobody waits for, and the memory that is kept, in bytes.
 	maxPending = 1 << 20
 	// maxSpare files are kept to be used again.
 	maxSpare = 2
+	// proveAfter is how long nothing is written before the last change is proved.
+	proveAfter = time.Second
 	// nodeBytes is about what an entry takes in a memtable besides key and value.
 	nodeBytes = 64
 )
@@ -54,7 +67,8 @@ const (
 // writeAhead is the log of a data folder.
 type writeAhead struct {
 	engine *Engine
-	most   int // bytes in Pebble's memory of the changes of one file, about
+	upTo   uint64 // as of Options
+	most   int    // bytes in Pebble's memory of the changes of one file, about
 	mask   [16]byte
 
 	// order is held while a change gets its number and becomes visible.
@@ -92,9 +106,11 @@ type group struct {
 
 func newGroup() *group { return &group{lead: make(chan struct{}, 1), done: make(chan struct{})} }
 
-// retired are files that are not needed when flushed is closed; nil is closed.
+// retired are files that are not needed when flushed is closed; nil is closed. last is
+// the last change in them.
 type retired struct {
 	files   []uint64
+	last    uint64
 	flushed <-chan struct{}
 }
 
@@ -209,13 +225,14 @@ func (l *writeAhead) write() {
 		l.durable.Store(last)
 	}
 	if full {
-		l.change()
+		l.change(last)
 	}
 	written = true
 }
 
-// change goes on in another file, and has Pebble write tables of what is in this one.
-func (l *writeAhead) change() {
+// change goes on in another file, and has Pebble write tables of what is in this one, up
+// to last.
+func (l *writeAhead) change(last uint64) {
 	before := l.name
 	l.file.Close()
 	l.create()
@@ -223,7 +240,7 @@ func (l *writeAhead) change() {
 	flushed, err := l.flush()
 	l.order.Unlock()
 	if err == nil {
-		l.old <- retired{[]uint64{before}, flushed}
+		l.old <- retired{[]uint64{before}, last, flushed}
 	}
 }
 
@@ -261,10 +278,21 @@ func (l *writeAhead) create() {
 // run gives files back when they are not needed any more.
 func (l *writeAhead) run() {
 	defer close(l.done)
+	tick := time.NewTicker(proveAfter)
+	defer tick.Stop()
+	seen, proved := uint64(0), l.durable.Load()
 	for {
 		select {
 		case <-l.stop:
 			return
+		case <-tick.C:
+			n := l.durable.Load()
+			if n == seen && n != proved {
+				l.prove()
+				n = l.durable.Load()
+				proved = n
+			}
+			seen = n
 		case r := <-l.old:
 			if r.flushed != nil {
 				select {
@@ -273,9 +301,22 @@ func (l *writeAhead) run() {
 				case <-r.flushed:
 				}
 			}
+			if len(r.files) > 0 && l.durable.Load() <= r.last {
+				l.prove() // or nothing would be left that knows of what was in them
+			}
 			for _, name := range r.files {
 				l.giveBack(name)
 			}
+		}
+	}
+}
+
+// prove makes a change that changes nothing: its record knows that all before it was
+// durable.
+func (l *writeAhead) prove() {
+	if l.engine.refused() == nil {
+		if wait, err := l.engine.apply(l.engine.db.NewBatch()); err == nil {
+			wait() // the disk tells others if it failed
 		}
 	}
 }
@@ -293,8 +334,8 @@ func (l *writeAhead) giveBack(name uint64) {
 }
 
 // open replays what the tables have not, and begins a new file.
-func (l *writeAhead) open(e *Engine, memTable uint64) error {
-	l.engine, l.most, l.next = e, int(memTable/8*7), newGroup()
+func (l *writeAhead) open(e *Engine, memTable, upTo uint64) error {
+	l.engine, l.most, l.next, l.upTo = e, int(memTable/8*7), newGroup(), upTo
 	if _, err := e.get(numberKey, func(v []byte) error {
 		if len(v) != 8 {
 			return damaged("the number of the last change")
@@ -318,13 +359,25 @@ func (l *writeAhead) open(e *Engine, memTable uint64) error {
 		return err
 	}
 	before := l.number
-	for _, name := range names {
-		if err := l.replay(name); err != nil {
+	records, noise := 0, false
+	needed := names
+	if masked {
+		if needed, err = l.needed(names); err != nil {
 			return err
 		}
+	}
+	for _, name := range needed {
+		n, other, err := l.replay(name, e.applyAgain)
+		if err != nil {
+			return err
+		}
+		records, noise = records+n, noise || other
 		l.name = name
 	}
 	if !masked {
+		if records == 0 && noise {
+			return damaged("what the log is masked with")
+		}
 		if err := l.beginMask(); err != nil {
 			return err
 		}
@@ -339,7 +392,7 @@ func (l *writeAhead) open(e *Engine, memTable uint64) error {
 			return err
 		}
 	}
-	l.old <- retired{names, flushed}
+	l.old <- retired{names, l.number, flushed}
 	return nil
 }
 
@@ -373,6 +426,51 @@ func (l *writeAhead) files() (out []uint64, err error) {
 	return out, err
 }
 
+// needed leaves out the first of the log's files, ascending, whose changes are all in tables,
+// because the next begins with one that is there, or follows what is there. After a kill
+// they would be read only to be passed over.
+func (l *writeAhead) needed(names []uint64) ([]uint64, error) {
+	first := uint64(0)
+	for i, name := range names {
+		next, err := l.first(name)
+		if err != nil {
+			return nil, err
+		}
+		// A file that was to be used again may still begin with what it held before.
+		if next == 0 || next <= first || next > l.number+1 {
+			return names[max(0, i-1):], nil
+		}
+		first = next
+	}
+	return names[max(0, len(names)-1):], nil
+}
+
+// first gives the number of a file's first record, 0 when that is not whole.
+func (l *writeAhead) first(name uint64) (uint64, error) {
+	f, err := l.engine.disk.Open(l.path(name))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	var head [recordHead]byte
+	if ok, err := readFull(f, head[:], 0); !ok {
+		return 0, err
+	}
+	r, length, ok := l.parseHead(head[:], info.Size())
+	if !ok {
+		return 0, nil
+	}
+	batch := make([]byte, length)
+	if ok, err = readFull(f, batch, recordHead); !ok || !whole(head[:], batch) {
+		return 0, err
+	}
+	return r.number, nil
+}
+
 // record is one that was read.
 type record struct {
 	number, durable uint64
@@ -385,7 +483,7 @@ func (l *writeAhead) parseHead(head []byte, room int64) (r record, length int64,
 	length = int64(binary.BigEndian.Uint32(head[4:]))
 	r.number = binary.BigEndian.Uint64(head[8:]) ^ binary.BigEndian.Uint64(l.mask[:])
 	r.durable = binary.BigEndian.Uint64(head[16:]) ^ binary.BigEndian.Uint64(l.mask[8:])
-	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number && (r.number <= l.number || r.number-l.number <= 1<<32)
+	return r, length, length >= 12 && recordHead+length <= room && r.durable < r.number && (r.number <= l.number || r.number-l.number <= maxAhead)
 }
 
 // whole tells whether a record is as it was written.
@@ -393,18 +491,19 @@ func whole(head, batch []byte) bool {
 	return binary.BigEndian.Uint32(head) == crc32.Update(crc32.Checksum(head[4:recordHead], castagnoli), castagnoli, batch)
 }
 
-// replay applies the records of a file that the tables have not. They end where one is
+// replay has apply apply the records of a file that the tables have not, and gives how many
+// it has, and whether there is anything in it. They end where one is
 // not whole or does not follow the one before: there the power was cut, or a log begins
 // that the file was used for before.
-func (l *writeAhead) replay(name uint64) error {
+func (l *writeAhead) replay(name uint64, apply func(batch []byte) error) (records int, noise bool, err error) {
 	f, err := l.engine.disk.Open(l.path(name))
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	size := info.Size()
 	in := bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 256<<10)
@@ -414,39 +513,46 @@ func (l *writeAhead) replay(name uint64) error {
 		if _, err := io.ReadFull(in, head[:]); err == io.EOF || err == io.ErrUnexpectedEOF {
 			break
 		} else if err != nil {
-			return err
+			return records, false, err
 		}
+		noise = noise || head != [recordHead]byte{}
 		r, length, ok := l.parseHead(head[:], size-at)
 		if !ok || last != 0 && r.number != last+1 {
 			break
 		}
 		r.batch = make([]byte, length)
 		if _, err := io.ReadFull(in, r.batch); err != nil {
-			return err
+			return records, noise, err
 		}
 		if !whole(head[:], r.batch) {
 			break
 		}
+		records++
+		if l.upTo > 0 && r.number > l.upTo {
+			return records, noise, nil
+		}
 		if r.number > l.number+1 {
-			return damaged("the log before the file %s", l.path(name))
+			return records, noise, damaged("the log before the file %s, or the list of tables,", l.path(name))
 		}
 		if r.number == l.number+1 {
-			if err := l.engine.applyAgain(r.batch); err != nil {
-				return err
+			if err := apply(r.batch); err != nil {
+				return records, noise, err
 			}
 			l.number, applied = r.number, true
 		}
 		at, last = at+recordHead+length, r.number
 	}
-	if err := l.checkEnd(f, at, size, last); err != nil {
-		return err
+	if l.upTo == 0 {
+		if err := l.checkEnd(f, at, size, last); err != nil {
+			return records, noise, err
+		}
 	}
 	if applied {
 		// What a disk has in its cache alone was read, but could still be lost, and
 		// the next file goes on behind it.
-		return f.SyncData()
+		return records, noise, f.SyncData()
 	}
-	return nil
+	return records, noise, nil
 }
 
 // checkEnd looks behind the end of a file's records, at, for one that is whole, not in
@@ -458,7 +564,15 @@ func (l *writeAhead) checkEnd(f vfs.File, at, size int64, last uint64) error {
 	if ok, err := readFull(f, rest, at); !ok {
 		return err
 	}
+	common := l.common(last)
 	for len(rest) >= recordHead {
+		skip := bytes.Index(rest[numberAt:], common)
+		if skip < 0 {
+			return nil
+		}
+		if rest = rest[skip:]; len(rest) < recordHead {
+			return nil
+		}
 		r, length, ok := l.parseHead(rest, int64(len(rest)))
 		if !ok || r.number <= last || !whole(rest, rest[recordHead:recordHead+length]) {
 			rest = rest[1:]
@@ -467,12 +581,25 @@ func (l *writeAhead) checkEnd(f vfs.File, at, size int64, last uint64) error {
 		switch {
 		case last == 0:
 			last = r.number - 1
-		case r.durable > last && r.number > l.number:
+		case r.durable > last && (r.durable > l.number || r.number == l.number+1):
+			// Not when a file that was used before has its older records still, and behind
+			// them a part of what the power cut off: that knows of nothing that is missing.
 			return damaged("the log at change %d", last+1)
 		}
 		rest = rest[recordHead+length:]
 	}
 	return nil
+}
+
+// common gives what the numbers, as they stand in the log, of all records begin with that
+// parseHead takes and that come behind last. Files are mostly zeros there, or what they were
+// used for before: trying each byte of 14 MB took half of a start (docs/decisions/speed.md).
+func (l *writeAhead) common(last uint64) []byte {
+	low, high := last+1, l.number+maxAhead
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], high)
+	subtle.XORBytes(b[:], b[:], l.mask[:8])
+	return b[:bits.LeadingZeros64(low^high)/8]
 }
 
 // applyAgain makes a change visible that is in the log.
@@ -492,8 +619,9 @@ func (l *writeAhead) latest() *group {
 	return l.next
 }
 
-// close writes what is pending, and, when all is well, has it in tables and removes
-// the files, so that opening has nothing to replay. It may be called when open was not.
+// close writes what is pending, and, when all is well, has it in tables, so that opening
+// has nothing to replay, and leaves one file, that knows of it. It may be called when open
+// was not.
 func (l *writeAhead) close() {
 	if l.done == nil {
 		return
@@ -502,11 +630,15 @@ func (l *writeAhead) close() {
 	close(l.stop)
 	<-l.done
 	l.done = nil
-	l.file.Close()
+	defer func() { l.file.Close() }()
 	e := l.engine
-	if e.insane.Load() || e.disk.broken() != nil {
+	if e.insane.Load() || e.refused() != nil {
 		return
 	}
+	l.file.Close()
+	l.spare = nil // a new file is short, and read by the next start
+	l.create()
+	l.prove()
 	if err := e.guard(e.db.Flush); err != nil || e.disk.broken() != nil {
 		return
 	}
@@ -515,7 +647,9 @@ func (l *writeAhead) close() {
 		return
 	}
 	for _, name := range names {
-		e.disk.Remove(l.path(name))
+		if name != l.name {
+			e.disk.Remove(l.path(name))
+		}
 	}
 }
 

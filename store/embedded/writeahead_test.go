@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,8 +108,8 @@ func TestCrashAgain(t *testing.T) {
 	t.Logf("%d changes, %d of them stayed", l.next, len(l.batches))
 }
 
-// TestLogFiles: a store that is written to for long has few files of its log, and none
-// when it was closed.
+// TestLogFiles: a store that is written to for long has few files of its log, and when it
+// was closed one, with a record that changes nothing.
 func TestLogFiles(t *testing.T) {
 	fs := vfs.NewMem()
 	opt := small(fs)
@@ -119,7 +121,7 @@ func TestLogFiles(t *testing.T) {
 		l.Deliver(m, 10_000)
 		storetest.Commit(t, e, l.Batch())
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		names, err := e.ahead.files()
 		if err != nil || len(names) == 0 || time.Now().After(deadline) {
 			t.Fatal(names, err)
@@ -134,7 +136,8 @@ func TestLogFiles(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if names := append(named(t, fs, "store", logSuffix), named(t, fs, "store", pebbleLog)...); len(names) > 0 {
+	names := append(named(t, fs, "store", logSuffix), named(t, fs, "store", pebbleLog)...)
+	if len(names) != 1 || len(recordsOf(readFile(t, fs, names[0]))) == 0 {
 		t.Fatal(names)
 	}
 }
@@ -223,6 +226,11 @@ func TestPebblesLog(t *testing.T) {
 	o := e.pebbleOptions(small(fs))
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range named(t, fs, "store", logSuffix) { // there was none then
+		if err := fs.Remove(name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e.disk.logless = false
 	o.Lock, o.Cache, o.DisableWAL, o.MemTableSize = nil, nil, false, 1<<20
@@ -339,6 +347,78 @@ func TestForgedRecord(t *testing.T) {
 	}
 }
 
+// FuzzLog replays anything as a file of the log. Applied is what a plain reading of the
+// format gives, or the log is damaged. With sign the checksums are made right first.
+func FuzzLog(f *testing.F) {
+	var l writeAhead
+	for i, size := range []int{12, 13, 100, 40, 12} {
+		l.push(uint64(i+1), bytes.Repeat([]byte{byte(i)}, size), false)
+		l.durable.Store(uint64(i))
+	}
+	log := bytes.Clone(l.pending)
+	for _, sign := range []bool{false, true} {
+		f.Add(log, uint8(0), sign)
+		f.Add(log, uint8(3), sign)
+		f.Add(append(bytes.Clone(log), make([]byte, 50)...), uint8(0), sign)
+		f.Add(log[:len(log)-1], uint8(5), sign)
+		f.Add(log[len(log)-4*recordHead:], uint8(0), sign)
+		f.Add(slices.Concat(log[:100], make([]byte, 30), log[30:]), uint8(1), sign)
+		f.Add(make([]byte, 100), uint8(0), sign)
+	}
+	f.Fuzz(func(t *testing.T, log []byte, before uint8, sign bool) {
+		if len(log) > 16<<10 {
+			return
+		}
+		var want [][]byte // from the beginning of the file
+		first, last, at := uint64(0), uint64(0), 0
+		for at+recordHead <= len(log) {
+			length := int(binary.BigEndian.Uint32(log[at+4:]))
+			number := binary.BigEndian.Uint64(log[at+8:])
+			if length > len(log)-at-recordHead {
+				break
+			}
+			sum := crc32.Checksum(log[at+4:at+recordHead+length], castagnoli)
+			if sign {
+				binary.BigEndian.PutUint32(log[at:], sum)
+			}
+			if length < 12 || binary.BigEndian.Uint64(log[at+16:]) >= number || number > uint64(before)+uint64(len(want))+1<<32 || last != 0 && number != last+1 || binary.BigEndian.Uint32(log[at:]) != sum {
+				break
+			}
+			if last = number; first == 0 {
+				first = number
+			}
+			want = append(want, log[at+recordHead:at+recordHead+length])
+			at += recordHead + length
+		}
+		fs := vfs.NewMem()
+		writeFile(t, fs, "000001"+logSuffix, log)
+		l := writeAhead{engine: &Engine{disk: newDisk(fs, func(error) {})}, number: uint64(before)}
+		var applied [][]byte
+		records, _, err := l.replay(1, func(batch []byte) error {
+			applied = append(applied, batch)
+			return nil
+		})
+		if err != nil {
+			if mail.KindOf(err) != mail.KindCorrupt {
+				t.Fatal(err)
+			}
+			return
+		}
+		if records != len(want) {
+			t.Fatalf("%d records are read, and %d are there", records, len(want))
+		}
+		if known := uint64(before) + 1; len(want) > 0 && first <= known {
+			want = want[min(known-first, uint64(len(want))):]
+		}
+		if !slices.EqualFunc(applied, want, bytes.Equal) {
+			t.Fatalf("applied are %x, and to apply were %x", applied, want)
+		}
+		if l.number != uint64(before)+uint64(len(want)) {
+			t.Fatalf("after %d changes behind %d it is %d", len(want), before, l.number)
+		}
+	})
+}
+
 // TestDamageBeforeTables damages what of the log is in tables already: what is behind it
 // and not in tables is not lost in silence, and nothing is said when all is there.
 func TestDamageBeforeTables(t *testing.T) {
@@ -390,5 +470,96 @@ func TestDamageBeforeTables(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestNeeded: of the log's files those are left out whose changes are all in tables. One
+// that still begins with what it held before says nothing of those before it.
+func TestNeeded(t *testing.T) {
+	mem := vfs.NewMem()
+	e := &Engine{dir: "log", disk: newDisk(mem, func(error) {})}
+	if err := mem.MkdirAll(e.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l := &e.ahead
+	l.engine, l.next = e, newGroup()
+	copy(l.mask[:], "as good as any ")
+	// 0 is a file whose first record is not whole.
+	write := func(firsts ...uint64) (names []uint64) {
+		for i, first := range firsts {
+			name := uint64(i + 1)
+			l.pending = nil
+			l.push(max(1, first), make([]byte, 20), false)
+			if first == 0 {
+				l.pending[recordHead] ^= 1
+			}
+			f, err := mem.Create(l.path(name), vfs.WriteCategoryUnspecified)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Write(l.pending)
+			f.Close()
+			names = append(names, name)
+		}
+		return names
+	}
+	for _, c := range []struct {
+		firsts []uint64
+		tables uint64 // up to which change they are
+		want   uint64 // the first file that is needed
+	}{
+		{[]uint64{1}, 0, 1},
+		{[]uint64{1, 10, 20}, 9, 2},
+		{[]uint64{1, 10, 20}, 8, 1},
+		{[]uint64{1, 10, 20}, 18, 2},
+		{[]uint64{1, 10, 20}, 19, 3},
+		{[]uint64{1, 10, 20}, 500, 3},
+		{[]uint64{1, 10, 0}, 50, 2},   // nothing is in it yet
+		{[]uint64{0, 10, 20}, 50, 1},  // damaged: let replay see it
+		{[]uint64{30, 40, 5}, 60, 2},  // it was used before
+		{[]uint64{30, 40, 40}, 60, 2}, // cannot be
+		{[]uint64{100, 200}, 3, 1},    // the tables have lost their end
+	} {
+		l.number = c.tables
+		got, err := l.needed(write(c.firsts...))
+		if err != nil || len(got) == 0 || got[0] != c.want || len(got) != len(c.firsts)-int(c.want)+1 {
+			t.Errorf("%v, tables up to %d: %v, %v", c.firsts, c.tables, got, err)
+		}
+	}
+	if got, err := l.needed(nil); err != nil || len(got) != 0 {
+		t.Error(got, err)
+	}
+}
+
+// TestCommon: every record that may stand behind the last one begins so.
+func TestCommon(t *testing.T) {
+	r := rand.New(rand.NewPCG(storetest.Seed(t), 9))
+	var l writeAhead
+	for range 10_000 {
+		for i := range l.mask {
+			l.mask[i] = byte(r.Uint32())
+		}
+		l.number = r.Uint64() >> (8 + r.IntN(56))
+		last := r.Uint64N(l.number + 1)
+		common := l.common(last)
+		for _, number := range []uint64{last + 1, l.number, l.number + 1, l.number + maxAhead, last + 1 + r.Uint64N(l.number+maxAhead-last)} {
+			if number <= last {
+				continue
+			}
+			var head [recordHead]byte
+			binary.BigEndian.PutUint32(head[4:], 12)
+			binary.BigEndian.PutUint64(head[8:], number^binary.BigEndian.Uint64(l.mask[:]))
+			binary.BigEndian.PutUint64(head[16:], (number-1)^binary.BigEndian.Uint64(l.mask[8:]))
+			if _, _, ok := l.parseHead(head[:], 1000); !ok {
+				t.Fatalf("%d behind %d is no record", number, last)
+			}
+			if !bytes.HasPrefix(head[numberAt:], common) {
+				t.Fatalf("%d behind %d, tables up to %d: %x is not found in %x", number, last, l.number, common, head)
+			}
+		}
+	}
+	l.number = 1 << 30
+	if n := len(l.common(5)); n < 3 {
+		t.Errorf("only %d bytes are common", n)
 	}
 }

@@ -118,6 +118,11 @@ func (a *account) check(b *store.Batch) error {
 			return bug("email %v would have fewer than no references", r.Email)
 		}
 	}
+	for _, m := range b.Rewritten {
+		if a.emails[m.ID] == nil {
+			return bug("email %v, which does not exist, is written again", m.ID)
+		}
+	}
 	for _, id := range b.DeletedMailboxes {
 		if a.mailboxes[id] == nil {
 			return bug("deletion of mailbox %v, which does not exist", id)
@@ -170,6 +175,18 @@ func (a *account) apply(b *store.Batch) {
 		m := a.emails[r.Email]
 		if m.references += r.Delta; m.references == 0 {
 			delete(a.emails, r.Email)
+		}
+	}
+	for _, m := range b.Rewritten {
+		old := a.emails[m.ID]
+		if m.Summary != nil {
+			old.summary = copied(m.Summary)
+		}
+		if len(m.Text) > 0 {
+			old.text = copied(m.Text)
+		}
+		if len(m.Filter) > 0 {
+			old.filter = copied(m.Filter)
 		}
 	}
 	for _, t := range b.Threads {

@@ -317,6 +317,22 @@ func (b *body) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// References implements store.Engine.
+func (e *Engine) References(ctx context.Context, id mail.AccountID) ([]store.Reference, error) {
+	if err := e.ready(ctx); err != nil {
+		return nil, err
+	}
+	e.shared.mu.RLock()
+	defer e.shared.mu.RUnlock()
+	var out []store.Reference
+	if a := e.shared.accounts[id]; a != nil {
+		for _, m := range sortedKeys(a.emails) {
+			out = append(out, store.Reference{Email: m, Delta: a.emails[m].references})
+		}
+	}
+	return out, nil
+}
+
 // Threads implements store.Engine.
 func (e *Engine) Threads(ctx context.Context, id mail.AccountID, keys []store.ThreadKey) ([]mail.ThreadID, error) {
 	if err := e.ready(ctx); err != nil {

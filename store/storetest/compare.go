@@ -80,6 +80,13 @@ func Everything(e store.Engine, id mail.AccountID) (map[string]any, error) {
 	if all["threads"], err = e.Threads(ctx, id, keys); err != nil {
 		return nil, err
 	}
+	records, err := e.Records(ctx, keptKind, id.String()+"/")
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		all["kept "+r.Key] = string(r.Value)
+	}
 	return all, nil
 }
 

@@ -241,6 +241,18 @@ func (f *Failing) Threads(ctx context.Context, id mail.AccountID, keys []store.T
 	return threads, nil
 }
 
+// References implements store.Engine.
+func (f *Failing) References(ctx context.Context, id mail.AccountID) (list []store.Reference, err error) {
+	err = f.call("References", func() error {
+		list, err = f.engine.References(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
 // Commit implements store.Engine.
 func (f *Failing) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
 	fault := f.fault("Commit")

@@ -24,6 +24,7 @@ type Ledger struct {
 	Head      store.AccountRecord
 	mailboxes map[mail.MailboxID]*shelf
 	emails    map[mail.EmailID]int // references
+	kept      []kept               // what Keep kept, the oldest first
 	next      *store.Batch
 	deltas    map[mail.EmailID]int // of next.References
 }
@@ -33,6 +34,16 @@ type shelf struct {
 	record   store.MailboxRecord
 	messages map[mail.UID]store.Message
 }
+
+// kept are emails that are in a record and no mailbox.
+type kept struct {
+	key    string
+	emails []mail.EmailID
+	bytes  int64
+}
+
+// keptKind is the kind of the records that Keep writes; keys begin with the account.
+const keptKind = "kept"
 
 // NewLedger begins the account id; the first batch creates it.
 func NewLedger(id mail.AccountID) *Ledger {
@@ -139,6 +150,10 @@ func (l *Ledger) add(m mail.MailboxID, x store.Message) mail.UID {
 	s.messages[x.UID] = x
 	l.Head.Messages++
 	l.Head.Bytes += int64(x.Size)
+	if x.Annotated {
+		l.Head.Annotations++
+		l.Head.AnnotationBytes += int64(x.Size)
+	}
 	e := l.entries(m)
 	*e = append(*e, x)
 	return x.UID
@@ -156,6 +171,7 @@ func (l *Ledger) Deliver(m mail.MailboxID, size int) (mail.UID, mail.EmailID) {
 	return l.add(m, store.Message{
 		Size: uint32(size), Email: id, Thread: mail.ThreadID(id / 3), Flags: mail.Flags(id) << 3,
 		InternalDate: 1_600_000_000 - int64(id)*977, Saved: 1_700_000_000 + int64(id), Zone: int16(id%27)*60 - 720,
+		Annotated: id%7 == 0,
 	}), id
 }
 
@@ -205,8 +221,60 @@ func (l *Ledger) Expunge(m mail.MailboxID, uids ...mail.UID) {
 func (l *Ledger) drop(x store.Message) {
 	l.emails[x.Email]--
 	l.deltas[x.Email]--
+	l.leave(x)
+}
+
+// leave counts a message that is in its mailbox no more.
+func (l *Ledger) leave(x store.Message) {
 	l.Head.Messages--
 	l.Head.Bytes -= int64(x.Size)
+	if x.Annotated {
+		l.Head.Annotations--
+		l.Head.AnnotationBytes -= int64(x.Size)
+	}
+}
+
+// Keep is Expunge that leaves the emails their references and writes a record of them, as a
+// Store does with what can be brought back.
+func (l *Ledger) Keep(m mail.MailboxID, uids ...mail.UID) {
+	b := l.begin()
+	s := l.mailboxes[m]
+	k := kept{key: fmt.Sprintf("%v/%08x/%v", l.Head.ID, uint64(l.Head.ModSeq), m)}
+	for _, uid := range uids {
+		x := s.messages[uid]
+		l.leave(x)
+		s.record.Bytes -= int64(x.Size)
+		delete(s.messages, uid)
+		k.emails = append(k.emails, x.Email)
+		k.bytes += int64(x.Size)
+	}
+	l.Head.Recoverable += int64(len(k.emails))
+	l.Head.RecoverableBytes += k.bytes
+	l.Head.RecoverableSince = 1
+	l.kept = append(l.kept, k)
+	s.record.HighestModSeq = l.Head.ModSeq
+	b.Expunged = append(b.Expunged, store.Expunged{Mailbox: m, ModSeq: l.Head.ModSeq, UIDs: mail.UIDSet(uids...)})
+	b.Records = append(b.Records, store.Record{Kind: keptKind, Key: k.key, Value: fmt.Append(nil, k.emails)})
+}
+
+// Forget takes the oldest of what Keep kept, if it kept any before this batch.
+func (l *Ledger) Forget() {
+	b := l.begin()
+	if len(l.kept) == 0 || slices.ContainsFunc(b.Records, func(r store.Record) bool { return r.Key == l.kept[0].key }) {
+		return
+	}
+	k := l.kept[0]
+	l.kept = l.kept[1:]
+	for _, id := range k.emails {
+		l.emails[id]--
+		l.deltas[id]--
+	}
+	l.Head.Recoverable -= int64(len(k.emails))
+	l.Head.RecoverableBytes -= k.bytes
+	if len(l.kept) == 0 {
+		l.Head.RecoverableSince = 0
+	}
+	b.Records = append(b.Records, store.Record{Kind: keptKind, Key: k.key})
 }
 
 // Delete deletes a mailbox.
@@ -271,8 +339,12 @@ func (l *Ledger) Random(r *rand.Rand) *store.Batch {
 			for _, uid := range some() {
 				l.Flag(m, uid, mail.Flags(r.Uint64()))
 			}
-		case n < 15 && len(uids) > 0:
+		case n < 13 && len(uids) > 0:
 			l.Expunge(m, some()...)
+		case n < 15 && len(uids) > 0:
+			l.Keep(m, some()...)
+		case n == 19 && len(l.kept) > 0:
+			l.Forget()
 		case n < 17 && len(uids) > 0:
 			if to := boxes[(i+1)%len(boxes)]; !touched[to] {
 				touched[to] = true

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t testing.TB) store.Engine, opt Options) {
 		{"Bodies", (*suite).bodies},
 		{"BodyOutlivesExpunge", (*suite).bodyOutlivesExpunge},
 		{"References", (*suite).references},
+		{"Rewritten", (*suite).rewritten},
 		{"Threads", (*suite).threads},
 		{"DeleteMailbox", (*suite).deleteMailbox},
 		{"RemoveAccount", (*suite).removeAccount},
@@ -148,6 +149,8 @@ func (s *suite) accounts() {
 	head := store.AccountRecord{
 		ID: math.MaxUint64, ModSeq: math.MaxInt64, NextMailbox: math.MaxUint32, NextEmail: math.MaxUint64, NextUIDValidity: math.MaxUint32,
 		Bytes: math.MaxInt64, Messages: 5, QuotaBytes: 6, QuotaMessages: math.MaxInt64, Shared: true,
+		Annotations: 7, AnnotationBytes: math.MaxInt64,
+		Recoverable: 8, RecoverableBytes: math.MaxInt64, RecoverableSince: math.MinInt64, Retention: -1, RecoverableQuota: math.MaxInt64,
 	}
 	s.commit(&store.Batch{Create: true, Account: head})
 	s.equal(s.account(math.MaxUint64), store.AccountState{Account: head})

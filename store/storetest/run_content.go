@@ -222,6 +222,31 @@ func (s *suite) references() {
 		}
 		s.commit(b)
 	}
+	count := map[mail.EmailID]int{1: 1, 2: 1, 3: 3, 4: 2}
+	counted := func(deltas ...int) {
+		s.Helper()
+		var want []store.Reference
+		for i := range mail.EmailID(4) {
+			if len(deltas) > int(i) {
+				count[i+1] += deltas[i]
+			}
+			if n := count[i+1]; n > 0 {
+				want = append(want, store.Reference{Email: i + 1, Delta: n})
+			}
+		}
+		list, err := s.e.References(background, 1)
+		s.equal(err, nil)
+		if !slices.Equal(list, want) {
+			s.Fatalf("counted %v, not %v", list, want)
+		}
+	}
+	counted()
+	inner := change
+	change = func(deltas ...int) {
+		s.Helper()
+		inner(deltas...)
+		counted(deltas...)
+	}
 	present := func(want ...bool) {
 		s.Helper()
 		for i, w := range want {
@@ -253,6 +278,55 @@ func (s *suite) references() {
 	present(false, true, false, true)
 	change(0, -2, 0, -1)
 	present(false, false, false, false)
+}
+
+// rewritten: what was computed of emails is written anew, each part by itself, and nothing
+// else changes.
+func (s *suite) rewritten() {
+	l, m := s.start(1)
+	for range 4 {
+		l.Deliver(m, 700)
+	}
+	s.commit(l.Batch())
+	want, err := Everything(s.e, 1)
+	s.equal(err, nil)
+	long := string(bytes.Repeat([]byte("another text "), 1000))
+	b := l.Batch()
+	b.Rewritten = []store.Email{
+		{ID: 1, Summary: []byte("another summary")},
+		{ID: 2, Text: []byte(long)},
+		{ID: 3, Filter: []byte("another filter")},
+		{ID: 4, Summary: []byte("s"), Text: []byte("t"), Filter: []byte("f")},
+	}
+	s.commit(b)
+	want["head"] = b.Account
+	want["summary M1"], want["text M2"], want["filter M3"] = "another summary", long, "another filter"
+	want["summary M4"], want["text M4"], want["filter M4"] = "s", "t", "f"
+	got, err := Everything(s.e, 1)
+	s.equal(err, nil)
+	for k, v := range want {
+		if strings.HasPrefix(k, "summary") || strings.HasPrefix(k, "text") || strings.HasPrefix(k, "filter") || strings.HasPrefix(k, "body") || k == "head" {
+			if !reflect.DeepEqual(got[k], v) {
+				s.Errorf("%s is %.40v, not %.40v", k, got[k], v)
+			}
+		}
+	}
+	for k := range got {
+		if _, ok := want[k]; !ok && !strings.Contains(k, "since") {
+			s.Errorf("%s is there", k)
+		}
+	}
+	// They go with the email as what they replaced would have.
+	l.Expunge(m, l.UIDs(m)...)
+	s.commit(l.Batch())
+	for _, read := range []func(context.Context, mail.AccountID, []mail.EmailID, func(int, []byte) error) error{s.e.Summaries, s.e.Texts, s.e.Filters} {
+		s.equal(read(background, 1, []mail.EmailID{1, 2, 3, 4}, func(i int, v []byte) error {
+			if v != nil {
+				s.Errorf("%d is still there", i+1)
+			}
+			return nil
+		}), nil)
+	}
 }
 
 func (s *suite) threads() {
