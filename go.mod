@@ -43,6 +43,16 @@ require (
 require github.com/pires/go-proxyproto v0.15.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
+	github.com/davecgh/go-spew v1.1.1 // indirect
+	github.com/google/licenseclassifier/v2 v2.0.0
+	github.com/landlock-lsm/go-landlock v0.11.0
+	github.com/sergi/go-diff v1.1.0 // indirect
+	kernel.org/pub/linux/libs/security/libcap/cap v1.2.78
+	kernel.org/pub/linux/libs/security/libcap/psx v1.2.78 // indirect
+)
+
+require (
 	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/RaduBerinde/axisds v0.1.0 // indirect

@@ -15,15 +15,19 @@ import (
 // anything. Change it in review, not to make a build pass.
 const layers = `
 mail
+sandbox
+language
 event
 rfc
 message
+convert
 krb5
 krb5/krb5test
 sasl
 totp
 strength
 seal
+backup
 deflate
 demo
 settings
@@ -64,6 +68,7 @@ console
 role
 bench/storm
 bench
+scripts/sbom
 .
 `
 

@@ -35,6 +35,7 @@ type commands struct {
 	Serve        serveCommand        `cmd:"" help:"Run the server."`
 	Demo         demoCommand         `cmd:"" help:"Run a server with two accounts and some mail, on this host only, that is gone when it ends."`
 	Shell        shellCommand        `cmd:"" help:"Open the management shell of a running server."`
+	Restore      restoreCommand      `cmd:"" help:"Put a backup of Backup-Store back into an empty data folder; the server does not run meanwhile."`
 	Console      consoleCommand      `cmd:"" help:"Print a link that signs you in at the web console of a running server, once."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 	Completion   completionCommand   `cmd:"" help:"Print the script that teaches bash, zsh or fish to complete this command line."`

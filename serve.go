@@ -28,6 +28,8 @@ type serveCommand struct {
 	ReadyFile string `help:"Write a JSON file with all addresses once everything serves." placeholder:"PATH"`
 	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error"`
 	LogFormat string `help:"text, json or journald, instead of the settings file's." placeholder:"FORMAT"`
+	User      string `help:"Whom the server becomes when root starts it, instead of the settings file's." placeholder:"NAME"`
+	Sandbox   string `help:"on, required or off, instead of the settings file's." placeholder:"MODE"`
 	// Who starts the server names it; nothing that reaches it over a network does.
 	CPUProfile string `name:"cpu-profile" hidden:"" help:"Write a processor profile into a new file when the server ends." placeholder:"FILE"`
 }
@@ -58,11 +60,13 @@ func (c serveCommand) Run(s *streams) error {
 	if s.socket != "" {
 		config.Socket = s.socket
 	}
+	config.User, config.Sandbox.Mode = cmp.Or(c.User, config.User), cmp.Or(c.Sandbox, config.Sandbox.Mode)
+	config.Log = cmp.Or(c.LogFormat, config.Log)
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return err
 	}
-	log, err := s.logger(event.Format(cmp.Or(c.LogFormat, config.Log)), level)
+	log, err := s.logger(event.Format(config.Log), level)
 	if err != nil {
 		return err
 	}
@@ -71,11 +75,17 @@ func (c serveCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
+	if err := config.Become(); err != nil {
+		return err
+	}
 	server, err := role.Open(s.ctx, config, role.Options{Inherited: inherited}, log)
 	if err != nil {
 		return err
 	}
 	defer server.Close()
+	if err := server.Confine(s.ctx, c.folders()...); err != nil {
+		return err
+	}
 	if err := server.Start(s.ctx); err != nil {
 		return err
 	}
@@ -90,13 +100,25 @@ func (c serveCommand) Run(s *streams) error {
 		log.Info("the console is open: postern console prints a link to sign in", "console", console)
 	}
 	systemd.tell(daemon.SdNotifyReady)
-	stop, rest := systemd.watch(server), startThrift(s.ctx)
+	stop, rest := systemd.watch(server), startThrift(s.ctx, server.Renew)
 	waitAndReload(s.ctx, func() error { return systemd.reload(server.Reload) }, log)
 	rest()
 	stop()
 	systemd.tell(daemon.SdNotifyStopping)
 	event.ServerStopping.Log(s.ctx, log) // sessions have a moment to end
 	return server.Close()
+}
+
+// folders are those that the command itself writes to, later.
+func (c serveCommand) folders() []string {
+	if c.ReadyFile == "" {
+		return nil
+	}
+	path, err := filepath.Abs(c.ReadyFile)
+	if err != nil {
+		return nil
+	}
+	return []string{filepath.Dir(path)}
 }
 
 // profile begins a processor profile, which done writes (docs/decisions/speed.md says how

@@ -13,10 +13,11 @@ import (
 // minutes, and gives it back some minutes later; it would be counted as the sessions' that
 // have only been opened. Where and how much: docs/decisions/speed.md.
 type thrift struct {
-	allocated uint64 // bytes since the start, when it last looked
-	spent     uint64 // bytes since it last gave back
-	calm      int    // looks in a row at which the server was at rest
-	begun     bool   // it has given back what the start left
+	renew     func() int // has sessions wait on stacks of the size of now; gives how many
+	allocated uint64     // bytes since the start, when it last looked
+	spent     uint64     // bytes since it last gave back
+	calm      int        // looks in a row at which the server was at rest
+	begun     bool       // it has given back what the start left
 }
 
 const (
@@ -30,6 +31,8 @@ const (
 	// worthwhile is the least that must have been allocated to collect it; with a large
 	// heap, which costs more to look through, it is an eighth of it.
 	worthwhile = 4 << 20
+	// renewTime is what sessions have to change their stacks.
+	renewTime = 200 * time.Millisecond
 )
 
 // run looks until ctx ends.
@@ -61,19 +64,22 @@ func (t *thrift) look() bool {
 		return false
 	}
 	runtime.GC() // what pools hold goes with the second
+	if t.renew() > 0 {
+		time.Sleep(renewTime)
+	}
 	debug.FreeOSMemory()
 	unmapProgram()
 	t.spent, t.begun = 0, true
 	return true
 }
 
-// startThrift starts it and gives what ends it, and waits.
-func startThrift(ctx context.Context) (stop func()) {
+// startThrift starts it and gives what ends it, and waits. renew is of thrift.
+func startThrift(ctx context.Context, renew func() int) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		new(thrift).run(ctx)
+		(&thrift{renew: renew}).run(ctx)
 	}()
 	return func() { cancel(); <-ended }
 }

@@ -369,3 +369,21 @@ func TestConsole(t *testing.T) {
 	_, err = a.Password(t.Context(), c, "off", "wrong")
 	wantKind(t, "switched off, wrong password", err, mail.KindAuthenticationFailed)
 }
+
+// TestWiped: what a client sent is wiped when its sign-in is decided, either way.
+func TestWiped(t *testing.T) {
+	for _, password := range []string{"secret", "wrong"} {
+		a, _, _ := setup(noDelay)
+		x, err := a.Begin(t.Context(), clear("192.0.2.1:1"), "PLAIN")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response := []byte("\x00anna@example.org\x00" + password)
+		if _, id, err := x.Next(t.Context(), response); (id != nil) != (password == "secret") {
+			t.Fatal(err)
+		}
+		if strings.Trim(string(response), "\x00") != "" {
+			t.Errorf("%q is left", response)
+		}
+	}
+}

@@ -212,7 +212,7 @@ func (a *Authenticator) offersPlus(c Conn, m sasl.Mechanism, s sasl.Server) bool
 // offers tells whether a mechanism is offered on c, and accepted.
 func (a *Authenticator) offers(c Conn, m sasl.Mechanism, s sasl.Server) bool {
 	has := a.means(c.Service)
-	if sasl.Binds(s) {
+	if m.Needs&sasl.NeedsBinding != 0 && sasl.Binds(s) {
 		has |= sasl.NeedsBinding
 	}
 	if c.TLS != nil && c.Client != nil {

@@ -377,3 +377,69 @@ func TestVerifiedOff(t *testing.T) {
 		t.Errorf("%d verifications, %d rows", p.checks, len(a.verified.rows.rows))
 	}
 }
+
+// Connections that a program opens at once are one verification, where it can be
+// remembered; else they do not wait for each other in a row.
+func TestVerifiedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		remembered bool
+		password   string
+		checks     int
+		took       time.Duration
+	}{
+		{"right", true, "secret", 1, time.Second},
+		{"wrong", true, "guess", 8, 2 * time.Second},
+		{"not remembered", false, "secret", 8, 2 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a, p, _ := setup(Limits{FirstDelay: -1})
+			p.set(func() {
+				p.took = time.Second
+				if !c.remembered {
+					p.entries["anna@example.org"].PasswordChanged = time.Time{}
+				}
+			})
+			began := time.Now()
+			var all sync.WaitGroup
+			for range 8 {
+				all.Go(func() {
+					if _, err := a.Password(t.Context(), clear("192.0.2.1:1"), "anna@example.org", c.password); (err == nil) != (c.password == "secret") {
+						t.Error(c.name, err)
+					}
+				})
+			}
+			all.Wait()
+			if took := time.Since(began); p.checks != c.checks || took != c.took || len(a.verified.proofs) != 0 {
+				t.Errorf("%s: %d checks in %v, %d run", c.name, p.checks, took, len(a.verified.proofs))
+			}
+		})
+	}
+}
+
+// Somebody at a known place does not wait while the same is proved at another: there it
+// may take long to have a turn.
+func TestVerifiedKnownPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, p, _ := setup(Limits{FirstDelay: -1, Verified: time.Hour})
+		sign := func(remote string) {
+			if _, err := a.Password(t.Context(), clear(remote), "anna@example.org", "secret"); err != nil {
+				t.Error(err)
+			}
+		}
+		sign("198.51.100.7:1")
+		time.Sleep(2 * time.Hour)
+		p.set(func() { p.took = 8 * time.Second })
+		var all sync.WaitGroup
+		all.Go(func() { sign("192.0.2.1:1") })
+		time.Sleep(time.Second)
+		all.Go(func() { sign("198.51.100.7:2") })
+		synctest.Wait()
+		p.set(func() {
+			if p.checks != 3 || !p.preferred {
+				t.Errorf("%d checks, preferred: %v", p.checks, p.preferred)
+			}
+		})
+		all.Wait()
+	})
+}

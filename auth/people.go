@@ -8,6 +8,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/event"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Access control lists name people, groups and anyone by identifiers (RFC 4314, 3):
@@ -40,6 +41,25 @@ func (a *Authenticator) DirectoryGroupsOf(ctx context.Context, name string) ([]s
 		return nil, mail.Wrap(mail.KindUnavailable, err)
 	}
 	return directory.Groups(ctx, a.directory, e)
+}
+
+// UserOf gives the sign-in name and the account of whom a name or address means, if that
+// one may use a service now, on this server. KindNotFound when not, KindBadArgument when it is no name,
+// KindUnavailable.
+func (a *Authenticator) UserOf(ctx context.Context, service settings.Service, user string) (string, mail.AccountID, error) {
+	name, err := directory.PrepareName(user)
+	if err != nil {
+		return "", 0, err
+	}
+	e, err := a.directory.Lookup(ctx, name)
+	if err != nil {
+		return "", 0, err
+	}
+	moved := service == settings.IMAP4 && e.ImapReferralURL != ""
+	if e.Account == 0 || e.Gone || !e.Enabled || moved || !rowOf(service).enabled(*e) {
+		return "", 0, mail.Errorf(mail.KindNotFound, "There is nobody of that name.")
+	}
+	return e.Name, e.Account, nil
 }
 
 // Grantee gives whom an identifier of an access control list names. KindBadArgument when

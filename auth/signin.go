@@ -94,7 +94,8 @@ func (x *Exchange) Mechanism() sasl.Mechanism { return x.mechanism }
 // no initial response, not nil and empty for an empty one. While it gives no
 // identity and no error the challenge, which may be empty, goes to the client. With
 // an identity the client is authenticated and the challenge is empty. Errors as of
-// Authenticator.Password; after one the exchange is over.
+// Authenticator.Password; after one the exchange is over. At the end of an exchange response, which
+// may be a password, is wiped.
 func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte, id *Identity, err error) {
 	if x.over {
 		return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "The authentication is over.")
@@ -109,6 +110,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 		return challenge, nil, nil
 	}
 	x.over = true
+	wipe(response)
 	s.count(err)
 	err = s.acted(ctx, err)
 	s.a.decided(ctx, s.conn, s.attempt(err), began)
@@ -116,6 +118,13 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 		return nil, nil, err
 	}
 	return nil, s.identity, nil
+}
+
+// wipe forgets what may be a password.
+func wipe(b []byte) {
+	for i := range b {
+		b[i] = 0
+	}
 }
 
 // Abort ends an exchange whose client cancelled it, or sent what is not base64 or
@@ -199,6 +208,11 @@ func (s *signIn) Password(ctx context.Context, name, password string) error {
 		return err
 	}
 	s.secret = AccountPassword
+	s.entry, err = s.a.remembered(ctx, s.name, password)
+	if err != nil || s.entry != nil {
+		return err
+	}
+	defer s.a.verified.join(ctx, s.name, password, s.guess.known)()
 	s.entry, err = s.a.remembered(ctx, s.name, password)
 	if err != nil || s.entry != nil {
 		return err

@@ -19,8 +19,15 @@ type verified struct {
 	ttl time.Duration
 	now func() time.Time
 
-	mu   sync.Mutex
-	rows *table[[sha256.Size]byte, proved]
+	mu     sync.Mutex
+	rows   *table[[sha256.Size]byte, proved]
+	proofs map[proof]chan struct{} // those that run; closed at their end
+}
+
+// proof is of a password, at a place that is known to the user or at another.
+type proof struct {
+	digest [sha256.Size]byte
+	known  bool
 }
 
 type proved struct {
@@ -31,7 +38,39 @@ type proved struct {
 }
 
 func newVerified(l Limits, key []byte, now func() time.Time) *verified {
-	return &verified{key: key, ttl: l.Verified, now: now, rows: newTable[[sha256.Size]byte, proved](l.VerifiedEntries)}
+	return &verified{key: key, ttl: l.Verified, now: now, rows: newTable[[sha256.Size]byte, proved](l.VerifiedEntries), proofs: map[proof]chan struct{}{}}
+}
+
+// join waits while another attempt proves the same password of the same name, when one
+// does: a mail program opens several connections at once, and what the first proved the
+// others find remembered. Where nothing is remembered they go on side by side. Who is at
+// a known place, and goes first at the gate, does not wait for somebody in the other queue.
+// ended must be called once.
+func (v *verified) join(ctx context.Context, name, password string, known bool) (ended func()) {
+	if v.ttl <= 0 {
+		return func() {}
+	}
+	p := proof{directory.Digest(v.key, name, password), known}
+	v.mu.Lock()
+	runs, ok := v.proofs[p]
+	if !ok {
+		runs = make(chan struct{})
+		v.proofs[p] = runs
+	}
+	v.mu.Unlock()
+	if ok {
+		select {
+		case <-runs:
+		case <-ctx.Done():
+		}
+		return func() {}
+	}
+	return func() {
+		v.mu.Lock()
+		delete(v.proofs, p)
+		v.mu.Unlock()
+		close(runs)
+	}
 }
 
 func (v *verified) remember(name, password string, e *directory.Entry) {

@@ -287,6 +287,8 @@ func (s *Store) look() string {
 		}
 		if text, err := readFile(filepath.Join(s.Folder, e.Name())); err == nil {
 			fmt.Fprintf(h, "%s %x\n", e.Name(), sha256.Sum256(text))
+		} else { // which load tells
+			fmt.Fprintf(h, "%s %v\n", e.Name(), err)
 		}
 	}
 	return string(h.Sum(nil))

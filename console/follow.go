@@ -48,7 +48,7 @@ func (v *Visit) follow(w http.ResponseWriter, r *http.Request) {
 			return mail.Wrap(mail.KindServerBug, err)
 		}
 		return lines.Line([]byte(turning.Replace(strings.ReplaceAll(b.String(), "\n", " "))))
-	})
+	}, nil)
 	switch {
 	case err == nil:
 	case lines.Begun():

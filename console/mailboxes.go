@@ -215,6 +215,10 @@ type mailboxData struct {
 	SignIns                  *Table
 	Sessions                 []*session
 	EndAll                   *Form
+	Search                   *Search // among Deleted
+	Deleted                  []*recoverable
+	MoreDeleted              bool
+	Keeps                    string // for how long, a time span
 	WhyNoSignIns             string // in the visitor's language
 	Test                     string // where a sign-in is explained
 	Warnings                 []string
@@ -242,7 +246,10 @@ func (v *Visit) mailboxPage() error {
 	v.Title = m.Name
 	data := &mailboxData{Mailbox: m, Warnings: result.Warnings, Test: "/test/sign-in?" + url.Values{"identity": {m.Name}}.Encode()}
 	v.Data = data
-	for _, part := range []struct{ title, slug string }{{"General", ""}, {"Sign-in", "sign-in"}, {"Folders", ofFolders}, {"Activity", "activity"}} {
+	for _, part := range []struct{ title, slug string }{{"General", ""}, {"Sign-in", "sign-in"}, {"Folders", ofFolders}, {"Deleted mail", ofDeleted}, {"Activity", "activity"}} {
+		if part.slug == ofDeleted && !v.Has("Get-RecoverableItem") {
+			continue
+		}
 		rest := ofMailbox
 		if part.slug != "" {
 			rest += "/" + part.slug
@@ -261,6 +268,8 @@ func (v *Visit) mailboxPage() error {
 		return v.mailboxSignIn(data, identity)
 	case "Folders":
 		return v.mailboxFolders(data, identity)
+	case "Deleted mail":
+		return v.mailboxDeleted(data, identity)
 	case "Activity":
 		v.mailboxActivity(data, identity)
 	default:
@@ -316,6 +325,8 @@ func (v *Visit) mailboxSignIn(data *mailboxData, identity []shell.Argument) erro
 			field("PopEnabled", "POP3", v.T("Whether the mailbox may be used over POP3.")),
 			field("ImapEnabled", "IMAP4", v.T("Whether the mailbox may be used over IMAP4.")),
 			v.legacyField(data),
+			{Name: "ImapReferralUrl", Label: v.T("IMAP4 is at"), Kind: Text, Value: textOf(data.Mailbox.protocols, "ImapReferralUrl"),
+				Help: v.T("The server that has the mailbox now, such as imap://mail2.example.org/: IMAP4 clients are sent there. Empty: here.")},
 		}})
 	if err := v.appPasswords(data, identity); err != nil {
 		return err

@@ -468,6 +468,10 @@ func TestEverySetting(t *testing.T) {
 					other = []string{"192.0.2.0/24"}
 				case settings.DisabledCapabilities.Type:
 					other = settings.Capabilities(service)[:1]
+				case settings.SubmissionUsers.Type:
+					other = []string{"submission@example.org"}
+				case settings.MailboxReferrals.Type:
+					other = []string{"Archive: imap://archive.example.org/Archive"}
 				case settings.ClientCapabilityRules.Type:
 					other = []string{"192.0.2.0/24: " + settings.Capabilities(service)[0]}
 				default:

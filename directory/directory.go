@@ -53,6 +53,10 @@ type Entry struct {
 	// are switched off for the entry.
 	DisabledCapabilities []string
 
+	// ImapReferralURL is where IMAP clients are sent once they have signed in, because the
+	// mailbox is on that server now (see settings.ReferralURL); "" when it is here.
+	ImapReferralURL string
+
 	// PasswordChanged is zero when there is no password. Every password that is set
 	// has its own time, so that what was proved of an older one can be told. An
 	// external directory that cannot promise that gives zero.

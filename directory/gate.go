@@ -23,10 +23,11 @@ type GateLimits struct {
 	// Memory is what all that run may use together, in bytes; 0 is no bound. One that
 	// needs more than that runs alone.
 	Memory int64
-	// Queue is how many strangers may wait for a turn; default 64. For the others
+	// Queue is how many strangers may wait for a turn; default 256. For the others
 	// it is four times as long.
 	Queue int
-	// Wait is the longest wait for a turn; default 1 s.
+	// Wait is the longest wait for a turn; default 10 s: everybody's programs come back
+	// at once after a restart, and those that hear "try later" tell their user.
 	Wait time.Duration
 }
 
@@ -60,10 +61,10 @@ func NewGate(l GateLimits) *Gate {
 		l.Strangers = max(1, l.AtOnce/4)
 	}
 	if l.Queue <= 0 {
-		l.Queue = 64
+		l.Queue = 256
 	}
 	if l.Wait <= 0 {
-		l.Wait = time.Second
+		l.Wait = 10 * time.Second
 	}
 	return &Gate{limits: l}
 }
@@ -76,11 +77,14 @@ func Prefer(ctx context.Context) context.Context { return context.WithValue(ctx,
 // Preferred tells whether ctx came from Prefer.
 func Preferred(ctx context.Context) bool { return ctx.Value(preferred{}) != nil }
 
+// fullPause is how long somebody waits to hear that the queue is full.
+const fullPause = time.Second
+
 var errFull = errors.New("the queue of verifications is full")
 
 // Enter waits for a turn of a verification that needs so many bytes of memory.
 // KindUnavailable when none came within the wait; who finds the queue full hears that
-// no sooner, so that asking again at once gains nothing. done must be called once.
+// after a second, so that asking again at once gains nothing. done must be called once.
 func (g *Gate) Enter(ctx context.Context, memory int64) (done func(), err error) {
 	t := &turn{memory, make(chan struct{})}
 	queue, most := &g.then, g.limits.Queue
@@ -89,16 +93,17 @@ func (g *Gate) Enter(ctx context.Context, memory int64) (done func(), err error)
 	}
 	var place *list.Element
 	var cause error
+	wait := g.limits.Wait
 	g.mu.Lock()
 	if queue.Len() < most {
 		place = queue.PushBack(t)
 		g.next()
 	} else {
-		cause = errFull
+		cause, wait = errFull, min(wait, fullPause)
 	}
 	g.mu.Unlock()
 
-	timer := time.NewTimer(g.limits.Wait)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-t.come:

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
 )
 
 // Bounds in octets, before and after preparation.
@@ -123,4 +124,20 @@ func PreparePassword(s string) (string, error) {
 		return "", &mail.Error{Kind: mail.KindBadArgument, Text: "That password has characters that a password cannot have.", Cause: err}
 	}
 	return prepared, nil
+}
+
+// CheckProtocols checks what an entry says of protocols before it is written.
+// KindBadArgument.
+func CheckProtocols(e Entry) error {
+	for i, name := range e.DisabledCapabilities {
+		if _, err := settings.AnyCapability(name); err != nil || slices.Index(e.DisabledCapabilities, name) != i {
+			return mail.Errorf(mail.KindBadArgument, "%q is no capability that can be switched off, or is there twice.", name)
+		}
+	}
+	if u := e.ImapReferralURL; u != "" {
+		if checked, err := settings.ReferralURL(u, false); err != nil || checked != u {
+			return mail.Errorf(mail.KindBadArgument, "%q is no URL of another IMAP server.", u)
+		}
+	}
+	return nil
 }

@@ -69,12 +69,14 @@ type Log struct {
 
 	limiter limiter
 
-	stop chan struct{}
-	done chan struct{}
+	known chan struct{} // closed when entries has what an earlier run left
+	stop  chan struct{}
+	done  chan struct{}
 }
 
-// Open reads what an earlier run left in the folder, which is made, 0700, when it
-// is not there. now is time.Now when it is nil. Damaged lines are passed over.
+// Open goes on with what an earlier run left in the folder, which is made, 0700, when it
+// is not there. It is read in the background: a server starts without it. now is time.Now
+// when it is nil. Damaged lines are passed over.
 func Open(dir string, now func() time.Time) (*Log, error) {
 	if now == nil {
 		now = time.Now
@@ -82,15 +84,30 @@ func Open(dir string, now func() time.Time) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the folder of events cannot be made", Cause: err}
 	}
-	l := &Log{dir: dir, now: now, stop: make(chan struct{}), done: make(chan struct{})}
+	l := &Log{dir: dir, now: now, known: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{})}
 	l.limiter = limiter{most: linesASecond, now: now, lines: map[string]int{}, others: map[string]int64{}}
+	var files []*os.File
 	for _, name := range []string{olderFile, newerFile} {
-		if err := l.read(filepath.Join(dir, name)); err != nil {
-			return nil, err
+		f, err := os.Open(filepath.Join(dir, name))
+		switch {
+		case err == nil:
+			files = append(files, f)
+		case !errors.Is(err, fs.ErrNotExist):
+			closeAll(files)
+			return nil, &mail.Error{Kind: mail.KindUnavailable, Text: "the events cannot be read", Cause: err}
 		}
 	}
-	go l.work()
+	go func() {
+		l.read(files)
+		l.work()
+	}()
 	return l, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 const (
@@ -98,27 +115,31 @@ const (
 	olderFile = "events.1.jsonl"
 )
 
-func (l *Log) read(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return &mail.Error{Kind: mail.KindUnavailable, Text: "the events cannot be read", Cause: err}
-	}
-	defer f.Close()
-	r := bufio.NewReaderSize(f, maxLine)
-	for {
-		line, err := r.ReadSlice('\n')
-		var e Entry
-		if err == nil && json.Unmarshal(line, &e) == nil && e.Text != "" {
-			l.entries = append(l.entries, e)
-			l.trim()
+// read puts what files hold, the older first, before what has happened since.
+func (l *Log) read(files []*os.File) {
+	defer close(l.known)
+	defer closeAll(files)
+	var before []Entry
+	for _, f := range files {
+		r := bufio.NewReaderSize(f, maxLine)
+		for {
+			line, err := r.ReadSlice('\n')
+			var e Entry
+			if err == nil && json.Unmarshal(line, &e) == nil && e.Text != "" {
+				before = append(before, e)
+			}
+			if len(before) >= 2*maxEntries {
+				before = slices.Clone(before[len(before)-maxEntries:])
+			}
+			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+				break // the end, or what a crash left of the last line
+			}
 		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return nil // the end, or what a crash left of the last line
-		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = append(before, l.entries...)
+	l.trim()
 }
 
 func (l *Log) trim() {
@@ -228,6 +249,7 @@ func (l *Log) Search(q Query) (found []Entry, more bool) {
 	if q.Newest <= 0 {
 		q.Newest = 1000
 	}
+	<-l.known
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := len(l.entries) - 1; i >= max(0, len(l.entries)-maxEntries); i-- {

@@ -40,7 +40,7 @@ var (
 	CertificateExpired = &Event{2009, slog.LevelError, "a certificate has expired", "Clients refuse it. New- or Import-ServerCertificate brings another one."}
 	CertificateRenewed = &Event{2010, slog.LevelInfo, "a certificate was renewed", ""}
 	NotRenewed         = &Event{2011, slog.LevelError, "a certificate could not be renewed; the old one stays", "It is tried again. Get-ServerCertificate shows the reason, Get-AcmeSettings how it is asked for."}
-	CertificateFault   = &Event{2012, slog.LevelError, "a certificate cannot be used", "NAME.crt and NAME.key in the folder of certificates do not belong together, or cannot be read."}
+	CertificateFault   = &Event{2012, slog.LevelError, "a certificate cannot be used", "NAME.crt and NAME.key in the folder of certificates do not belong together, or cannot be read: a link may lead to where the server may not read (docs/hardening.md)."}
 	ClientRevoked      = &Event{2013, slog.LevelWarn, "a client's certificate is revoked, or no list says that it is not", "The reason says which. The files of ClientCertificateRevocationList must be replaced before their time is up."}
 	ServiceStarted     = &Event{3001, slog.LevelInfo, "service serves", ""}
 	ServiceStopped     = &Event{3002, slog.LevelInfo, "service stopped", "Start-Service starts it."}
@@ -49,6 +49,8 @@ var (
 	SocketEnded        = &Event{3005, slog.LevelError, "the management socket has ended", "Restart the server."}
 	ServerStarted      = &Event{3010, slog.LevelInfo, "the server has started", ""}
 	ServerStopping     = &Event{3011, slog.LevelInfo, "the server stops", ""}
+	Confined           = &Event{3012, slog.LevelInfo, "the process is confined", "docs/hardening.md says to what."}
+	NotConfined        = &Event{3013, slog.LevelWarn, "the process has more rights than it needs", "The attribute problem says which. Start it as a user of its own, with a kernel that has Landlock and seccomp: docs/hardening.md."}
 	Panicked           = &Event{3020, slog.LevelError, "a session ended by a fault of the server", "Report it, with the stack in the log."}
 	ProtocolLogLost    = &Event{3030, slog.LevelError, "the protocol log cannot be written; records are dropped and counted", "Make room on the disk or set another LogFileLocation; it is tried again every few seconds, and sessions go on."}
 	ProtocolLogBack    = &Event{3031, slog.LevelInfo, "the protocol log is written again", ""}
@@ -56,6 +58,17 @@ var (
 	StoredSetting      = &Event{4001, slog.LevelError, "a stored setting cannot be used", "Set it again."}
 	AuditMended        = &Event{5001, slog.LevelWarn, "the audit log had to be mended", "Test-AuditLog tells whether anything is missing."}
 	AuditLost          = &Event{5002, slog.LevelError, "audit record lost", "The record is in the log; make room on the disk."}
+	StoreFailed        = &Event{6001, slog.LevelError, "the disk of the mail store has failed; mail can be read, and nothing is changed any more", "Look at the disk and its system log, then restart the server; what was acknowledged is there."}
+	StoreFull          = &Event{6002, slog.LevelError, "the mail store has no room to write; mail can be read, and nothing is changed until there is", "The attribute error says whether the disk is full or too many files are open. Make room, or raise the limit; the server goes on by itself, within a second."}
+	StoreWritten       = &Event{6003, slog.LevelInfo, "the mail store takes changes again", ""}
+	StoreDamaged       = &Event{6004, slog.LevelError, "stored mail is damaged", "Test-Store shows what is; Repair-Mailbox mends what can be. Look at the disk."}
+	MailRestored       = &Event{6010, slog.LevelInfo, "deleted messages were brought back", "Get-AuditLog -Cmdlet Restore-RecoverableItem shows by whom."}
+	MailPurged         = &Event{6011, slog.LevelInfo, "deleted messages were removed before their time", "They cannot be brought back. Get-AuditLog -Cmdlet Remove-RecoverableItem shows by whom."}
+	BackedUp           = &Event{6020, slog.LevelInfo, "a backup was made", ""}
+	BackupFailed       = &Event{6021, slog.LevelError, "a backup could not be made", "The attribute error says why; the backups before are as they were."}
+	BackupDamaged      = &Event{6022, slog.LevelError, "a backup is damaged", "Test-Backup shows what is. Look at its disk, and back up into another folder."}
+	MailboxRestored    = &Event{6023, slog.LevelInfo, "a mailbox was restored from a backup", ""}
+	StoreRestored      = &Event{6024, slog.LevelInfo, "the server was restored from a backup", "What was revoked or changed since then is as it was: passwords, app passwords, tokens, administrators."}
 	AuditHead          = &Event{5003, slog.LevelError, "the head of the audit log cannot be kept; a cut tail would not be noticed", "The store does not write; the log says why."}
 )
 
@@ -64,8 +77,10 @@ var Table = []*Event{
 	OtherSite, TooManyOfUser, TooManyOfAddress, TooManyConnections, Guessing, PolicyRefused, NotTheSame, GuessingOver, Spraying,
 	NewNetwork, WrongCodes, ActsFor, MayNotAct, NoProxyHeader, RightsChanged, SignedIn, SignInRefused, NoCertificate,
 	CertificateEnds, CertificateExpired, CertificateRenewed, NotRenewed, CertificateFault, ClientRevoked,
-	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Panicked,
-	ProtocolLogLost, ProtocolLogBack, NotLogged, StoredSetting, AuditMended, AuditLost, AuditHead,
+	ServiceStarted, ServiceStopped, CannotStart, BindingNotOpen, SocketEnded, ServerStarted, ServerStopping, Confined, NotConfined, Panicked,
+	ProtocolLogLost, ProtocolLogBack, NotLogged, StoredSetting, AuditMended, AuditLost, AuditHead, StoreFailed, StoreFull, StoreWritten, StoreDamaged,
+	MailRestored, MailPurged,
+	BackedUp, BackupFailed, BackupDamaged, MailboxRestored, StoreRestored,
 }
 
 // LoggedOnly tells whether the event is in the log alone and not among the last events:

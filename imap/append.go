@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// maxArrivals is how many messages one APPEND may bring. Together they have no more
+	// maxArrivals is how many messages one APPEND may bring: as many as the lowest
+	// limit that can be set admits (RFC 9738, 3). Together they have no more
 	// bytes than the largest message may have: they are in memory until they are kept.
-	maxArrivals = 500
+	maxArrivals = 1000
 	// firstPiece is how many bytes of a message get memory before they have come. More
 	// follows what has come: who announces much and sends little takes nothing away
 	// from the deliveries of others.
@@ -24,12 +25,12 @@ const (
 // with it all others of the command; OK means that they are durable.
 //
 //	append         = "APPEND" SP mailbox 1*append-message
-//	append-message = [SP flag-list] [SP date-time] SP
+//	append-message = [SP flag-list] [SP date-time] [SP att-annotate] SP
 //	                 (literal / literal8 / utf8-literal / catenate)
 //	utf8-literal   = "UTF8" SP "(" literal8 ")" ; of RFC 6855, 4; gone in RFC 9755
 func (s *session) append(r *request) error {
 	d := s.dec
-	a := appending{session: s}
+	a := newAppending(s)
 	defer a.release()
 	a.readMailbox()
 	for {
@@ -46,6 +47,7 @@ func (s *session) append(r *request) error {
 	if err != nil {
 		return tryCreate(err)
 	}
+	s.bring(a.place.Visit, done.Mailbox, done.UIDs)
 	s.tellName(a.name, a.given)
 	r.code = appendUID(done)
 	return nil
@@ -75,8 +77,12 @@ type appending struct {
 	leavingBytes, leavingMessages int64
 }
 
+func newAppending(s *session) *appending {
+	return &appending{session: s, catenating: catenating{urls: urlReader{s: s}}}
+}
+
 func (a *appending) release() {
-	a.catenating.close()
+	a.urls.close()
 	for _, release := range a.reserved {
 		release()
 	}
@@ -110,6 +116,13 @@ func (a *appending) readMessage() {
 		arrival.InternalDate = d.DateTime().Truncate(time.Second)
 		d.SP()
 	}
+	var annotating *annotating
+	if d.TryWord("ANNOTATION") {
+		d.SP()
+		annotating = a.readAnnotations()
+		arrival.Annotations = annotating.Annotations
+		d.SP()
+	}
 	var body []byte
 	if d.TryWord("CATENATE") {
 		body = a.readParts()
@@ -119,13 +132,37 @@ func (a *appending) readMessage() {
 	if d.Err() != nil {
 		return
 	}
-	if err := s.refuseWide(body); err != nil {
-		d.Fail(err)
+	arrival.Prepared = a.session.server.Store.Prepare(body)
+	if annotating != nil && lacksPart(arrival.Summary(), annotating.parts) {
+		d.Fail(errNoPart)
 		return
 	}
-	arrival.Prepared = a.session.server.Store.Prepare(body)
 	a.arrivals = append(a.arrivals, arrival)
 	a.bytes += int64(len(body))
+}
+
+// readAnnotations consumes the annotations of a message, which are refused before the client
+// is asked for the rest (RFC 5257, 4.7).
+func (a *appending) readAnnotations() *annotating {
+	d := a.session.dec
+	x := readAnnotating(d)
+	if d.Err() != nil {
+		return x
+	}
+	needed := mail.Rights(0)
+	if len(x.Shared) > 0 {
+		needed |= mail.RightAnnotate
+	}
+	if len(x.Private) > 0 {
+		needed |= mail.RightRead
+	}
+	if err := a.place.May(a.place.name, needed); err != nil {
+		if mail.KindOf(err) == mail.KindNotFound {
+			err = tryCreate(errNoMailbox)
+		}
+		d.Fail(err)
+	}
+	return x
 }
 
 // readText consumes a literal, literal8 or utf8-literal behind what body has of the
@@ -213,7 +250,11 @@ func (a *appending) admit(has, more int64) error {
 	case more > most-has:
 		return mail.Errorf(mail.KindTooBig, "A message has at most %d bytes here.", most)
 	case len(a.arrivals) == maxArrivals:
-		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "At most %d messages can be appended at once.", maxArrivals))
+		code := "LIMIT"
+		if s := a.session; s.saveLimit() > 0 {
+			code = limitCode(maxArrivals, 0)
+		}
+		return withCode(code, mail.Errorf(mail.KindLimit, "At most %d messages can be appended at once.", maxArrivals))
 	case a.bytes+has+more > most:
 		return withCode("LIMIT", mail.Errorf(mail.KindLimit, "Messages that are appended at once have at most %d bytes together.", most))
 	}

@@ -23,7 +23,7 @@ func TestAnnouncedMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		r := bufio.NewReader(conn)
 		line(t, r)
 		say(t, conn, "a LOGIN "+name+" secret\r\n")
@@ -84,7 +84,7 @@ func TestManyMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	r := bufio.NewReader(conn)
 	line(t, r)
 	say(t, conn, "a LOGIN alice secret\r\n")
@@ -94,7 +94,7 @@ func TestManyMessages(t *testing.T) {
 		n    int
 		want string
 	}{
-		{maxArrivals + 1, "b NO [LIMIT] At most 500 messages can be appended at once."},
+		{maxArrivals + 1, "b NO [LIMIT] At most 1000 messages can be appended at once."},
 		{maxArrivals, "b OK [APPENDUID "},
 		{3 * maxArrivals, "b NO [LIMIT] "},
 	} {
@@ -103,8 +103,15 @@ func TestManyMessages(t *testing.T) {
 			t.Errorf("%d messages: %s", c.n, got)
 		}
 	}
+	if err := ts.set("MaxMessagesPerCopy", "5000"); err != nil {
+		t.Fatal(err)
+	}
+	say(t, conn, many(maxArrivals+1))
+	if got := line(t, r); !strings.HasPrefix(got, "b NO [MESSAGELIMIT 1000] ") {
+		t.Errorf("with a limit: %s", got)
+	}
 	say(t, conn, "c STATUS INBOX (MESSAGES UIDNEXT)\r\n")
-	if got := line(t, r); got != "* STATUS INBOX (MESSAGES 500 UIDNEXT 501)" {
+	if got := line(t, r); got != "* STATUS INBOX (MESSAGES 1000 UIDNEXT 1001)" {
 		t.Error(got)
 	}
 }

@@ -49,7 +49,7 @@ func (w *fetching) loadBinary(item *fetchItem, p *piece, body store.Body, sum me
 		p.size = p.span.Len()
 		return nil
 	}
-	r, err := w.decoder(p, body)
+	r, err := p.decoder(body)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (w *fetching) loadBinary(item *fetchItem, p *piece, body store.Body, sum me
 }
 
 // decoder reads a part without its content transfer encoding.
-func (w *fetching) decoder(p *piece, body store.Body) (io.Reader, error) {
+func (p *piece) decoder(body store.Body) (io.Reader, error) {
 	if all := body.Bytes(); all != nil {
 		return message.Decode(p.encoding, bytes.NewReader(all[p.span.Start:p.span.End]))
 	}
@@ -89,7 +89,7 @@ func (w *fetching) writeBinary(item *fetchItem, p *piece, body store.Body) {
 		e.Const(`""`)
 		return
 	}
-	r, err := w.decoder(p, body)
+	r, err := p.decoder(body)
 	if err == nil {
 		_, err = io.CopyN(io.Discard, r, cut.Start)
 	}

@@ -2,7 +2,6 @@ package imap
 
 import (
 	"io"
-	"slices"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
@@ -27,10 +26,15 @@ type piece struct {
 // prepare finds the pieces of a message as far as its summary tells, and whether
 // the message must be opened for the rest.
 func (w *fetching) prepare(m *store.Message, sum message.Summary) (open bool) {
-	w.scratch = w.scratch[:0]
-	if len(sum) > 0 && len(sum.BodyStructure()) == 0 {
+	if len(sum) > 0 && (len(sum.BodyStructure()) == 0 || w.retells.of(sum)) {
 		return true
 	}
+	return w.prepareItems(sum)
+}
+
+// prepareItems is prepare for a message of which nothing else than sum says is given.
+func (w *fetching) prepareItems(sum message.Summary) (open bool) {
+	w.scratch = w.scratch[:0]
 	for i := range w.items {
 		item := &w.items[i]
 		p := &w.pieces[i]
@@ -71,7 +75,7 @@ func (w *fetching) prepareSection(item *fetchItem, p *piece, sum message.Summary
 // together only now: a hundred such items of a giant header would fill the memory.
 func (w *fetching) writeFields(item *fetchItem, p *piece, sum message.Summary, body store.Body) {
 	e := w.s.enc
-	block, err := readSpan(body, p.span)
+	block, err := store.ReadSpan(body, p.span)
 	if err != nil {
 		e.LiteralFrom(1, failing{err})
 		return
@@ -207,23 +211,7 @@ func replaceNUL(b []byte) {
 	}
 }
 
-// readSpan gives a span of a message's content, which is not to be altered.
-func readSpan(body store.Body, span message.Range) ([]byte, error) {
-	if all := body.Bytes(); all != nil {
-		return slices.Clip(all[span.Start:span.End]), nil
-	}
-	b := make([]byte, span.Len())
-	n, err := body.ReadAt(b, span.Start)
-	if int64(n) == span.Len() {
-		return b, nil
-	}
-	if err == nil || err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return nil, mail.Wrap(mail.KindCorrupt, err)
-}
-
 // wholeBody gives a message's content, which is not to be altered.
 func wholeBody(body store.Body) ([]byte, error) {
-	return readSpan(body, message.Range{Start: 0, End: body.Size()})
+	return store.ReadSpan(body, message.Range{Start: 0, End: body.Size()})
 }

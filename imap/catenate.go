@@ -1,7 +1,7 @@
 package imap
 
 import (
-	"slices"
+	"errors"
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/message"
@@ -18,19 +18,8 @@ const (
 // catenating puts messages together from texts and from parts of messages that are here
 // (RFC 4469).
 type catenating struct {
-	parts  int   // of all messages of the command
-	opened int64 // bytes of the messages that parts were taken of
-
-	// The mailbox that was opened last, nil for none.
-	from *store.Mailbox
-	name string // as the URL had it
-}
-
-func (c *catenating) close() {
-	if c.from != nil {
-		c.from.Close()
-		c.from = nil
-	}
+	parts int // of all messages of the command
+	urls  urlReader
 }
 
 // readParts consumes what follows CATENATE and gives the message. The parts are read in
@@ -82,106 +71,42 @@ func (a *appending) readParts() (body []byte) {
 	return body
 }
 
-// readURL puts what a URL means behind body. What the client may not read is answered as
-// what does not exist is: BADURL.
+// readURL puts what a URL means behind body, just as it is kept (RFC 4469, 3). What the
+// client may not read is answered as what does not exist is: BADURL.
 func (a *appending) readURL(body []byte, text string) ([]byte, error) {
-	bad := func(why string) error {
-		return withCode("BADURL "+text[:min(len(text), maxURL)], mail.Errorf(mail.KindNotFound, "%s", why))
-	}
-	u, ok := parseURL(text)
-	if !ok {
-		return body, bad("The URL is not one of a message on this server, or of a part of it.")
-	}
-	if err := a.open(u.mailbox); err != nil {
-		switch mail.KindOf(err) {
-		case mail.KindNotFound, mail.KindNoPermission, mail.KindCannot:
-			return body, bad("The mailbox of the URL cannot be read.")
+	p, err := a.urls.find(text)
+	if err != nil {
+		var bad badURL
+		if errors.As(err, &bad) {
+			err = withCode("BADURL "+text[:min(len(text), maxURL)], bad.error)
 		}
 		return body, err
 	}
-	if u.uidValidity != 0 && u.uidValidity != a.from.Record().UIDValidity {
-		return body, bad("The UIDVALIDITY of the URL is another one.")
-	}
-	seq, ok := a.from.View().Seq(u.uid)
-	if !ok {
-		return body, bad("There is no message with the UID of the URL.")
-	}
-	body, found, err := a.take(body, a.from.View().At(seq), &u)
-	switch {
-	case err != nil && mail.KindOf(err) == mail.KindExpunged:
-		return body, bad("There is no message with the UID of the URL.")
-	case err == nil && !found:
-		return body, bad("The message has no such part.")
-	}
-	return body, err
-}
-
-// open opens the mailbox of a URL, without taking its \Recent.
-func (a *appending) open(name string) error {
-	if a.from != nil && a.name == name {
-		return nil
-	}
-	a.catenating.close()
-	clean, err := store.CleanName(name)
-	if err != nil {
-		return err
-	}
-	p, err := a.session.place(clean)
-	if err != nil {
-		return err
-	}
-	if a.from, err = p.Select(a.session.ctx, p.name, true); err != nil {
-		a.from = nil
-		return err
-	}
-	a.catenating.name = name
-	return nil
-}
-
-// take puts the bytes of m that u means behind body, just as they are kept (RFC 4469, 3).
-// found is false when m has no such section.
-func (a *appending) take(body []byte, m *store.Message, u *messageURL) (_ []byte, found bool, err error) {
-	content, err := a.from.Body(a.session.ctx, m.Email)
-	if err != nil {
-		return body, false, err
-	}
-	defer content.Close()
-	// A part of a few bytes may cost the reading of the whole message.
-	if a.opened += content.Size(); a.opened > 4*a.session.server.Store.MaxMessage() {
-		return body, false, withCode("LIMIT", mail.Errorf(mail.KindLimit, "The messages that parts are taken of are too large together."))
-	}
-	span := message.Range{Start: 0, End: content.Size()}
-	if s := u.part.section; s.Kind != message.Whole || len(s.Path) > 0 {
-		sum, err := a.summary(m, content)
+	defer p.content.Close()
+	section := p.item.section
+	span, _ := p.summary.Locate(section)
+	if section.Kind == message.HeaderFields || section.Kind == message.HeaderFieldsNot {
+		block, err := store.ReadSpan(p.content, span)
 		if err != nil {
-			return body, false, err
+			return body, err
 		}
-		if span, found = sum.Locate(s); !found {
-			return body, false, nil
+		fields := message.AppendFields(nil, block, section.Names, section.Kind == message.HeaderFieldsNot)
+		span = p.item.cut(message.Range{Start: 0, End: int64(len(fields))})
+		if body, err = a.room(body, span.Len()); err == nil {
+			body = append(body, fields[span.Start:span.End]...)
 		}
-		if s.Kind == message.HeaderFields || s.Kind == message.HeaderFieldsNot {
-			block, err := readSpan(content, span)
-			if err != nil {
-				return body, false, err
-			}
-			fields := message.AppendFields(nil, block, s.Names, s.Kind == message.HeaderFieldsNot)
-			span = u.part.cut(message.Range{Start: 0, End: int64(len(fields))})
-			if body, err = a.room(body, span.Len()); err == nil {
-				body = append(body, fields[span.Start:span.End]...)
-			}
-			return body, true, err
-		}
+		return body, err
 	}
-	span = u.part.cut(span)
+	span = p.item.cut(span)
 	if body, err = a.room(body, span.Len()); err != nil {
-		return body, true, err
+		return body, err
 	}
 	at := len(body)
 	body = body[:at+int(span.Len())]
-	if n, err := content.ReadAt(body[at:], span.Start); int64(n) < span.Len() {
-		return body, true, mail.Wrap(mail.KindCorrupt, err)
+	if n, err := p.content.ReadAt(body[at:], span.Start); int64(n) < span.Len() {
+		return body, mail.Wrap(mail.KindCorrupt, err)
 	}
-	return body, true, nil
+	return body, nil
 }
 
 // room gives body room for just so much more, if that may come.
@@ -198,23 +123,4 @@ func (a *appending) room(body []byte, more int64) ([]byte, error) {
 		body = grown
 	}
 	return body, nil
-}
-
-// summary gives the summary of a message of a.from whose content is open.
-func (a *appending) summary(m *store.Message, content store.Body) (sum message.Summary, err error) {
-	err = a.from.Summaries(a.session.ctx, []mail.EmailID{m.Email}, func(_ int, s message.Summary) error {
-		sum = slices.Clone(s)
-		return nil
-	})
-	if err == nil && len(sum.BodyStructure()) == 0 {
-		// Of another version, or damaged: it is made anew.
-		var raw []byte
-		if raw, err = wholeBody(content); err == nil {
-			sum = message.Parse(raw, message.DefaultLimits).Summary()
-		}
-	}
-	if err == nil && content.Size() < sum.Size() {
-		err = mail.Errorf(mail.KindCorrupt, "A stored message is shorter than its summary says.")
-	}
-	return sum, err
 }

@@ -3,6 +3,7 @@ package imap
 import (
 	"time"
 
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/protolog"
 )
 
@@ -54,11 +55,15 @@ type request struct {
 	// the mailbox is another one now.
 	bare bool
 	done bool // the tagged answer was written
+	// limited is the lowest UID that was processed when the limit left messages out,
+	// 0 when it did not; see messagelimit.go.
+	limited mail.UID
 
 	// Set by the session.
 	row   *command // nil when there is no such command, or it cannot be used
 	began time.Time
-	known bool // the client had logged in before it
+	told  time.Time // when the client was last told of progress
+	known bool      // the client had logged in before it
 
 	// For the protocol log.
 	outcome protolog.Outcome
@@ -90,6 +95,7 @@ var table = []command{
 	{name: "LIST", states: loggedIn, run: (*session).list},
 	{name: "LSUB", states: loggedIn, run: (*session).lsub},
 	{name: "NAMESPACE", states: loggedIn, run: (*session).namespace},
+	{name: "GETJMAPACCESS", states: loggedIn, run: (*session).jmapAccess},
 	{name: "STATUS", states: loggedIn, run: (*session).status},
 	{name: "SETACL", states: loggedIn, changes: true, run: (*session).setACL},
 	{name: "DELETEACL", states: loggedIn, changes: true, run: (*session).deleteACL},
@@ -101,14 +107,23 @@ var table = []command{
 	{name: "SETQUOTA", states: loggedIn, run: (*session).setQuota},
 	{name: "GETMETADATA", states: loggedIn, run: (*session).getMetadata},
 	{name: "SETMETADATA", states: loggedIn, changes: true, run: (*session).setMetadata},
+	{name: "NOTIFY", states: loggedIn, run: (*session).notifyCommand},
 	{name: "APPEND", states: loggedIn, changes: true, run: (*session).append},
+	{name: "RESETKEY", states: loggedIn, changes: true, run: (*session).resetKey},
+	{name: "GENURLAUTH", states: loggedIn, changes: true, run: (*session).genURLAuth},
+	{name: "URLFETCH", states: loggedIn, quiet: true, run: (*session).urlFetch},
 	{name: "ESEARCH", states: loggedIn, run: (*session).multiSearch},
 	{name: "IDLE", states: loggedIn, run: (*session).idle},
+
+	{name: "CONVERSIONS", states: loggedIn, run: (*session).conversions},
+	{name: "RLIST", states: loggedIn, run: (*session).rlist},
+	{name: "RLSUB", states: loggedIn, run: (*session).rlsub},
 
 	{name: "COMPARATOR", states: loggedIn, run: (*session).comparatorCommand},
 
 	{name: "CHECK", states: selected, run: (*session).noop},
 	{name: "FETCH", states: selected, uid: true, holds: true, run: (*session).fetch},
+	{name: "CONVERT", states: selected, uid: true, holds: true, run: (*session).convert},
 	{name: "SEARCH", states: selected, uid: true, holds: true, run: (*session).search},
 	{name: "CANCELUPDATE", states: selected, run: (*session).cancelUpdate},
 	{name: "SORT", states: selected, uid: true, holds: true, run: (*session).sort},

@@ -50,7 +50,7 @@ func (s *session) compress(r *request) error {
 	z := &compression{w: s.server.compressors.Writer(s.conn)}
 	z.received, z.sent = s.conn.Bytes()
 	first := d.Unread()
-	z.received -= int64(len(first))
+	z.received -= int64(len(first) + len(s.spare))
 	z.r = deflate.NewReader(input{s}, first)
 	s.compressed = z
 	d.Reset(z.r)

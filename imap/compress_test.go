@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
@@ -155,7 +156,7 @@ func TestCompressDamage(t *testing.T) {
 		c := newClient(t, conn)
 		c.do("LOGIN alice secret")
 		c.compress()
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		conn.Write(bytes)
 		if l := c.line(); !strings.HasPrefix(l, "* BYE ") || !strings.HasSuffix(l, name) {
 			t.Errorf("%s: %q", name, l)
@@ -202,5 +203,118 @@ func TestUnauthenticateEndsCompression(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		conn.Close()
+	}
+}
+
+// TestCompressBehindItself: what stands behind COMPRESS, before its answer, belongs to the
+// compressed stream (RFC 4978, 3), over each kind of connection: commands in the clear are
+// never done, compressed ones are, however the bytes are cut.
+func TestCompressBehindItself(t *testing.T) {
+	ts := newServer(t, memory.New())
+	ts.listen(t)
+	open := func(mode string) (*testClient, net.Conn) {
+		t.Helper()
+		dialled := mode
+		if mode == "starttls" {
+			dialled = ""
+		}
+		conn, err := ts.dial(dialled)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(patience))
+		c := newClient(t, conn)
+		if mode == "starttls" {
+			c.must("STARTTLS")
+			secured := tls.Client(conn, clientTLS)
+			c.conn, c.r, conn = secured, bufio.NewReader(secured), secured
+		}
+		c.must("LOGIN alice secret")
+		return c, conn
+	}
+	pack := func(text string) []byte {
+		var b bytes.Buffer
+		w, _ := flate.NewWriter(&b, flate.DefaultCompression)
+		io.WriteString(w, text)
+		w.Flush()
+		return b.Bytes()
+	}
+	for _, mode := range []string{"", "starttls", "ssl"} {
+		// Injected: nothing of it is done, and the stream is damaged.
+		for name, behind := range map[string]string{
+			"a command": "x CREATE Injected\r\n", "many": strings.Repeat("x CREATE Injected\r\n", 1000),
+			"a literal": "x CREATE {8+}\r\nInjected\r\n", "empty lines": strings.Repeat("\r\nx CREATE Injected\r\n", 100),
+			"COMPRESS again": "x COMPRESS DEFLATE\r\nx CREATE Injected\r\n",
+		} {
+			c, conn := open(mode)
+			go io.WriteString(conn, "z COMPRESS DEFLATE\r\n"+behind)
+			if l := c.line(); !strings.HasPrefix(l, "z OK") {
+				t.Fatalf("%s, %s: %q", mode, name, l)
+			}
+			answer, _ := io.ReadAll(flate.NewReader(c.r))
+			if text := string(answer); strings.Contains(text, "x OK") || !strings.Contains(text, "* BYE ") {
+				t.Errorf("%s, %s behind COMPRESS: %q", mode, name, text)
+			}
+			look, _ := open("")
+			look.do(`LIST "" Injected`)
+			if len(look.lines) > 0 {
+				t.Fatalf("%s, %s behind COMPRESS was done: %q", mode, name, look.lines)
+			}
+		}
+		// Compressed, in the same segment, or cut behind each byte of it.
+		for _, whole := range []bool{true, false} {
+			c, conn := open(mode)
+			text := "p1 NOOP\r\np2 STATUS INBOX (MESSAGES)\r\np3 CREATE {6+}\r\nPacked\r\np4 DELETE Packed\r\n"
+			all := append([]byte("z COMPRESS DEFLATE\r\n"), pack(text)...)
+			go func() {
+				if whole {
+					conn.Write(all)
+					return
+				}
+				for i := range all {
+					conn.Write(all[i : i+1])
+				}
+			}()
+			if l := c.line(); !strings.HasPrefix(l, "z OK") {
+				t.Fatal(l)
+			}
+			c.r = bufio.NewReader(flate.NewReader(c.r))
+			for _, want := range []string{"p1 OK", "* STATUS", "p2 OK", "p3 OK", "p4 OK"} {
+				if l := c.line(); !strings.HasPrefix(l, want) {
+					t.Errorf("%q: %q, want %s", mode, l, want)
+				}
+			}
+		}
+		// TLS does not begin within it, nor does it begin before the login, where an attacker
+		// could have said it.
+		c, conn := open(mode)
+		c.compress()
+		if a := c.do("STARTTLS"); !strings.HasPrefix(a, "BAD") {
+			t.Errorf("%q: STARTTLS under COMPRESS: %s", mode, a)
+		}
+		conn.Close()
+	}
+	conn, err := ts.dial("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	c := newClient(t, conn)
+	io.WriteString(conn, "y COMPRESS DEFLATE\r\nz STARTTLS\r\n")
+	for _, want := range []string{"y BAD", "z OK"} {
+		if l := c.line(); !strings.HasPrefix(l, want) {
+			t.Errorf("%q, want %s", l, want)
+		}
+	}
+	secured := tls.Client(conn, clientTLS)
+	c.conn, c.r = secured, bufio.NewReader(secured)
+	c.must("LOGIN alice secret")
+	c.compress()
+	c.must("NOOP")
+	io.WriteString(secured, "x bytes in the clear")
+	if l := c.line(); !strings.HasPrefix(l, "* BYE ") {
+		t.Errorf("bytes outside the stream: %q", l)
 	}
 }

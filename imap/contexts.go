@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
@@ -11,6 +12,9 @@ import (
 const (
 	// maxContexts is how many searches of a session are followed at once.
 	maxContexts = 8
+	// maxFollowed is of how many runs of messages the results of all of them may be:
+	// each is 8 bytes, for as long as the mailbox is selected.
+	maxFollowed = 1 << 17
 	// maxFollowTime bounds what finding out the changes of one context may take.
 	maxFollowTime = 10 * time.Second
 	// agingTime is after how many seconds it is looked anew which messages have
@@ -29,6 +33,7 @@ type searchContext struct {
 	from    *origin // of ESEARCH
 	q       *searching
 	results mail.NumSet // the UIDs that the client knows as results
+	ranking *ranking    // of SORT, the order of results
 	aged    int64       // when OLDER and YOUNGER were looked at, in Unix seconds
 }
 
@@ -42,11 +47,21 @@ func (s *session) context(tag string) *searchContext {
 	return nil
 }
 
-// follow makes a search that was answered a context, or says that there are too many.
-func (s *session) follow(r *request, q *searching, found *findings, from *origin) {
+// follow makes a search that was answered a context, or says that there are too many
+// and gives nil.
+func (s *session) follow(r *request, q *searching, found *findings, from *origin) *searchContext {
 	if len(s.contexts) >= maxContexts {
 		s.refuseUpdates(r.tag, "Too many searches are followed.")
-		return
+		return nil
+	}
+	results := found.numbers(found.set(), true)
+	runs := len(results)
+	for _, c := range s.contexts {
+		runs += len(c.results)
+	}
+	if runs > maxFollowed {
+		s.refuseUpdates(r.tag, "Too many results are followed.")
+		return nil
 	}
 	// Sequence numbers, and the saved result, mean the messages of now.
 	q.key.walk(func(k *searchKey) {
@@ -54,9 +69,11 @@ func (s *session) follow(r *request, q *searching, found *findings, from *origin
 			k.set, k.uids = wire.SeqSet{Set: found.view.UIDsOf(k.seqs)}, true
 		}
 	})
-	s.contexts = append(s.contexts, &searchContext{
-		tag: r.tag, uid: r.uid, from: from, q: q, results: found.numbers(found.set(), true), aged: s.server.Store.Now().Unix(),
-	})
+	c := &searchContext{
+		tag: r.tag, uid: r.uid, from: from, q: q, results: results, aged: s.server.Store.Now().Unix(),
+	}
+	s.contexts = append(s.contexts, c)
+	return c
 }
 
 // refuseUpdates says that a search is not, or no longer, followed.
@@ -104,7 +121,13 @@ func (s *session) endContext(tag string) {
 // they are; before is what it knows (RFC 5267, 4.3.4).
 func (s *session) tellRemoved(before *store.Snapshot, vanished mail.NumSet) {
 	for _, c := range s.contexts {
-		c.tell(s.enc, before, c.results.Intersect(vanished), nil)
+		gone := c.results.Intersect(vanished)
+		if c.ranking == nil {
+			c.tell(s.enc, before, gone, nil)
+			continue
+		}
+		c.results = c.results.Subtract(gone)
+		c.tellRanked(s.enc, before, c.ranking.remove(gone), nil)
 	}
 }
 
@@ -113,6 +136,7 @@ func (s *session) tellRemoved(before *store.Snapshot, vanished mail.NumSet) {
 func (s *session) tellContexts(before *store.Snapshot, changes store.Changes) {
 	view := s.mailbox.View()
 	now := s.server.Store.Now()
+	var news []contextNews
 	for _, c := range s.contexts {
 		old, aged := c.q.ages, c.aged
 		if old = old && now.Unix() >= aged+agingTime; old {
@@ -130,9 +154,8 @@ func (s *session) tellContexts(before *store.Snapshot, changes store.Changes) {
 		}
 		c.q.resolve(view, nil, now)
 		found := newFindings(view)
-		if err := find(s.ctx, s.mailbox, c.q, seqs, found, maxFollowTime); err != nil {
-			s.refuseUpdates(c.tag, "The search is no longer followed: "+mail.TextOf(err))
-			s.endContext(c.tag) // a new slice
+		if err := s.server.find(s.ctx, s.mailbox, c.q, seqs, found, spellOf(maxFollowTime)); err != nil {
+			s.giveUp(c, err)
 			continue
 		}
 		var gone, come mail.NumSet
@@ -146,8 +169,115 @@ func (s *session) tellContexts(before *store.Snapshot, changes store.Changes) {
 			}
 			return true
 		})
-		c.tell(s.enc, view, gone, come)
+		n := contextNews{searchContext: c, gone: gone, come: come}
+		if c.ranking != nil {
+			n.left = c.ranking.remove(gone)
+			var err error
+			if n.added, err = s.addRanked(c.ranking, come, found); err != nil {
+				s.giveUp(c, err)
+				continue
+			}
+		}
+		news = append(news, n)
 	}
+	// RFC 5465, 7: FETCH before ESEARCH. What NOTIFY asked for comes behind it, with what
+	// UPDATE asked for of the same messages (5.2).
+	late := s.notify != nil && s.notify.fetch != nil
+	if !late {
+		s.fetchNew(before, news)
+	}
+	for _, n := range news {
+		if n.ranking == nil {
+			n.tell(s.enc, view, n.gone, n.come)
+			continue
+		}
+		n.results = n.results.Subtract(n.gone).Union(n.come)
+		n.tellRanked(s.enc, view, n.left, n.added)
+	}
+	if late {
+		s.fetchNew(before, news)
+	}
+}
+
+// contextNews are UIDs that left the results of a context, or came.
+type contextNews struct {
+	*searchContext
+	gone, come  mail.NumSet
+	left, added []placed // of a SORT, the same with their places
+}
+
+// fetchNew writes the FETCH responses that a client wants of messages that came since
+// before: those that NOTIFY asks for, and of new results those that UPDATE asks for, of
+// each message in one. It leaves out what the session brought itself.
+func (s *session) fetchNew(before *store.Snapshot, news []contextNews) {
+	view := s.mailbox.View()
+	wanted := s.notify != nil && s.notify.fetch != nil || slices.ContainsFunc(news, func(n contextNews) bool { return n.q.results.fetch != nil })
+	if !wanted || view.Mailbox.UIDNext <= before.Mailbox.UIDNext {
+		return
+	}
+	came := mail.NumSet{{First: uint32(before.Mailbox.UIDNext), Last: uint32(view.Mailbox.UIDNext) - 1}}.Subtract(s.made)
+	// The messages that are told with the same items follow each other.
+	var run mail.NumSet
+	var with int // bit i: news[i] has them
+	write := func() bool {
+		items := s.itemsOf(news, with)
+		seqs := run
+		run = nil
+		if len(seqs) == 0 || len(items.items) == 0 {
+			return true
+		}
+		w := &fetching{s: s, fetch: items, uid: s.tellsUID(), retells: s.retells(items), view: view, keywords: s.mailbox.Record().Keywords}
+		err := w.writeAll(seqs)
+		if err != nil {
+			s.conn.Log().Warn("new messages are not told", "error", err)
+		}
+		return err == nil && s.enc.Err() == nil
+	}
+	view.EachUID(came, func(seq uint32, m *store.Message) bool {
+		in := 0
+		for i := range news {
+			if news[i].q.results.fetch != nil && news[i].come.Contains(uint32(m.UID)) {
+				in |= 1 << i
+			}
+		}
+		if in != with && !write() {
+			return false
+		}
+		with = in
+		run.Add(seq)
+		return true
+	})
+	write()
+}
+
+// itemsOf gives what is fetched of new messages that came into some of the contexts.
+func (s *session) itemsOf(news []contextNews, with int) *fetch {
+	f := &fetch{}
+	join := func(g *fetch) {
+		for i := range g.items {
+			if f.find(&g.items[i]) < 0 {
+				f.items = append(f.items, g.items[i])
+			}
+		}
+	}
+	if s.notify != nil && s.notify.fetch != nil {
+		join(s.notify.fetch)
+	}
+	for i := range news {
+		if with&(1<<i) != 0 {
+			join(news[i].q.results.fetch)
+		}
+	}
+	if s.condstore && len(f.items) > 0 {
+		join(&fetch{items: []fetchItem{{kind: itemModSeq, label: "MODSEQ "}}}) // RFC 7162, 3.1
+	}
+	return f
+}
+
+// giveUp ends a context whose changes could not be found.
+func (s *session) giveUp(c *searchContext, err error) {
+	s.refuseUpdates(c.tag, "The search is no longer followed: "+mail.TextOf(err))
+	s.endContext(c.tag) // a new slice
 }
 
 // touched gives the sequence numbers of the messages that may have become results or

@@ -57,7 +57,7 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 			return store.Copied{}, err
 		}
 	}
-	name, err = store.CleanName(name)
+	name, err = cleanName(name)
 	if err != nil {
 		return store.Copied{}, err
 	}
@@ -72,6 +72,9 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 	case err != nil:
 		return store.Copied{}, err
 	}
+	if move {
+		seqs = s.newest(r, seqs, nil)
+	}
 	uids, gone := s.present(seqs)
 	if gone && !r.uid {
 		// All or nothing (RFC 3501, 6.4.7).
@@ -83,8 +86,13 @@ func (s *session) transfer(r *request, move bool) (store.Copied, error) {
 	do := s.mailbox.CopyTo
 	if move {
 		do = s.mailbox.MoveTo
+	} else if err := s.mayCopy(uids); err != nil {
+		return store.Copied{}, err
 	}
+	work := s.toil(r, uids.Len())
+	defer work.stop()
 	copied, err := do(s.ctx, uids, p.Visit, p.name)
+	s.bring(p.Visit, copied.Mailbox, copied.To)
 	return copied, tryCreate(err)
 }
 

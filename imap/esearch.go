@@ -17,7 +17,8 @@ type searchResults struct {
 	partial              partialRange
 	relevancy            bool // scores are told (RFC 6203, 4)
 	save                 bool
-	update               bool // the client follows the results
+	update               bool   // the client follows the results
+	fetch                *fetch // of new messages that become results (RFC 5465, 7); nil: nothing
 }
 
 // readResults reads the result options (RFC 4466, 2.6.1). CONTEXT is a hint that is
@@ -26,13 +27,24 @@ type searchResults struct {
 //	search-return-opts = SP "RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")"
 //	search-return-opt  = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / "CONTEXT" / "UPDATE" /
 //	                     "RELEVANCY" / "PARTIAL" SP partial-range
+//	modifier-update    = "UPDATE" [SP "(" fetch-att *(SP fetch-att) ")"]
+//
+// The grammar of RFC 5465, 8 has no space there, its example has one.
 func readResults(d *wire.Decoder) searchResults {
 	o := searchResults{extended: true}
 	n := 0
+	mayFetch := false // UPDATE came last
 	d.SP()
 	d.List(func() {
+		if mayFetch && d.Peek() == '(' {
+			mayFetch, o.fetch = false, &fetch{}
+			o.fetch.readItems(d)
+			return
+		}
 		n++
-		switch string(d.Word()) {
+		word := string(d.Word())
+		mayFetch = word == "UPDATE"
+		switch word {
 		case "MIN":
 			o.min = true
 		case "MAX":
@@ -48,6 +60,10 @@ func readResults(d *wire.Decoder) searchResults {
 		case "CONTEXT":
 		case "UPDATE":
 			o.update = true
+			if d.Peek() == '(' {
+				mayFetch, o.fetch = false, &fetch{}
+				o.fetch.readItems(d)
+			}
 		case "PARTIAL":
 			if o.partial.given() {
 				d.Bad("PARTIAL is given twice")
@@ -83,6 +99,8 @@ type findings struct {
 	view   *store.Snapshot
 	bits   []uint64
 	scores []uint8 // by sequence number, of a fuzzy search; nil: all are 100
+
+	progress *progress // of the search, nil when nobody waits for long
 }
 
 func newFindings(view *store.Snapshot) *findings {

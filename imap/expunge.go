@@ -1,6 +1,9 @@
 package imap
 
-import "github.com/postern-mail/postern/mail"
+import (
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/store"
+)
 
 // expunge is EXPUNGE (RFC 3501, 6.4.3) and UID EXPUNGE (RFC 4315, 2.1; RFC 7162,
 // 3.2.9). The session tells which messages went.
@@ -21,6 +24,7 @@ func (s *session) expunge(r *request) error {
 		if err != nil {
 			return err
 		}
+		seqs = s.newest(r, seqs, func(m *store.Message) bool { return m.Flags.Has(mail.Deleted) })
 		uids := s.mailbox.View().UIDsOf(seqs)
 		among = &uids
 	} else {
@@ -32,7 +36,9 @@ func (s *session) expunge(r *request) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
+	p := s.toil(r, uint64(s.mailbox.View().Len()))
 	removed, modSeq, err := s.mailbox.Expunge(s.ctx, among)
+	p.stop()
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func TestFetchEndsWithClient(t *testing.T) {
 	time.Sleep(50 * time.Millisecond)
 	conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(patience)
 	for len(ts.service.Conns()) > 0 {
 		if time.Now().After(end) {
 			t.Fatal("the session is still there")

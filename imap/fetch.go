@@ -43,12 +43,19 @@ func (s *session) fetch(r *request) error {
 		return err
 	}
 	if f.partial.given() {
+		if limit := s.messageLimit(); limit > 0 && f.partial.width() > uint64(limit) {
+			return errTooMany(limit, 0)
+		}
 		seqs = f.partial.of(seqs)
 	}
+	seqs = s.newest(r, seqs, func(m *store.Message) bool { return !f.changed || m.ModSeq > f.since })
 	if f.has(itemModSeq) {
 		s.enableCondstore()
 	}
-	w := &fetching{s: s, fetch: f, uid: r.uid}
+	if err := s.haveParts(seqs, f.parts); err != nil {
+		return err
+	}
+	w := &fetching{s: s, r: r, fetch: f, uid: r.uid, retells: s.retells(f)}
 	if f.setsSeen() && !s.mailbox.ReadOnly() && s.mailbox.Rights().Has(mail.RightSeen) {
 		if seqs, err = w.markSeen(seqs); err != nil || s.over {
 			return err
@@ -61,14 +68,8 @@ func (s *session) fetch(r *request) error {
 			return err
 		}
 	}
-	if f.readsSummary() {
-		err = w.readAll(seqs)
-	} else {
-		w.each(seqs, func(seq uint32, m *store.Message) bool {
-			w.write(seq, m, nil, nil)
-			return s.enc.Err() == nil
-		})
-	}
+	err = w.writeAll(seqs)
+	w.tellDowngraded(r)
 	if err != nil {
 		w.tellRest()
 		return err
@@ -82,13 +83,17 @@ func (s *session) fetch(r *request) error {
 // fetching is a FETCH at work.
 type fetching struct {
 	*fetch
+	retells
 	s        *session
+	r        *request
 	uid      bool // UID stands in every response
 	view     *store.Snapshot
 	keywords []string
 
 	marked mail.NumSet // UIDs whose \Seen this FETCH set: their FLAGS are told
 	told   mail.UID    // those up to this one are
+
+	downgraded mail.NumSet // UIDs of which the client was given a surrogate
 
 	gone  bool  // a message was passed over because it no longer exists
 	fault error // the first other fault of a message that was passed over
@@ -100,6 +105,11 @@ type fetching struct {
 	source  bodySource
 	zone    *time.Location // for minutes
 	minutes int16
+
+	// annotations reads those that are asked for; nil if none are. notes are those of the
+	// message under way.
+	annotations *store.AnnotationReader
+	notes       store.Annotations
 
 	// The batch under way.
 	seqs     []uint32
@@ -133,18 +143,33 @@ func (w *fetching) each(seqs mail.NumSet, do func(seq uint32, m *store.Message) 
 func (w *fetching) markSeen(seqs mail.NumSet) (mail.NumSet, error) {
 	s := w.s
 	w.view = s.mailbox.View()
-	var unseen mail.NumSet
+	var unseen, known mail.NumSet
 	w.each(seqs, func(_ uint32, m *store.Message) bool {
-		if !m.Flags.Has(mail.Seen) {
+		if m.Flags.Has(mail.Seen) {
+			known.Add(uint32(m.UID))
+		} else {
 			unseen.Add(uint32(m.UID))
 		}
 		return true
 	})
+	if newest := s.mailbox.Newest(); newest != w.view && len(known) > 0 {
+		// Somebody may have taken \Seen away of which the client was not told yet.
+		var again mail.NumSet
+		newest.EachUID(known, func(_ uint32, m *store.Message) bool {
+			if !m.Flags.Has(mail.Seen) {
+				again.Add(uint32(m.UID))
+			}
+			return true
+		})
+		unseen = unseen.Union(again)
+	}
 	if len(unseen) == 0 {
 		return seqs, nil
 	}
 	uids := w.view.UIDsOf(seqs)
+	p := s.toil(w.r, unseen.Len())
 	stored, err := s.mailbox.StoreFlags(s.ctx, unseen, store.FlagChange{Op: store.FlagsAdd, Flags: mail.Seen}, nil)
+	p.stop()
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +212,26 @@ func (w *fetching) writeVanished() error {
 	return nil
 }
 
+// writeAll answers for the messages of seqs.
+func (w *fetching) writeAll(seqs mail.NumSet) (err error) {
+	if w.has(itemAnnotation) {
+		w.annotations = w.s.mailbox.Annotations()
+	}
+	if w.readsSummary() {
+		return w.readAll(seqs)
+	}
+	w.each(seqs, func(seq uint32, m *store.Message) bool {
+		switch err = w.annotate(m); {
+		case err == nil:
+			w.write(seq, m, nil, nil)
+		case mail.KindOf(err) == mail.KindExpunged:
+			w.gone, err = true, nil
+		}
+		return err == nil && w.s.enc.Err() == nil
+	})
+	return err
+}
+
 // readAll answers from summaries, and where these do not suffice from the messages
 // themselves. What the store hands over goes straight to the client, who thereby
 // sets the pace.
@@ -217,7 +262,8 @@ func (w *fetching) readBatch() error {
 		from, size := done, 0
 		err := w.s.mailbox.Summaries(w.s.ctx, w.ids[from:], func(i int, sum message.Summary) error {
 			done = from + i + 1
-			opened := w.prepare(w.messages[from+i], sum)
+			m := w.messages[from+i]
+			opened := w.prepare(m, sum) || w.annotations != nil && w.s.mailbox.Annotated(m)
 			switch {
 			case sum == nil:
 				w.passOver(from+i, errGone)
@@ -232,7 +278,8 @@ func (w *fetching) readBatch() error {
 				w.late = append(w.late, lateMessage{from + i, slices.Clone(sum)})
 				size += len(sum)
 			default:
-				w.write(w.seqs[from+i], w.messages[from+i], sum, nil)
+				w.notes = store.Annotations{}
+				w.write(w.seqs[from+i], m, sum, nil)
 			}
 			return w.s.enc.Err()
 		})
@@ -257,6 +304,9 @@ func (w *fetching) open(l lateMessage) error {
 	if s.lost() {
 		return errMailboxLost // the client sets the pace, which can be slow
 	}
+	if err := w.annotate(m); err != nil {
+		return w.fail(l.place, err)
+	}
 	if !w.prepare(m, l.summary) {
 		w.write(w.seqs[l.place], m, l.summary, nil)
 		return s.enc.Err()
@@ -273,7 +323,16 @@ func (w *fetching) open(l lateMessage) error {
 			return w.fail(l.place, err)
 		}
 		l.summary = message.Parse(raw, message.DefaultLimits).Summary()
-		w.prepare(m, l.summary)
+		w.prepareItems(l.summary)
+	}
+	if w.retells.of(l.summary) {
+		told, summary, done, err := w.retell(m, body)
+		if err != nil {
+			return w.fail(l.place, err)
+		}
+		defer done()
+		body, l.summary = told, summary
+		w.prepareItems(summary)
 	}
 	if err := w.load(body, l.summary); err != nil {
 		return w.fail(l.place, err)
@@ -283,6 +342,28 @@ func (w *fetching) open(l lateMessage) error {
 		w.scratch, w.block = nil, nil
 	}
 	return s.enc.Err()
+}
+
+// annotate reads the annotations of a message that is told of next.
+func (w *fetching) annotate(m *store.Message) (err error) {
+	if w.annotations != nil {
+		w.notes, err = w.annotations.Of(w.s.ctx, m)
+	}
+	return err
+}
+
+// mute tells whether a FETCH response would say nothing of a message: nothing but annotations
+// is asked for, by patterns that match none.
+func (w *fetching) mute() bool {
+	if w.annotations == nil {
+		return false
+	}
+	for i := range w.items {
+		if a := w.items[i].annotation; a == nil || len(a.appendEntries(nil, w.notes)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // fail passes a message over if err is about that message, and gives err if it is
@@ -315,6 +396,9 @@ func (w *fetching) passOver(place int, err error) {
 // write writes the FETCH response of one message. summary may be nil when only the
 // index is asked for, body when no piece is in it.
 func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, body store.Body) {
+	if w.mute() {
+		return
+	}
 	e := w.s.enc
 	w.s.beginFetch(seq, m)
 	start := true
@@ -334,6 +418,12 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 		item := &w.items[i]
 		if item.kind == itemUID && uid {
 			continue
+		}
+		var entries []string
+		if item.kind == itemAnnotation {
+			if entries = item.annotation.appendEntries(nil, w.notes); len(entries) == 0 {
+				continue
+			}
 		}
 		next().RawString(item.label)
 		switch item.kind {
@@ -366,6 +456,8 @@ func (w *fetching) write(seq uint32, m *store.Message, summary message.Summary, 
 			} else {
 				e.DateTime(time.Unix(m.Saved, 0).UTC())
 			}
+		case itemAnnotation:
+			item.annotation.write(e, entries, w.notes)
 		case itemEnvelope:
 			e.Raw(summary.Envelope())
 		case itemBody:

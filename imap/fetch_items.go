@@ -25,6 +25,7 @@ const (
 	itemEmailID
 	itemThreadID
 	itemSaveDate
+	itemAnnotation // of which the index says whether there is anything; see annotate.go
 	// All of the above are in the mailbox's index, the following are not.
 	itemEnvelope
 	itemBody
@@ -45,11 +46,14 @@ type fetchItem struct {
 	count   int64 // in bytes, at least 1
 	seen    bool  // asking for it sets \Seen
 	kept    bool  // header fields that summaries keep
+	// annotation is what ANNOTATION asks for; nil for all others.
+	annotation *annotationItem
 }
 
 // plainItem is a row of the table of items that are only a name.
 type plainItem struct {
 	name    string
+	as      string // what the response calls it; "" for name
 	kind    itemKind
 	section message.SectionKind
 	seen    bool
@@ -73,6 +77,9 @@ var plainItems = []plainItem{
 	{name: "RFC822", kind: itemSection, section: message.Whole, seen: true},
 	{name: "RFC822.HEADER", kind: itemSection, section: message.Header},
 	{name: "RFC822.TEXT", kind: itemSection, section: message.Text, seen: true},
+	// Outlook asks for these two of IMAP4's first edition (RFC 2062; docs/compatibility.md).
+	{name: "RFC822.PEEK", as: "RFC822", kind: itemSection, section: message.Whole},
+	{name: "RFC822.TEXT.PEEK", as: "RFC822.TEXT", kind: itemSection, section: message.Text},
 }
 
 // fetchMacros are names for lists of items; they stand alone (RFC 3501, 6.4.5).
@@ -94,6 +101,10 @@ type fetch struct {
 	since    mail.ModSeq // of CHANGEDSINCE
 	vanished bool        // VANISHED was given
 	partial  partialRange
+
+	entries      int     // of annotations, that were named
+	patternBytes int     // of those that are patterns
+	parts        [][]int // of which annotations are named
 }
 
 // has tells whether an item of this kind is asked for.
@@ -126,14 +137,19 @@ func (f *fetch) readsSummary() bool {
 	return false
 }
 
-// add puts an item into the list unless just the same is there. The same label does
+// find gives the place of an item that asks for just the same, or -1. The same label does
 // not suffice: BODY[]<0.10> and BODY[]<0.20> both answer as BODY[]<0>.
+func (f *fetch) find(item *fetchItem) int {
+	return slices.IndexFunc(f.items, func(g fetchItem) bool {
+		return g.label == item.label && g.count == item.count && g.annotation == item.annotation
+	})
+}
+
+// add puts an item into the list unless it is there.
 func (f *fetch) add(d *wire.Decoder, item fetchItem) {
-	for i := range f.items {
-		if g := &f.items[i]; g.label == item.label && g.count == item.count {
-			g.seen = g.seen || item.seen
-			return
-		}
+	if i := f.find(&item); i >= 0 {
+		f.items[i].seen = f.items[i].seen || item.seen
+		return
 	}
 	if len(f.items) == maxFetchItems {
 		d.Fail(mail.Errorf(mail.KindLimit, "At most %d items can be fetched at once.", maxFetchItems))
@@ -146,7 +162,11 @@ func (f *fetch) add(d *wire.Decoder, item fetchItem) {
 func (f *fetch) addNamed(d *wire.Decoder, name string) bool {
 	for i := range plainItems {
 		if p := &plainItems[i]; p.name == name {
-			f.add(d, fetchItem{kind: p.kind, label: p.name + " ", section: message.Section{Kind: p.section}, seen: p.seen})
+			label := p.as
+			if label == "" {
+				label = p.name
+			}
+			f.add(d, fetchItem{kind: p.kind, label: label + " ", section: message.Section{Kind: p.section}, seen: p.seen})
 			return true
 		}
 	}
@@ -185,10 +205,14 @@ func readFetch(d *wire.Decoder) (*fetch, error) {
 		}
 	}
 	if d.TrySP() {
-		lazy := false
-		d.List(func() { lazy = f.readModifier(d, preview) || lazy })
+		lazy, some := false, false
+		d.List(func() { lazy, some = f.readModifier(d, preview) || lazy, true })
 		if lazy && d.TrySP() {
-			d.List(func() { f.readModifier(d, false) })
+			some = false
+			d.List(func() { f.readModifier(d, false); some = true })
+		}
+		if !some {
+			d.Bad("expected a modifier")
 		}
 	}
 	if f.changed {
@@ -208,11 +232,15 @@ func (f *fetch) readItems(d *wire.Decoder) {
 			break
 		}
 		if name == "PREVIEW" && d.Peek() == '(' {
+			lazy := false
 			d.List(func() {
-				if !isLazy(d.Word()) {
+				if lazy = isLazy(d.Word()); !lazy {
 					d.Bad("unknown modifier of PREVIEW")
 				}
 			})
+			if !lazy {
+				d.Bad("expected a modifier")
+			}
 			if !d.TrySP() {
 				break
 			}
@@ -253,8 +281,13 @@ func (f *fetch) readModifier(d *wire.Decoder, preview bool) (lazy bool) {
 //	            "BODY.PEEK" section ["<" number "." nz-number ">"] /
 //	            "BINARY" [".PEEK"] section-binary [partial] /
 //	            "BINARY.SIZE" section-binary /
-//	            "PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]
+//	            "PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"] /
+//	            "ANNOTATION" SP "(" entries SP attribs ")"
 func (f *fetch) readItem(d *wire.Decoder, name string) {
+	if name == "ANNOTATION" {
+		f.readAnnotationItem(d)
+		return
+	}
 	if d.Peek() != '[' {
 		if d.Err() == nil && !f.addNamed(d, name) {
 			d.Bad("unknown item of FETCH")
@@ -280,12 +313,7 @@ func (f *fetch) readItem(d *wire.Decoder, name string) {
 	item.section = readSection(d, item.kind == itemSection)
 	label += sectionText(item.section)
 	if d.Peek() == '<' && item.kind != itemBinarySize {
-		d.Byte('<')
-		item.partial = true
-		item.offset = d.Number64() // RFC 9051, 9 partial
-		d.Byte('.')
-		item.count = d.NZNumber64()
-		d.Byte('>')
+		item.readCut(d)
 		label += "<" + strconv.FormatInt(item.offset, 10) + ">"
 	}
 	if d.Err() != nil {
@@ -295,6 +323,18 @@ func (f *fetch) readItem(d *wire.Decoder, name string) {
 	item.kept = item.section.Kind == message.HeaderFields && len(item.section.Path) == 0 &&
 		!slices.ContainsFunc(item.section.Names, func(name string) bool { return !message.Kept(name) })
 	f.add(d, item)
+}
+
+// readCut consumes which bytes are wanted (RFC 9051, 9 partial).
+//
+//	partial = "<" number64 "." nz-number64 ">"
+func (item *fetchItem) readCut(d *wire.Decoder) {
+	d.Byte('<')
+	item.partial = true
+	item.offset = d.Number64()
+	d.Byte('.')
+	item.count = d.NZNumber64()
+	d.Byte('>')
 }
 
 // maxSectionDepth bounds the numbers in a section: deeper than any part is.

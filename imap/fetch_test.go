@@ -329,6 +329,7 @@ func FuzzFetchArguments(f *testing.F) {
 	for _, seed := range []string{
 		"1 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS.NOT (a \"b c\")]<0.5>)", "1:* ALL", "$ PREVIEW (LAZY) (CHANGEDSINCE 5 VANISHED)",
 		"2 BINARY.SIZE[1.2]", "1 BODY[MIME]", "1 (PREVIEW (LAZY) UID RFC822)",
+		"1:* (FLAGS ANNOTATION ((/% \"/1.2/*\" /comment) (value size.priv)))", "1 ANNOTATION (/vendor/x/y value.shared) (CHANGEDSINCE 5)",
 	} {
 		f.Add(seed)
 	}
@@ -351,6 +352,7 @@ func FuzzFetchArguments(f *testing.F) {
 func FuzzStoreArguments(f *testing.F) {
 	f.Add("1:* (UNCHANGEDSINCE 5) +FLAGS.SILENT (\\Seen $Work)")
 	f.Add("$ -FLAGS a b")
+	f.Add("1 (UNCHANGEDSINCE 5) ANNOTATION (/comment (value.priv \"x\" value.shared NIL) /1/flags/seen (value.priv ~{1+}\r\n1))")
 	f.Fuzz(func(t *testing.T, arguments string) {
 		readStore(decoderOf(t, " "+arguments+"\r\n"))
 	})

@@ -17,6 +17,10 @@ type forest struct {
 	order  []uint32 // the messages by sent date
 	parent []int32  // of each node; none for roots
 
+	// more claims memory for dummies; nil: it is not bounded. err says why there is none.
+	more func(n int64) error
+	err  error
+
 	// Set by arrange, siblings by sent date.
 	roots       []int32
 	child, next []int32 // the first child; the next sibling, of a root none
@@ -37,7 +41,7 @@ func (f *forest) dummy() int32 {
 }
 
 // link is step 1 of REFERENCES (RFC 5256, 3): messages become children of what they
-// refer to. rows has message.SortReferences.
+// refer to. rows has message.SortReferences. It ends where there is no memory: see err.
 func (f *forest) link(rows *store.Column) {
 	id := func(row []byte) uint64 { return binary.LittleEndian.Uint64(row) }
 	nodes := make(map[uint64]int32, f.n+f.n/4) // by Message-ID
@@ -50,7 +54,14 @@ func (f *forest) link(rows *store.Column) {
 		}
 	}
 	t := linkTree{forest: f}
+	paid := f.n
 	for i := range f.n {
+		if f.more != nil && len(f.parent) > paid {
+			if f.err = f.more(claimStep * forestMemory); f.err != nil {
+				return
+			}
+			paid += claimStep
+		}
 		row := rows.Row(i)
 		// (A) Each reference is the parent of the next.
 		last := none

@@ -163,6 +163,23 @@ var testCertificate = sync.OnceValues(func() (tls.Certificate, error) {
 // testClock is what the store takes for now.
 var testClock = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
 
+// setQuota: carol is the administrator.
+func (ts *testServer) setQuota(ctx context.Context, by Administrator, user string, bytes, messages int64) error {
+	if by.Name != "carol" || by.Account != ts.people.entries["carol"].Account || !by.Remote.IsValid() {
+		return mail.Errorf(mail.KindNoPermission, "Set-Mailbox needs the role Recipient Administrator.")
+	}
+	e, err := ts.people.Lookup(ctx, user)
+	if err != nil {
+		return err
+	}
+	a, err := ts.Store.Account(ctx, e.Account)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return a.SetQuota(ctx, bytes, messages)
+}
+
 // newServer starts a server whose LoginType is PlainTextLogin.
 func newServer(t testing.TB, engine store.Engine) *testServer {
 	t.Helper()
@@ -196,6 +213,7 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 		Store:    st,
 		Auth:     auth.New(auth.Options{Directory: dir, AppPasswords: dir, Limits: auth.Limits{FirstDelay: -1}}),
 		Settings: ts.values.Load,
+		SetQuota: ts.setQuota,
 	}
 	ts.service = &listener.Service{
 		Name: "IMAP4", Handle: ts.Serve, Refuse: Refuse, Settings: ts.values.Load,
@@ -216,6 +234,9 @@ func newServer(t testing.TB, engine store.Engine) *testServer {
 	})
 	return ts
 }
+
+// patience is what a client of the tests has for all that it says, on a busy machine, too.
+const patience = 60 * time.Second
 
 var clientTLS = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ALPN}}
 
@@ -264,9 +285,9 @@ func (ts *testServer) set(name, value string) error {
 }
 
 // player plays a transcript. Its directives: [set NAME VALUE] a setting, VALUE a text, or several with | between,
-// [quota BYTES MESSAGES] alice's quota, [later DURATION] lets time pass for the store, [group NAME MEMBERS…] makes that the one
-// group, [shared NAME] makes an account one that belongs to nobody, [drain]
-// stops the service.
+// [notes N] delivers so many messages to alice, [quota BYTES MESSAGES] alice's quota, [later DURATION] lets time pass for the store, [group NAME MEMBERS…] makes that the one
+// group, [shared NAME] makes an account one that belongs to nobody, [server NAME VALUE] gives the server an
+// entry that all see, or takes it away, [drain] stops the service.
 func (ts *testServer) player(t *testing.T) *transcript.Player {
 	ts.listen(t)
 	return &transcript.Player{
@@ -286,6 +307,13 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 			"group": func(args string) error {
 				members := strings.Fields(args)
 				ts.Auth.SetPolicy(&auth.Policy{Groups: map[string][]string{members[0]: members[1:]}})
+				return nil
+			},
+			"moved": func(args string) error {
+				name, url, _ := strings.Cut(args, " ")
+				e := *ts.people.entries[name]
+				e.ImapReferralURL = url
+				ts.people.entries[name] = &e
 				return nil
 			},
 			"shared": func(name string) error {
@@ -308,8 +336,25 @@ func (ts *testServer) player(t *testing.T) *transcript.Player {
 				defer a.Close()
 				return a.SetQuota(t.Context(), bytes, messages)
 			},
+			"notes": func(n string) error {
+				many, err := strconv.Atoi(n)
+				var arrivals []store.Arrival
+				for i := range many {
+					arrivals = append(arrivals, ts.note(i))
+				}
+				ts.deliver(t, arrivals...)
+				return err
+			},
+			"server": func(args string) error {
+				name, value, given := strings.Cut(args, " ")
+				e := store.MetadataEntry{Name: name}
+				if given {
+					e.Value = []byte(value)
+				}
+				return ts.Store.SetServerMetadata(t.Context(), []store.MetadataEntry{e})
+			},
 			"drain": func(string) error {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				defer cancel()
 				if err := ts.service.Stop(ctx); err != nil {
 					return fmt.Errorf("the service did not stop: %w", err)

@@ -22,7 +22,7 @@ func (s *session) idle(*request) error {
 		return err
 	}
 	s.enc.Continue("idling")
-	s.update(true, nil)
+	s.tellAll(true)
 	if s.ending != nil {
 		return s.ending
 	}
@@ -35,6 +35,9 @@ func (s *session) idle(*request) error {
 		if s.mailbox != nil {
 			s.mailbox.OnChange(s.conn.Wake)
 		}
+		if n := s.notify; n != nil && n.watch != nil {
+			n.watch.OnChange(s.conn.Wake)
+		}
 	}
 	return s.await()
 }
@@ -46,16 +49,8 @@ func (s *session) await() error {
 	s.waiting = true
 	err := d.Wait()
 	for errors.Is(err, listener.ErrWoken) {
-		// IDLE is long: who was taken out of a group meanwhile hears no more. When that
-		// cannot be found out, it is said to the next command.
-		if s.admit() == nil || s.ending != nil {
-			s.update(true, nil)
-		}
-		switch {
-		case s.ending != nil:
-			s.conn.End(s.ending)
-		case s.enc.Flush() != nil:
-			s.conn.End(s.enc.Err())
+		if err := s.woken(true); err != nil {
+			s.conn.End(err)
 		}
 		err = d.Wait()
 	}
@@ -66,6 +61,9 @@ func (s *session) await() error {
 	s.idling = false
 	if s.mailbox != nil {
 		s.mailbox.OnChange(nil)
+	}
+	if n := s.notify; n != nil && n.watch != nil {
+		n.watch.OnChange(nil)
 	}
 	if err != nil {
 		return err

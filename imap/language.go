@@ -2,11 +2,9 @@ package imap
 
 import (
 	"embed"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 
+	spoken "github.com/postern-mail/postern/language"
 	"github.com/postern-mail/postern/mail"
 )
 
@@ -18,79 +16,37 @@ var wordFiles embed.FS
 
 // language is a row of the table of languages.
 type language struct {
-	tag string
-	// words are the texts of tagged responses and of BYE, by the English ones; nil
-	// for English. One with verbs of fmt is filled in after it was translated.
-	words map[string]string
+	tag   string
+	words spoken.Words // of tagged responses and of BYE
 }
 
 // languages lists what the server speaks, the default first (RFC 5255, 3.1).
 var languages = []*language{
 	{tag: "i-default"},
 	{tag: "en"},
-	{tag: "de", words: readWords("de")},
+	{tag: "de", words: spoken.Read(wordFiles, "de")},
 }
 
-// readWords reads the table of a language, which is part of the program.
-func readWords(tag string) map[string]string {
-	b, err := wordFiles.ReadFile("words/" + tag + ".json")
-	words := map[string]string{}
-	if err == nil {
-		err = json.Unmarshal(b, &words)
-	}
-	if err != nil {
-		panic(err)
-	}
-	return words
-}
-
-// say gives a text, or a format and what it is filled with, in the language. What has
-// not been translated is said in English.
-func (l *language) say(text string, args ...any) string {
-	if words, ok := l.words[text]; ok {
-		text = words
-	}
-	if len(args) == 0 {
-		return text
-	}
-	return fmt.Sprintf(text, args...)
-}
+// say gives a text, or a format and what it is filled with, in the language.
+func (l *language) say(text string, args ...any) string { return l.words.Say(text, args...) }
 
 // sayError gives what a client may read of err, a sentence.
-func (l *language) sayError(err error) string {
-	text := mail.TextOf(err)
-	if l.words == nil {
-		return text
-	}
-	var e *mail.Error
-	if errors.As(err, &e) && e.Format != "" && len(e.Args) > 0 {
-		return l.say(e.Format, e.Args...)
-	}
-	return l.say(text)
-}
+func (l *language) sayError(err error) string { return l.words.SayError(err) }
 
-// matchLanguage finds the language of a language-range, by cutting it from its end
-// until a tag is left that there is (RFC 4647, 3.4); nil when there is none.
+// matchLanguage finds the language of a language-range; nil when there is none.
 func matchLanguage(wanted string) *language {
-	wanted = strings.ToLower(wanted)
-	if wanted == "default" || wanted == "*" {
+	if wanted = strings.ToLower(wanted); wanted == "default" || wanted == "*" {
 		return languages[0]
 	}
-	for wanted != "" {
-		for _, l := range languages {
-			if l.tag == wanted {
-				return l
-			}
+	tags := make([]string, len(languages))
+	for i, l := range languages {
+		tags[i] = l.tag
+	}
+	tag := spoken.Match(wanted, tags...)
+	for _, l := range languages {
+		if l.tag == tag {
+			return l
 		}
-		cut := strings.LastIndexByte(wanted, '-')
-		if cut < 0 {
-			break
-		}
-		// A single letter is not left at the end.
-		if cut >= 2 && wanted[cut-2] == '-' {
-			cut -= 2
-		}
-		wanted = wanted[:cut]
 	}
 	return nil
 }
@@ -134,6 +90,9 @@ func (s *session) languageCommand(r *request) error {
 		e.Untagged().Const("LANGUAGE (").RawString(l.tag).Close().CRLF()
 		s.language = l
 		e.SetUTF8Text(l.words != nil)
+		if afterLogin(s) && !s.off("NAMESPACE") {
+			s.writeNamespaces() // RFC 5255, 3.4
+		}
 		r.text = "LANGUAGE changed."
 		return nil
 	}

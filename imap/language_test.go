@@ -24,7 +24,7 @@ func TestGerman(t *testing.T) {
 	for _, a := range mail.Answers {
 		texts[a.Text] = "mail/errors.go"
 	}
-	for _, folder := range []string{".", "wire", "../store"} {
+	for _, folder := range []string{".", "wire", "../store", "../convert"} {
 		paths, err := filepath.Glob(folder + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
@@ -12,11 +13,11 @@ const (
 	// maxPatterns is how many patterns one LIST may have.
 	maxPatterns = 100
 	// maxPatternBytes is how many bytes they may have together: each byte is work for
-	// every mailbox.
+	// every mailbox. So many may the patterns of a FETCH of annotations have, too.
 	maxPatternBytes = 4 << 10
 )
 
-// listing is a LIST with what it selects and returns (RFC 5258; RFC 5819; RFC 6154).
+// listing is a LIST with what it selects and returns (RFC 5258; RFC 5819; RFC 6154; RFC 9590).
 type listing struct {
 	extended  bool // the syntax of RFC 5258 was used
 	reference string
@@ -26,12 +27,14 @@ type listing struct {
 	subscribed     bool
 	specialUse     bool
 	recursiveMatch bool
+	remote         bool // mailboxes on other servers, too
 
 	// What is returned besides. Children and special use always are: they cost
 	// nothing, and RFC 3348 and RFC 6154, 2 permit it.
 	returnSubscribed bool
 	status           []*statusItem
-	myRights         bool // RFC 8440
+	myRights         bool     // RFC 8440
+	metadata         []string // entries (RFC 9590)
 }
 
 // list is LIST (RFC 3501, 6.3.8).
@@ -41,6 +44,11 @@ func (s *session) list(*request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
+	return s.writeList(l)
+}
+
+// writeList answers LIST and RLIST.
+func (s *session) writeList(l *listing) error {
 	if !l.extended && l.patterns[0] == "" {
 		// RFC 3501, 6.3.8: asks for the delimiter and the root.
 		s.enc.Untagged().Const(`LIST (\Noselect) "/" ""`).CRLF()
@@ -62,6 +70,11 @@ func (s *session) list(*request) error {
 	if err != nil {
 		return err
 	}
+	if l.remote {
+		s.addRemote(t)
+	} else {
+		s.withoutRemote(t)
+	}
 	if l.specialUse || l.subscribed {
 		t.mark(func(n *node) bool {
 			return (!l.subscribed || n.subscribed) && (!l.specialUse || n.specialUse() != "")
@@ -69,8 +82,12 @@ func (s *session) list(*request) error {
 	} else {
 		t.mark(func(*node) bool { return true })
 	}
-	for _, n := range t.nodes {
+	end := time.Now().Add(s.searchTime())
+	for i, n := range t.nodes {
 		n.matches = matchesAny(patterns, n.name)
+		if i%256 == 255 && time.Now().After(end) {
+			return errSearchTime
+		}
 	}
 	t.findUntold()
 	for _, n := range t.nodes {
@@ -115,7 +132,8 @@ func matchesAny(patterns []*wire.Pattern, name string) bool {
 //	mbox-or-pat      = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
 //	list-select-opt  = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"
 //	return-option    = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" /
-//	                   "STATUS" SP "(" status-att *(SP status-att) ")" / "MYRIGHTS"
+//	                   "STATUS" SP "(" status-att *(SP status-att) ")" / "MYRIGHTS" /
+//	                   "METADATA" SP "(" entry *(SP entry) ")"
 func (s *session) readList() *listing {
 	d := s.dec
 	l := new(listing)
@@ -130,7 +148,8 @@ func (s *session) readList() *listing {
 				l.specialUse = true
 			case "RECURSIVEMATCH":
 				l.recursiveMatch = true
-			case "REMOTE": // all mailboxes are here
+			case "REMOTE":
+				l.remote = true
 			default:
 				d.Bad("This selection option is not known.")
 			}
@@ -179,6 +198,9 @@ func (s *session) readList() *listing {
 			l.status = s.readStatusItems()
 		case "MYRIGHTS":
 			l.myRights = true
+		case "METADATA":
+			d.SP()
+			l.metadata = s.readEntries()
 		default:
 			d.Bad("This return option is not known.")
 		}
@@ -186,13 +208,22 @@ func (s *session) readList() *listing {
 	return l
 }
 
-// writeListed writes the LIST response for a mailbox, and the STATUS response that
-// goes with it.
+// writeListed writes the LIST response for a mailbox, and the other responses that go
+// with it unless it is only there for what stands below it (RFC 5819, 2).
 //
 // Where a name does not exist \Noselect stands beside \NonExistent, which says the
 // same to clients that do not know RFC 5258.
 func (s *session) writeListed(l *listing, n *node) error {
 	e := s.enc
+	var status *statusAnswer
+	if len(l.status) > 0 && n.record != nil && n.met {
+		var err error
+		status, err = s.readStatus(n.place, n.name, l.status)
+		if err != nil && !passedOver(err) {
+			return err
+		}
+		n.closed = err != nil // RFC 5819, 2
+	}
 	e.Untagged().Const("LIST (")
 	s.writeAttributes(n, l.returnSubscribed)
 	e.Const(`) "/" `).Mailbox(n.name)
@@ -210,7 +241,7 @@ func (s *session) writeListed(l *listing, n *node) error {
 		e.Const("))")
 	}
 	e.CRLF()
-	if n.record == nil {
+	if n.record == nil || !n.met {
 		return nil
 	}
 	if l.myRights {
@@ -219,20 +250,35 @@ func (s *session) writeListed(l *listing, n *node) error {
 			s.writeMyRights(n.name, rights)
 		}
 	}
-	if len(l.status) == 0 {
-		return nil
+	if len(l.metadata) > 0 {
+		list, err := s.metadata(n.place, gettingMetadata{maxSize: -1, entries: l.metadata})
+		if err != nil && !passedOver(err) {
+			return err
+		}
+		s.writeMetadata(n.name, list)
 	}
-	err := s.writeStatus(n.place, n.name, l.status)
-	if err != nil && (mail.KindOf(err) == mail.KindNotFound || mail.KindOf(err) == mail.KindNoPermission) {
-		return nil // deleted at this moment, or without r (RFC 5819, 2)
+	if status != nil {
+		s.sendStatus(status)
 	}
-	return err
+	return nil
+}
+
+// passedOver tells whether a LIST says nothing of what it could not find out: of a mailbox
+// that was deleted at this moment, or of which the client may not know it (RFC 5819, 2;
+// RFC 9590, 3).
+func passedOver(err error) bool {
+	return mail.KindOf(err) == mail.KindNotFound || mail.KindOf(err) == mail.KindNoPermission
 }
 
 func (s *session) writeAttributes(n *node, subscribed bool) {
 	e := s.enc
-	if n.record == nil {
+	switch {
+	case n.remote:
+		e.Const(`\Remote `)
+	case n.record == nil:
 		e.Const(`\NonExistent \Noselect `)
+	case n.closed || n.place.Foreign() && n.place.May(n.place.name, mail.RightRead) != nil:
+		e.Const(`\Noselect `)
 	}
 	if subscribed && n.subscribed {
 		e.Const(`\Subscribed `)
@@ -248,17 +294,16 @@ func (s *session) writeAttributes(n *node, subscribed bool) {
 }
 
 // lsub is LSUB (RFC 3501, 6.3.9). A name that is not subscribed is given, as
-// \Noselect, when a subscribed one below it is passed over by %.
+// \Noselect, when a subscribed one below it is passed over by %; so is a subscribed one
+// that is no mailbox: some clients ask LSUB alone and offer to open what it gives.
 //
 //	lsub = "LSUB" SP mailbox SP list-mailbox
-func (s *session) lsub(*request) error {
-	d := s.dec
-	d.SP()
-	reference := d.MailboxOrEmpty()
-	d.SP()
-	text := d.ListMailbox()
-	d.End()
-	if err := d.Err(); err != nil {
+func (s *session) lsub(*request) error { return s.listSubscribed(false) }
+
+// listSubscribed answers LSUB, and RLSUB, which names mailboxes on other servers, too.
+func (s *session) listSubscribed(remote bool) error {
+	reference, text, err := s.readReference()
+	if err != nil {
 		return err
 	}
 	pattern, err := wire.Compile(reference+text, store.Delimiter[0])
@@ -269,18 +314,25 @@ func (s *session) lsub(*request) error {
 	if err != nil {
 		return err
 	}
+	if !remote {
+		s.withoutRemote(t)
+	}
 	t.mark(func(n *node) bool { return n.subscribed })
 	for _, n := range t.nodes {
 		n.matches = pattern.Match(n.name)
 	}
 	t.findUntold()
 	for _, n := range t.nodes {
+		away := false
+		if remote && n.record == nil {
+			_, _, away = s.away(n.name)
+		}
 		switch {
 		case !n.matches:
 			continue
-		case n.met:
+		case n.met && (n.record != nil || away):
 			s.enc.Untagged().Const(`LSUB () "/" `)
-		case n.untold && strings.Contains(text, "%"):
+		case n.met, n.untold && strings.Contains(text, "%"):
 			s.enc.Untagged().Const(`LSUB (\Noselect) "/" `)
 		default:
 			continue

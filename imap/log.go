@@ -24,6 +24,7 @@ func (s *session) beginLog() {
 // traffic counts the bytes that were consumed and answered so far.
 func (s *session) traffic() (received, sent int64) {
 	received, sent = s.conn.Bytes()
+	received -= int64(len(s.spare))
 	if z := s.compressed; z != nil {
 		// As the client said and heard it.
 		received, sent = z.received+z.r.Given(), z.sent+z.w.Taken()

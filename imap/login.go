@@ -29,7 +29,7 @@ func (s *session) startTLS(r *request) error {
 		s.over = true
 		return err
 	}
-	if err := s.conn.StartTLS(s.ctx, r.tag+" OK Begin TLS negotiation now.\r\n", s.dec.Buffered()); err != nil {
+	if err := s.conn.StartTLS(s.ctx, r.tag+" OK Begin TLS negotiation now.\r\n", s.dec.Buffered()+len(s.spare)); err != nil {
 		s.over = true
 		r.outcome.Detail = "TLS failed"
 		return nil
@@ -38,8 +38,10 @@ func (s *session) startTLS(r *request) error {
 	r.outcome.Detail = s.conn.TLSDetail()
 	s.dec.Reset(input{s})
 	s.enc.Reset(s.conn)
-	s.tag, s.faults = nil, 0
+	s.tag, s.faults, s.first = nil, 0, true
 	s.conn.SetClient("", "") // said before TLS, by whomever
+	s.language = languages[0]
+	s.enc.SetUTF8Text(false)
 	s.mask()
 	return nil
 }
@@ -94,7 +96,9 @@ func (s *session) authenticate(r *request) error {
 	defer x.Close()
 	var response []byte
 	if d.TrySP() {
-		response = append([]byte{}, d.Base64()...)
+		if response = d.Base64(); response == nil {
+			response = []byte{} // "=": empty, and given
+		}
 	}
 	d.End()
 	if err := d.Err(); err != nil {
@@ -137,6 +141,14 @@ func (s *session) aborted(x *auth.Exchange, err error) error {
 
 // loggedIn opens the account of who has proved to be id.
 func (s *session) loggedIn(r *request, id *auth.Identity) error {
+	if url := id.Entry.ImapReferralURL; url != "" {
+		s.disabled = id.Entry.DisabledCapabilities
+		s.mask()
+		err := s.movedAway(id.Entry.Name, url)
+		s.disabled = nil
+		s.mask()
+		return err
+	}
 	account, err := s.server.Store.Account(s.ctx, id.Entry.Account)
 	if err != nil {
 		return mail.Wrap(mail.KindUnavailable, err)
@@ -148,8 +160,10 @@ func (s *session) loggedIn(r *request, id *auth.Identity) error {
 	s.account, s.readOnly, s.name = account, id.ReadOnly, id.Entry.Name
 	s.conn.SetMechanism(id.Mechanism, id.AppPassword)
 	s.conn.SetActedBy(id.ActedBy)
+	s.lent = id.AppPassword != "" || id.ActedBy != ""
 	s.conn.Expire(id.Expires)
 	s.conn.SetState("Authenticated", "")
+	s.enc.SetSmall(false)
 	s.applyLimits()
 	s.disabled = id.Entry.DisabledCapabilities
 	s.mask()

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -18,9 +19,16 @@ func (s *session) mailboxName() string {
 	if s.dec.Err() != nil {
 		return ""
 	}
-	clean, err := store.CleanName(name)
+	clean, err := cleanName(name)
 	s.dec.Fail(err)
 	return clean
+}
+
+// cleanName is store.CleanName for a name as a client writes it: one delimiter at its end
+// is passed over, which CREATE has to do (RFC 3501, 6.3.3) and Thunderbird puts behind other
+// names, too (docs/compatibility.md).
+func cleanName(name string) (string, error) {
+	return store.CleanName(strings.TrimSuffix(name, store.Delimiter))
 }
 
 // oneMailbox reads arguments that are a mailbox name alone.
@@ -42,20 +50,25 @@ func (s *session) create(r *request) error {
 	d.SP()
 	name := d.Mailbox()
 	if d.TrySP() {
+		params := 0
 		d.List(func() {
+			params++
 			if !d.TryWord("USE") {
 				d.Bad("This parameter is not known.")
 			}
 			d.SP()
 			d.List(func() { uses = append(uses, d.Use()) })
 		})
+		if params == 0 {
+			d.Bad("A list of parameters is not empty.")
+		}
 	}
 	d.End()
 	if err := d.Err(); err != nil {
 		return err
 	}
 	given := strings.TrimSuffix(d.Given(), store.Delimiter)
-	name, err := store.CleanName(strings.TrimSuffix(name, store.Delimiter))
+	name, err := cleanName(name)
 	if err != nil {
 		return err
 	}
@@ -133,7 +146,7 @@ func (s *session) deleteMailbox(*request) error {
 // rename is RENAME (RFC 3501, 6.3.5).
 //
 //	rename = "RENAME" SP mailbox SP mailbox
-func (s *session) rename(*request) error {
+func (s *session) rename(r *request) error {
 	s.dec.SP()
 	from := s.mailboxName()
 	given := s.dec.Given()
@@ -143,15 +156,18 @@ func (s *session) rename(*request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	to, err := store.CleanName(strings.TrimSuffix(to, store.Delimiter))
+	to, err := cleanName(to)
 	if err != nil {
 		return err
 	}
 	p, err := s.place(from)
-	if err != nil {
-		return err
+	var q place
+	if err == nil {
+		q, err = s.place(to)
 	}
-	q, err := s.place(to)
+	if errors.Is(err, errElsewhere) {
+		return s.referredRename(from, to)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,7 +177,10 @@ func (s *session) rename(*request) error {
 		}
 		return mail.Errorf(mail.KindCannot, "A mailbox stays in its account.")
 	}
-	if err := p.RenameMailbox(s.ctx, p.name, q.name); err != nil {
+	work := s.toil(r, 0) // INBOX gives its messages away
+	err = p.RenameMailbox(s.ctx, p.name, q.name)
+	work.stop()
+	if err != nil {
 		return err
 	}
 	if from != store.Inbox {

@@ -9,7 +9,8 @@ import (
 )
 
 // TestMasks: every capability can be switched off but those that have settings of
-// their own, and the table names commands that are there, or will be.
+// their own, what can be switched off means something, and the table names commands that
+// there are.
 func TestMasks(t *testing.T) {
 	known := map[string]bool{}
 	for _, name := range settings.Capabilities(settings.IMAP4) {
@@ -28,6 +29,29 @@ func TestMasks(t *testing.T) {
 	for _, m := range masks {
 		if !known[m.capability] {
 			t.Errorf("%s is not in settings/capabilities.go", m.capability)
+		}
+		for _, name := range m.commands {
+			if commands[name] == nil {
+				t.Errorf("%s: there is no command %s", m.capability, name)
+			}
+		}
+	}
+	list := func(masked string) string {
+		s := &session{}
+		if masked != "" {
+			s.masked = map[string]bool{masked: true}
+		}
+		var names []string
+		for _, c := range capabilities {
+			if !s.off(c.name) {
+				names = append(names, c.name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	for name := range known {
+		if list(name) == list("") {
+			t.Errorf("%s can be switched off, and nothing becomes of it", name)
 		}
 	}
 }

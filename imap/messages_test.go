@@ -137,17 +137,11 @@ func step(r *rand.Rand, c *imapview.Client) error {
 	case 3, 4:
 		// The client computes the flags itself. What was told during the command
 		// is newer than what it computes.
-		told := map[uint32]bool{}
 		reply, err := c.Do(fmt.Sprintf("UID STORE %d %sFLAGS.SILENT (%s)", uid, sign, flag))
 		if err != nil || reply.Condition != "OK" {
 			return err
 		}
-		for _, u := range reply.Untagged {
-			if strings.Contains(string(u), fmt.Sprintf("UID %d FLAGS", uid)) {
-				told[uid] = true
-			}
-		}
-		if at := c.View.Seq(uid); at > 0 && !told[uid] {
+		if at := c.View.Seq(uid); at > 0 && !c.View.Told(at) {
 			c.View.SetFlags(at, func(flags []string) []string {
 				var out []string
 				if sign != "" {

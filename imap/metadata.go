@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,8 +15,8 @@ const maxMetadataNames = 200
 
 // The scopes of entries (RFC 5464, 3.2).
 const (
-	privateEntries = "/private"
-	sharedEntries  = "/shared"
+	privateEntries = store.PrivateEntries
+	sharedEntries  = store.SharedEntries
 )
 
 // metadataMailbox consumes a mailbox name, or "" for the server.
@@ -26,7 +25,7 @@ func (s *session) metadataMailbox() string {
 	if name == "" || s.dec.Err() != nil {
 		return ""
 	}
-	clean, err := store.CleanName(name)
+	clean, err := cleanName(name)
 	s.dec.Fail(err)
 	return clean
 }
@@ -53,22 +52,29 @@ func (s *session) metadataEntry() string {
 	if d.Err() != nil {
 		return ""
 	}
-	for i := range len(name) {
-		if c := name[i]; c < 0x20 || c >= 0x7f || c == '*' || c == '%' {
-			d.Bad("The name of an entry has a character that it cannot have.")
-			return ""
-		}
-	}
-	name = strings.ToLower(name)
-	switch {
-	case strings.Contains(name, "//"), strings.HasSuffix(name, "/"):
-		d.Bad("The name of an entry has no empty part.")
-	case !inScope(name, privateEntries) && !inScope(name, sharedEntries):
-		d.Bad("The name of an entry begins with /private or /shared.")
-	case len(name) > store.MaxMetadataName:
-		d.Bad("The name of an entry is too long.")
+	name, err := store.CleanEntry(name)
+	if err != nil {
+		d.Bad(mail.TextOf(err))
 	}
 	return name
+}
+
+// addEntry consumes the name of one more entry.
+func (s *session) addEntry(entries *[]string) {
+	if len(*entries) == maxMetadataNames {
+		s.dec.Fail(mail.Errorf(mail.KindLimit, "Too many entries are named."))
+		return
+	}
+	*entries = append(*entries, s.metadataEntry())
+}
+
+// readEntries consumes "(" entry *(SP entry) ")".
+func (s *session) readEntries() (entries []string) {
+	s.dec.List(func() { s.addEntry(&entries) })
+	if len(entries) == 0 {
+		s.dec.Bad("The name of an entry is expected.")
+	}
+	return entries
 }
 
 // gettingMetadata is a GETMETADATA.
@@ -99,13 +105,7 @@ func (s *session) readGetMetadata() gettingMetadata {
 	}
 	g.mailbox = s.metadataMailbox()
 	d.SP()
-	entry := func() {
-		if len(g.entries) == maxMetadataNames {
-			d.Fail(mail.Errorf(mail.KindLimit, "Too many entries are named."))
-			return
-		}
-		g.entries = append(g.entries, s.metadataEntry())
-	}
+	entry := func() { s.addEntry(&g.entries) }
 	if d.Peek() != '(' {
 		entry()
 		return g
@@ -129,10 +129,7 @@ func (s *session) readGetMetadata() gettingMetadata {
 			entry()
 			return g
 		}
-		d.List(entry)
-		if len(g.entries) == 0 {
-			d.Bad("The name of an entry is expected.")
-		}
+		g.entries = s.readEntries()
 	}
 	return g
 }
@@ -171,7 +168,11 @@ func (s *session) getMetadata(r *request) error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	list, err := s.metadata(g)
+	p, err := s.metadataPlace(g.mailbox)
+	if err != nil {
+		return err
+	}
+	list, err := s.metadata(p, g)
 	if err != nil {
 		return err
 	}
@@ -188,40 +189,38 @@ func (s *session) getMetadata(r *request) error {
 	if longest >= 0 {
 		r.code = "METADATA LONGENTRIES " + strconv.Itoa(longest)
 	}
-	if len(found) == 0 {
-		return nil // the response has at least one entry
-	}
+	s.writeMetadata(g.mailbox, found)
+	return nil
+}
+
+// beginMetadata begins a METADATA response, of the server when mailbox is "".
+func (s *session) beginMetadata(mailbox string) *wire.Encoder {
 	s.enc.Untagged().Const("METADATA ")
-	if g.mailbox == "" {
-		s.enc.Const(`""`)
-	} else {
-		s.enc.Mailbox(g.mailbox)
+	if mailbox == "" {
+		return s.enc.Const(`""`)
 	}
-	s.enc.SP().Open()
-	for i, e := range found {
+	return s.enc.Mailbox(mailbox)
+}
+
+// writeMetadata writes the METADATA response with the values of entries, if there are any.
+func (s *session) writeMetadata(mailbox string, list []store.MetadataEntry) {
+	if len(list) == 0 {
+		return // the response has at least one entry
+	}
+	s.beginMetadata(mailbox).SP().Open()
+	for i, e := range list {
 		if i > 0 {
 			s.enc.SP()
 		}
 		s.enc.AString(e.Name).SP()
-		switch {
-		case e.Value == nil:
-			s.enc.Nil()
-		case bytes.IndexByte(e.Value, 0) >= 0:
-			s.enc.Literal8(e.Value)
-		default:
-			s.enc.String(string(e.Value))
-		}
+		writeValue(s.enc, e.Value)
 	}
 	s.enc.Close().CRLF()
-	return nil
 }
 
-// metadata gives what a GETMETADATA asks for, whatever its size, each entry once.
-func (s *session) metadata(g gettingMetadata) ([]store.MetadataEntry, error) {
-	p, err := s.metadataPlace(g.mailbox)
-	if err != nil {
-		return nil, err
-	}
+// metadata gives what a GETMETADATA asks for in a place, whatever its size, each entry
+// once.
+func (s *session) metadata(p place, g gettingMetadata) ([]store.MetadataEntry, error) {
 	var list []store.MetadataEntry
 	for _, scope := range []string{privateEntries, sharedEntries} {
 		var wanted []string
@@ -283,13 +282,13 @@ func (s *session) setMetadata(*request) error {
 			return
 		}
 		e := store.MetadataEntry{Name: s.metadataEntry()}
-		if d.Err() == nil && !settable(e.Name) {
-			d.Bad("This entry has too few parts to have a value.")
+		if d.Err() == nil {
+			if err := store.SettableEntry(e.Name); err != nil {
+				d.Bad(mail.TextOf(err))
+			}
 		}
 		d.SP()
-		if !d.TryWord("NIL") {
-			e.Value = append([]byte{}, d.Binary()...)
-		}
+		e.Value = readValue(d)
 		if inScope(e.Name, sharedEntries) {
 			shared = append(shared, e)
 		} else {
@@ -302,6 +301,15 @@ func (s *session) setMetadata(*request) error {
 	d.End()
 	if err := d.Err(); err != nil {
 		return err
+	}
+	if mailbox == "" {
+		for _, e := range slices.Concat(shared, private) {
+			if e.Value != nil {
+				if err := s.checkFilter(e.Name, string(e.Value)); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	p, err := s.metadataPlace(mailbox)
 	if err != nil {
@@ -317,15 +325,4 @@ func (s *session) setMetadata(*request) error {
 		}
 	}
 	return err
-}
-
-// settable tells whether an entry of that name can have a value: names have at least two
-// parts, those of vendors four (RFC 5464, 3.2).
-func settable(name string) bool {
-	parts := strings.Split(name[1:], "/")
-	least := 2
-	if len(parts) > 1 && parts[1] == "vendor" {
-		least = 4
-	}
-	return len(parts) >= least
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
-// maxSources bounds the mailboxes that one ESEARCH names.
+// maxSources bounds the mailboxes that one ESEARCH or NOTIFY names.
 const maxSources = 1000
 
 // sources say which mailboxes an ESEARCH searches (RFC 7377, 2.2).
@@ -29,23 +29,35 @@ func (x *sources) elsewhere() bool {
 }
 
 // has tells whether an existing mailbox is among them; subscribed is that of the user.
-func (x *sources) has(n *node) bool {
-	for _, name := range x.mailboxes {
-		if n.name == name {
+func (x *sources) has(n *node) bool { return x.hasName(n.name, n.place.Foreign(), n.subscribed) }
+
+// hasName tells whether a name is among them: one in another's account, one that the user
+// is subscribed to.
+func (x *sources) hasName(name string, foreign, subscribed bool) bool {
+	for _, m := range x.mailboxes {
+		if name == m {
 			return true
 		}
 	}
-	for _, name := range x.subtrees {
-		if n.name == name || strings.HasPrefix(n.name, name+store.Delimiter) {
+	for _, top := range x.subtrees {
+		if rest, ok := strings.CutPrefix(name, top); ok && (rest == "" || strings.HasPrefix(rest, store.Delimiter)) {
 			return true
 		}
 	}
-	for _, name := range x.parents {
-		if n.name == name || above(n.name) == name {
+	for _, top := range x.parents {
+		if name == top || above(name) == top {
 			return true
 		}
 	}
-	return x.personal && !n.place.Foreign() || x.subscribed && n.subscribed
+	return x.personal && !foreign || x.subscribed && subscribed
+}
+
+// join adds those of y.
+func (x *sources) join(y *sources) {
+	x.personal, x.subscribed = x.personal || y.personal, x.subscribed || y.subscribed
+	x.mailboxes = append(x.mailboxes, y.mailboxes...)
+	x.subtrees = append(x.subtrees, y.subtrees...)
+	x.parents = append(x.parents, y.parents...)
 }
 
 // beyond tells whether mailboxes of other accounts may be among them.
@@ -67,48 +79,59 @@ func (s *session) readSources() (x sources) {
 	names := 0
 	d.SP()
 	d.List(func() {
-		var list *[]string
-		switch string(d.Word()) {
-		case "SELECTED":
+		switch word := string(d.Word()); {
+		case word == "SELECTED":
 			x.selected = true
-		case "INBOXES", "PERSONAL":
-			// Messages can be delivered to all of them (RFC 5465, 6.3).
-			x.personal = true
-		case "SUBSCRIBED":
-			x.subscribed = true
-		case "SUBTREE":
-			list = &x.subtrees
-		case "SUBTREE-ONE":
-			list = &x.parents
-		case "MAILBOXES":
-			list = &x.mailboxes
-		default:
+		case !s.readSource(&x, word, &names):
 			d.Bad("unknown source of ESEARCH")
 		}
-		if list == nil {
-			return
-		}
-		one := func() {
-			if names++; names > maxSources {
-				d.Fail(mail.Errorf(mail.KindLimit, "A search names at most %d mailboxes.", maxSources))
-			}
-			*list = append(*list, s.mailboxName())
-		}
-		d.SP()
-		if d.Peek() == '(' {
-			before := names
-			d.List(one)
-			if names == before {
-				d.Bad("expected a mailbox")
-			}
-			return
-		}
-		one()
 	})
 	if !x.selected && !x.elsewhere() {
 		d.Bad("expected a source")
 	}
 	return x
+}
+
+// readSource reads what follows word, the first of a filter-mailboxes but "selected", and
+// adds what it means; names counts the mailboxes that were named. false when there is no
+// such word.
+func (s *session) readSource(x *sources, word string, names *int) bool {
+	d := s.dec
+	var list *[]string
+	switch word {
+	case "INBOXES", "PERSONAL":
+		// Messages can be delivered to all of them (RFC 5465, 6.3).
+		x.personal = true
+		return true
+	case "SUBSCRIBED":
+		x.subscribed = true
+		return true
+	case "SUBTREE":
+		list = &x.subtrees
+	case "SUBTREE-ONE":
+		list = &x.parents
+	case "MAILBOXES":
+		list = &x.mailboxes
+	default:
+		return false
+	}
+	one := func() {
+		if *names++; *names > maxSources {
+			d.Fail(mail.Errorf(mail.KindLimit, "At most %d mailboxes can be named at once.", maxSources))
+		}
+		*list = append(*list, s.mailboxName())
+	}
+	d.SP()
+	if d.Peek() != '(' {
+		one()
+		return true
+	}
+	before := *names
+	d.List(one)
+	if *names == before {
+		d.Bad("expected a mailbox")
+	}
+	return true
 }
 
 // multiSearch is ESEARCH (RFC 7377, 2).
@@ -122,7 +145,7 @@ func (s *session) multiSearch(r *request) error {
 		in = s.readSources()
 		d.SP()
 	}
-	q, badCharset, err := readProgram(d)
+	q, refused, err := readProgram(d, s.filters())
 	if err != nil {
 		return err
 	}
@@ -139,18 +162,21 @@ func (s *session) multiSearch(r *request) error {
 		return &wire.SyntaxError{Text: "UPDATE needs a selected mailbox."}
 	case o.update && s.context(r.tag) != nil:
 		return errTagReused
+	case q.seqs && s.uidOnly:
+		return errUIDRequired
 	case q.charset && s.utf8 && !s.rev2:
 		return errCharsetNamed
-	case badCharset != nil:
+	case refused != nil:
 		if o.save {
 			s.saved = nil
 		}
-		return withCode(searchCharsets, badCharset)
+		return refused
 	}
 	if q.modSeq {
 		s.enableCondstore()
 	}
-	m := &multiSearch{s: s, r: r, q: q, end: time.Now().Add(maxSearchTime)}
+	most := s.searchTime()
+	m := &multiSearch{s: s, r: r, q: q, end: time.Now().Add(most), wait: most}
 	var here *node
 	if s.mailbox != nil {
 		if here, err = s.selectedNode(in); err != nil {
@@ -202,7 +228,9 @@ type multiSearch struct {
 	s   *session
 	r   *request
 	q   *searching
-	end time.Time
+	end time.Time // of the work; what is waited for turns puts it off
+	// wait is how long turns may still be waited for.
+	wait time.Duration
 }
 
 // search searches in all of in but skip, which may be nil. Mailboxes that do not
@@ -232,9 +260,12 @@ func (m *multiSearch) search(in sources, skip *node) error {
 		q, found := m.q, newFindings(box.View())
 		q.compare(s.collation.comparator)
 		q.resolve(box.View(), nil, s.server.Store.Now())
-		left := time.Until(m.end)
-		if err = errSearchTime; left > 0 {
-			err = find(ctx, box, q, found.view.All(), found, left)
+		left := spell{time.Until(m.end), m.wait}
+		if err = errSearchTime; left.work > 0 {
+			found.progress = s.toil(m.r, uint64(found.view.Len()))
+			err = s.server.find(ctx, box, q, found.view.All(), found, &left)
+			found.progress.stop()
+			m.end, m.wait = m.end.Add(m.wait-left.wait), left.wait
 		}
 		box.Close()
 		if err != nil {

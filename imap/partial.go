@@ -32,6 +32,9 @@ func readPartial(d *wire.Decoder) (p partialRange) {
 // given tells whether there is one.
 func (p partialRange) given() bool { return p.a > 0 }
 
+// width gives how many it can name.
+func (p partialRange) width() uint64 { return uint64(max(p.a, p.b)-min(p.a, p.b)) + 1 }
+
 // write writes it as the client did.
 func (p partialRange) write(e *wire.Encoder) {
 	if p.newest {

@@ -113,7 +113,7 @@ func try(t *testing.T, ts *testServer, kind, command string) (offered, answer st
 		t.Fatal(err)
 	}
 	defer func() { conn.Close() }()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	r := bufio.NewReader(conn)
 	line(t, r)
 	if kind == "starttls" {

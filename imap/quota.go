@@ -1,6 +1,11 @@
 package imap
 
 import (
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/store"
 )
@@ -24,15 +29,21 @@ type quotaResource struct {
 var quotaResources = []quotaResource{
 	{"STORAGE", func(u store.Usage) (int64, int64) { return quotaUnits(u.Bytes), quotaUnits(u.QuotaBytes) }},
 	{"MESSAGE", func(u store.Usage) (int64, int64) { return u.Messages, u.QuotaMessages }},
+	{"ANNOTATION-STORAGE", func(u store.Usage) (int64, int64) {
+		return quotaUnits(u.AnnotationBytes), quotaUnits(store.MaxAnnotationBytes)
+	}},
 	{"MAILBOX", func(u store.Usage) (int64, int64) { return u.Mailboxes, store.MaxMailboxes }},
 }
 
 func quotaUnits(bytes int64) int64 { return bytes/quotaUnit + min(bytes%quotaUnit, 1) }
 
 // quotaNames lists what stands behind QUOTA= in the list of capabilities.
-func quotaNames(*session) []string {
+func quotaNames(s *session) []string {
 	var names []string
 	for _, r := range quotaResources {
+		if r.name == "ANNOTATION-STORAGE" && s.off("ANNOTATE-EXPERIMENT-1") {
+			continue
+		}
 		names = append(names, "RES-"+r.name)
 	}
 	return names
@@ -81,8 +92,20 @@ func (s *session) getQuotaRoot(*request) error {
 	return nil
 }
 
-// setQuota is SETQUOTA (RFC 9208, 4.1.3). Quotas are set by administrators, by
-// Set-Mailbox; nobody is one here, so QUOTASET is not offered.
+// Administrator is who changes a quota over IMAP4.
+type Administrator struct {
+	Account mail.AccountID
+	Name    string // by which it signed in
+	Remote  netip.AddrPort
+}
+
+// errNoAdministrator refuses who may not change a quota.
+var errNoAdministrator = mail.Errorf(mail.KindNoPermission, "Only an administrator can change a quota.")
+
+// setQuota is SETQUOTA (RFC 9208, 4.1.3). Limits are an administrator's to set, not the
+// owner's: it is what Set-Mailbox does, by whom that permits it. A session does not
+// administer that signed in with an app password, or to act for another. What is not named
+// is not limited any more; what is limited always cannot be changed.
 //
 //	setquota          = "SETQUOTA" SP quota-root-name SP setquota-list
 //	setquota-list     = "(" [setquota-resource *(SP setquota-resource)] ")"
@@ -94,19 +117,84 @@ func (s *session) setQuota(*request) error {
 	d.SP()
 	root := d.AString()
 	d.SP()
+	var limits []quotaLimit
 	d.List(func() {
-		d.Atom()
+		l := quotaLimit{resource: string(d.Word())}
 		d.SP()
-		d.Number64()
+		l.most = d.Number64()
+		switch {
+		case len(limits) == maxQuotaLimits:
+			d.Fail(mail.Errorf(mail.KindLimit, "Too many resources are named."))
+		case slices.ContainsFunc(limits, func(m quotaLimit) bool { return m.resource == l.resource }):
+			d.Bad("A resource stands there twice.")
+		}
+		limits = append(limits, l)
 	})
 	d.End()
 	if err := d.Err(); err != nil {
 		return err
 	}
-	if _, err := s.quotaRoot(root); err != nil {
+	bytes, messages, err := quotaLimits(limits)
+	if err != nil {
 		return err
 	}
-	return mail.Errorf(mail.KindNoPermission, "Only an administrator can change a quota.")
+	user, known := strings.CutPrefix(root, quotaRoots)
+	if err = errNoAdministrator; known && !s.lent && s.server.SetQuota != nil {
+		err = s.server.SetQuota(s.ctx, Administrator{s.account.ID(), s.name, s.conn.Remote()}, user, bytes, messages)
+	}
+	if err != nil && mail.KindOf(err) == mail.KindNoPermission {
+		// Whether there is such a root is not for everybody to know.
+		if _, err = s.quotaRoot(root); err == nil {
+			err = errNoAdministrator
+		}
+	}
+	if err != nil {
+		return err
+	}
+	g, err := s.server.Auth.Grantee(s.ctx, user)
+	if err != nil {
+		return err
+	}
+	a, err := s.server.Store.Account(s.ctx, g.Account)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	s.writeQuota(root, a)
+	return nil
+}
+
+// maxQuotaLimits is how many resources one SETQUOTA may name.
+const maxQuotaLimits = 20
+
+// quotaLimit is a limit as SETQUOTA has it.
+type quotaLimit struct {
+	resource string
+	most     int64
+}
+
+// quotaLimits gives the limits that can be set, 0 for none. KindCannot for others: there is
+// none of nothing at all, as 0 would mean, and those of the server stay.
+func quotaLimits(limits []quotaLimit) (bytes, messages int64, err error) {
+	for _, l := range limits {
+		i := slices.IndexFunc(quotaResources, func(r quotaResource) bool { return r.name == l.resource })
+		if i < 0 {
+			return 0, 0, mail.Errorf(mail.KindCannot, "There is no such resource.")
+		}
+		_, always := quotaResources[i].of(store.Usage{})
+		switch {
+		case always > 0 && always != l.most:
+			return 0, 0, mail.Errorf(mail.KindCannot, "The server limits %s to %d.", l.resource, always)
+		case always > 0:
+		case l.most == 0 || l.most > math.MaxInt64/quotaUnit:
+			return 0, 0, mail.Errorf(mail.KindCannot, "Such a limit cannot be set.")
+		case l.resource == "STORAGE":
+			bytes = l.most * quotaUnit
+		default:
+			messages = l.most
+		}
+	}
+	return bytes, messages, nil
 }
 
 // quotaRoot finds the account that has a quota root: the client's own, or one in which it

@@ -16,7 +16,10 @@ import (
 var samples = map[string]string{
 	"SETACL": "SETACL INBOX bob lr", "DELETEACL": "DELETEACL Other bob", "GETACL": "GETACL INBOX", "LISTRIGHTS": "LISTRIGHTS INBOX bob", "MYRIGHTS": "MYRIGHTS INBOX",
 	"GETMETADATA": "GETMETADATA INBOX /private/comment", "SETMETADATA": "SETMETADATA INBOX (/private/comment x)",
+	"RESETKEY": "RESETKEY INBOX", "GENURLAUTH": `GENURLAUTH "imap://alice@h/INBOX/;UID=1;URLAUTH=anonymous" INTERNAL`, "URLFETCH": "URLFETCH imap://alice@h/INBOX/;UID=1;URLAUTH=anonymous:internal:00112233445566778899aabbccddeeff",
+	"GETJMAPACCESS": "GETJMAPACCESS", "CONVERT": `CONVERT 1 ("text/plain" ("charset" "utf-8")) BINARY[1]`, "CONVERSIONS": `CONVERSIONS "*" "*"`, "RLIST": `RLIST "" *`, "RLSUB": `RLSUB "" *`,
 	"GETQUOTA": `GETQUOTA "#user/alice"`, "GETQUOTAROOT": "GETQUOTAROOT INBOX", "SETQUOTA": "SETQUOTA none (STORAGE 1)",
+	"NOTIFY":     "NOTIFY SET STATUS (personal (MessageNew MessageExpunge))",
 	"COMPRESS":   "COMPRESS GZIP",
 	"UIDBATCHES": "UIDBATCHES 500",
 	"CAPABILITY": "CAPABILITY", "NOOP": "NOOP", "LOGOUT": "LOGOUT", "ID": "ID NIL", "ENABLE": "ENABLE CONDSTORE",
@@ -93,7 +96,11 @@ func playSample(t *testing.T, password, command string) (changed bool, answer st
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprint(account.Mailboxes(), account.Subscriptions(), flags, metadata)
+		keys, err := account.URLKeys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(account.Mailboxes(), account.Subscriptions(), flags, metadata, keys.Of(account.ID(), 1))
 	}
 	before := state()
 	client, done := ts.pipe()

@@ -13,7 +13,7 @@ import (
 //	replace = "REPLACE" SP seq-number SP mailbox append-message
 func (s *session) replace(r *request) error {
 	d := s.dec
-	a := appending{session: s}
+	a := newAppending(s)
 	defer a.release()
 	d.SP()
 	set := d.SeqNumber()
@@ -36,6 +36,7 @@ func (s *session) replace(r *request) error {
 	if err != nil {
 		return tryCreate(err)
 	}
+	s.bring(a.place.Visit, done.Mailbox, done.UIDs)
 	s.tellName(a.name, a.given)
 	s.enc.Status(wire.OK, appendUID(done), "Replacement message ready.")
 	if s.condstore {

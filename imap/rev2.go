@@ -48,25 +48,41 @@ func (s *session) tellName(name, given string) {
 //
 //	oldname-extended-item = "OLDNAME" SP "(" mailbox ")"
 func (s *session) writeName(name, given string) {
-	e := s.enc
-	e.Untagged().Const("LIST (")
-	var n *node
-	if t, err := s.mailboxTree(true, inNamespace(name)); err == nil {
-		n = t.byName[name]
+	t, err := s.mailboxTree(true, inNamespace(name))
+	if err != nil {
+		t = new(tree)
 	}
-	if n == nil {
-		// Hidden from lists, and open to who knows it.
-		if p, err := s.place(name); err == nil {
-			if record, _, ok := p.Mailbox(p.name); ok {
-				if p.Foreign() {
-					record.SpecialUse = ""
-				}
-				n = &node{name: name, record: &record}
+	s.writeNode(s.nodeNamed(t, name), name, given, false)
+}
+
+// nodeNamed finds what has a name, also a mailbox that lists leave out; nil for nothing.
+func (s *session) nodeNamed(t *tree, name string) *node {
+	if n := t.byName[name]; n != nil {
+		return n
+	}
+	if p, err := s.place(name); err == nil {
+		if record, rights, ok := p.Mailbox(p.name); ok && rights.Has(mail.RightLookup) {
+			if p.Foreign() {
+				record.SpecialUse = ""
 			}
+			return &node{name: name, record: &record}
 		}
 	}
+	return nil
+}
+
+// writeNode is writeName for what was found; barred says that the client may not open it
+// (RFC 5465, 3.1).
+//
+//	mbx-list-oflag =/ "\NoAccess"
+func (s *session) writeNode(n *node, name, given string, barred bool) {
+	e := s.enc
+	e.Untagged().Const("LIST (")
+	if barred {
+		e.Const(`\NoAccess `)
+	}
 	if n != nil {
-		s.writeAttributes(n, n.place.Account() != nil)
+		s.writeAttributes(n, n.place.Account() != nil || n.subscribed)
 	} else {
 		e.Const(`\NonExistent`)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/postern-mail/postern/imap/wire"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/message"
+	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -16,12 +17,15 @@ const (
 	// searchCharsets are the charsets that BADCHARSET names (RFC 3501, 7.1). Others
 	// may be known too.
 	searchCharsets = "BADCHARSET (UTF-8 US-ASCII)"
-	// maxSearchTime bounds one search.
-	maxSearchTime = 2 * time.Minute
 )
 
 // errSearchTime ends a search that takes longer.
 var errSearchTime = mail.Errorf(mail.KindLimit, "The search takes too long; please ask for less.")
+
+// searchTime bounds one search.
+func (s *session) searchTime() time.Duration {
+	return settings.MaxCommandTime.Of(s.server.settings())
+}
 
 // errCharsetNamed refuses a charset where all is UTF-8 (RFC 9755, 3).
 var errCharsetNamed = &wire.SyntaxError{Text: "After ENABLE UTF8=ACCEPT a search names no charset."}
@@ -34,6 +38,7 @@ type searching struct {
 	memos   int  // how many keys need a place in candidate.memo
 	sums    bool // keys are answered by summaries
 	filter  bool // keys may be denied by filters
+	notes   bool // keys are answered by annotations
 	modSeq  bool // MODSEQ is among the keys
 	seqs    bool // sequence numbers are
 	charset bool // CHARSET was given
@@ -49,17 +54,18 @@ type searching struct {
 //	search = "SEARCH" [search-return-opts] SP search-program
 //	search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
 //
-// badCharset is set when all is well but a charset that is not known here.
-func readSearch(d *wire.Decoder) (q *searching, badCharset, err error) {
+// refused is set when all is well written and cannot be searched for: with a charset that
+// is not known here, or a filter.
+func readSearch(d *wire.Decoder, named *filters) (q *searching, refused, err error) {
 	d.SP()
-	return readProgram(d)
+	return readProgram(d, named)
 }
 
 // readProgram reads the result options and what is searched for, to the end of the
 // command.
-func readProgram(d *wire.Decoder) (q *searching, badCharset, err error) {
+func readProgram(d *wire.Decoder, named *filters) (q *searching, refused, err error) {
 	q = &searching{}
-	p := &searchReader{d: d}
+	p := &searchReader{d: d, filters: named}
 	if d.TryWord("RETURN") {
 		q.results = readResults(d)
 		d.SP()
@@ -69,15 +75,15 @@ func readProgram(d *wire.Decoder) (q *searching, badCharset, err error) {
 		q.charset = true
 		p.readCharset()
 	}
-	badCharset, err = q.readKeys(p)
-	return q, badCharset, err
+	refused, err = q.readKeys(p)
+	return q, refused, err
 }
 
 // readCriteria reads what SORT and THREAD search for, to the end of the command.
 //
 //	search-criteria = charset 1*(SP search-key)
-func (q *searching) readCriteria(d *wire.Decoder) (badCharset, err error) {
-	p := &searchReader{d: d}
+func (q *searching) readCriteria(d *wire.Decoder, named *filters) (refused, err error) {
+	p := &searchReader{d: d, filters: named}
 	p.readCharset()
 	return q.readKeys(p)
 }
@@ -92,7 +98,7 @@ func (p *searchReader) readCharset() {
 }
 
 // readKeys reads search keys to the end of the command.
-func (q *searching) readKeys(p *searchReader) (badCharset, err error) {
+func (q *searching) readKeys(p *searchReader) (refused, err error) {
 	q.key, q.fuzzy = p.readKeys(), p.fuzzy
 	if q.results.relevancy && !q.fuzzy {
 		p.d.Bad("RELEVANCY needs FUZZY")
@@ -102,10 +108,10 @@ func (q *searching) readKeys(p *searchReader) (badCharset, err error) {
 		return nil, err
 	}
 	p.arrange(q.key)
-	q.memos, q.sums, q.filter, q.modSeq, q.seqs = p.memos, p.sums, p.filter, p.modSeq, p.seqs
+	q.memos, q.sums, q.filter, q.notes, q.modSeq, q.seqs = p.memos, p.sums, p.filter, p.notes, p.modSeq, p.seqs
 	q.key.walk(func(k *searchKey) {
 		switch k.op {
-		case opFlags, opKeyword, opModSeq:
+		case opFlags, opKeyword, opModSeq, opAnnotation:
 			q.flags = true
 		case opSeqs:
 			q.star = q.star || k.uids && k.set.Star
@@ -113,12 +119,15 @@ func (q *searching) readKeys(p *searchReader) (badCharset, err error) {
 			q.ages = true
 		}
 	})
-	return p.unknown, nil
+	if p.unknown != nil {
+		p.refuse(withCode(searchCharsets, p.unknown))
+	}
+	return p.refused, nil
 }
 
 // search is SEARCH and UID SEARCH (RFC 3501, 6.4.4).
 func (s *session) search(r *request) (err error) {
-	q, badCharset, err := readSearch(s.dec)
+	q, refused, err := readSearch(s.dec, s.filters())
 	if err != nil {
 		return err
 	}
@@ -131,7 +140,7 @@ func (s *session) search(r *request) (err error) {
 	if q.results.update && s.context(r.tag) != nil {
 		return errTagReused
 	}
-	return s.lookFor(r, q, badCharset, func(found *findings) error {
+	return s.lookFor(r, q, refused, func(found *findings) error {
 		s.writeFound(r, q, found)
 		if q.results.update {
 			s.follow(r, q, found, nil)
@@ -140,8 +149,8 @@ func (s *session) search(r *request) (err error) {
 	})
 }
 
-// lookFor finds what q says and hands it to use.
-func (s *session) lookFor(r *request, q *searching, badCharset error, use func(found *findings) error) (err error) {
+// lookFor finds what q says and hands it to use, unless it is refused.
+func (s *session) lookFor(r *request, q *searching, refused error, use func(found *findings) error) (err error) {
 	if q.seqs && s.uidOnly {
 		return errUIDRequired
 	}
@@ -153,8 +162,8 @@ func (s *session) lookFor(r *request, q *searching, badCharset error, use func(f
 			s.saved = nil
 		}
 	}()
-	if badCharset != nil {
-		return withCode(searchCharsets, badCharset)
+	if refused != nil {
+		return refused
 	}
 	if q.modSeq {
 		s.enableCondstore()
@@ -162,7 +171,11 @@ func (s *session) lookFor(r *request, q *searching, badCharset error, use func(f
 	q.compare(s.collation.comparator)
 	q.resolve(s.mailbox.View(), s.saved, s.server.Store.Now())
 	found := newFindings(s.mailbox.View())
-	if err := s.find(q, found); err != nil {
+	seqs, err := s.searched(r, q, found.view)
+	if err != nil {
+		return err
+	}
+	if err := s.find(r, q, seqs, found); err != nil {
 		return err
 	}
 	return use(found)
@@ -175,7 +188,7 @@ func (q *searching) compare(by *comparator) {
 	}
 	q.by = by
 	q.key.walk(func(k *searchKey) {
-		if k.op == opField || k.op == opText || k.op == opBody {
+		if k.op == opField || k.op == opText || k.op == opBody || k.op == opAnnotation {
 			k.exact = by.key([]byte{}, k.plain)
 		}
 	})
@@ -213,21 +226,24 @@ func (q *searching) refer(keywords []string, now time.Time) {
 	})
 }
 
-// find finds the messages that match for a client that waits for it.
-func (s *session) find(q *searching, found *findings) error {
+// find finds those of the messages seqs that match for a client that waits for it.
+func (s *session) find(r *request, q *searching, seqs mail.NumSet, found *findings) error {
 	ctx, done := s.ctx, func() {}
 	if q.key.cost > costIndex {
 		ctx, done = s.conn.Attend(s.ctx)
+		found.progress = s.toil(r, seqs.Len())
+		defer found.progress.stop()
 	}
 	defer done()
-	return find(ctx, s.mailbox, q, found.view.All(), found, maxSearchTime)
+	return s.server.find(ctx, s.mailbox, q, seqs, found, spellOf(s.searchTime()))
 }
 
 // find finds those of the messages seqs of a mailbox's view that match, which are
 // added to found. The index decides first, for all messages; what it leaves open is
-// read in batches. It gives errSearchTime when most is over.
-func find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.NumSet, found *findings, most time.Duration) error {
-	w := &searcher{mailbox: mailbox, by: q.by}
+// read in batches. It gives errSearchTime when left is over, and errSearchTurn when others leave it
+// no turn.
+func (s *Server) find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.NumSet, found *findings, left *spell) error {
+	w := &searcher{mailbox: mailbox, turn: turn{of: &s.turns}, by: q.by}
 	if q.key.cost == costIndex {
 		found.view.EachSeq(seqs, func(seq uint32, m *store.Message) bool {
 			if !m.Gone && w.match(q.key, &candidate{seq: seq, m: m}) == yes {
@@ -237,11 +253,13 @@ func find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.N
 		})
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, most, errSearchTime)
-	defer cancel()
+	ctx, done := w.turn.start(ctx, left)
+	defer done()
 	b := newSearchRun(w, q, found)
 	var err error
+	looked := uint32(0)
 	found.view.EachSeq(seqs, func(seq uint32, m *store.Message) bool {
+		looked++
 		if m.Gone {
 			return true
 		}
@@ -252,6 +270,7 @@ func find(ctx context.Context, mailbox *store.Mailbox, q *searching, seqs mail.N
 			b.add(seq, m)
 			if len(b.candidates) == searchBatch {
 				err = b.run(ctx)
+				found.progress.reached(looked)
 			}
 		}
 		return err == nil
@@ -274,6 +293,8 @@ type searchRun struct {
 	memos      []verdict
 	scores     []uint8 // nil without FUZZY
 
+	annotations *store.AnnotationReader // nil when no key is about them
+
 	// What is not decided yet: candidates, as places, and their emails.
 	open []int
 	ids  []mail.EmailID
@@ -283,6 +304,9 @@ type searchRun struct {
 
 func newSearchRun(w *searcher, q *searching, found *findings) *searchRun {
 	b := &searchRun{searcher: w, q: q, found: found, memos: make([]verdict, searchBatch*q.memos)}
+	if q.notes {
+		b.annotations = w.mailbox.Annotations()
+	}
 	if q.fuzzy {
 		b.scores = make([]uint8, searchBatch*q.memos)
 		found.scores = make([]uint8, found.view.Len()+1)
@@ -304,10 +328,30 @@ func (b *searchRun) add(seq uint32, m *store.Message) {
 	b.ids = append(b.ids, m.Email)
 }
 
-// run decides over the batch and empties it. What is read last costs most: filters
-// are 1/10 of a text, summaries 1/4.
+// run decides over the batch and empties it.
 func (b *searchRun) run(ctx context.Context) error {
+	if len(b.ids) == 0 {
+		return nil
+	}
 	defer func() { b.candidates, b.ids, b.open = b.candidates[:0], b.ids[:0], b.open[:0] }()
+	if err := b.decide(ctx); err != nil {
+		return err
+	}
+	return b.keepFilters(ctx)
+}
+
+// decide waits for its turn. It reads what costs least first: filters are 1/10 of a text,
+// summaries 1/4, and some texts are made from their messages.
+func (b *searchRun) decide(ctx context.Context) error {
+	if err := b.turn.begin(ctx); err != nil {
+		return err
+	}
+	defer b.turn.end()
+	if b.q.notes {
+		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error { return b.readAnnotations(ctx, each) }); err != nil {
+			return err
+		}
+	}
 	if b.q.filter {
 		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error {
 			return b.mailbox.Filters(ctx, b.ids, func(i int, f message.Filter) error {
@@ -338,12 +382,24 @@ func (b *searchRun) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if b.by != nil {
-		if err := b.step(ctx, func(each func(int, func(*candidate)) error) error { return b.readExactly(ctx, each) }); err != nil {
+	if b.by == nil {
+		return nil
+	}
+	return b.step(ctx, func(each func(int, func(*candidate)) error) error { return b.readExactly(ctx, each) })
+}
+
+// readAnnotations reads the annotations of the candidates that are open.
+func (b *searchRun) readAnnotations(ctx context.Context, each func(int, func(*candidate)) error) error {
+	for i := range b.ids {
+		notes, err := b.annotations.Of(ctx, b.candidates[b.open[i]].m)
+		if gone := mail.KindOf(err) == mail.KindExpunged; err == nil || gone {
+			err = each(i, func(c *candidate) { c.notes, c.noted, c.gone = notes, true, gone })
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return b.keepFilters(ctx)
+	return nil
 }
 
 // readExactly reads the messages themselves, for a comparator that the kept texts are
@@ -389,6 +445,9 @@ func (b *searchRun) step(ctx context.Context, read func(each func(i int, give fu
 		if err := ctx.Err(); err != nil {
 			return mail.Wrap(mail.KindUnavailable, err)
 		}
+		if err := b.turn.goOn(ctx); err != nil {
+			return err
+		}
 		place := b.open[i]
 		c := &b.candidates[place]
 		give(c)
@@ -405,7 +464,7 @@ func (b *searchRun) step(ctx context.Context, read func(each func(i int, give fu
 			b.open[left] = place
 			left++
 		}
-		c.filter, c.summary, c.text, c.exact = nil, nil, nil, nil
+		c.filter, c.summary, c.text, c.exact, c.notes = nil, nil, nil, nil, store.Annotations{}
 		return nil
 	})
 	b.open = b.open[:left]

@@ -43,6 +43,8 @@ const (
 	opOlder      // INTERNALDATE is number seconds ago or longer
 	opYounger    // INTERNALDATE is number seconds ago or less
 
+	opAnnotation // an annotation of note contains text; see annotate.go
+
 	// Answered from the summary.
 	opSentBefore // the Date field's day is before day
 	opSentSince  // the Date field's day is day or after it
@@ -82,11 +84,12 @@ type searchKey struct {
 	exact  []byte         // plain as the comparator sees it, where that is not the default one
 	needle message.Needle // of text, where filters can deny it
 	fuzzy  *message.Fuzzy // of text, in FUZZY; nil: text itself is looked for
+	note   *noteKey       // of opAnnotation
 }
 
-// searchWords is the table of search keys by name, NOT and OR apart: the functions
+// searchWords is the table of search keys by name, those apart that have keys in them: the functions
 // read what follows the name (RFC 3501, 6.4.4; RFC 7162, 3.1.5; RFC 8474, 6;
-// RFC 8514, 4.3; RFC 5032, 3).
+// RFC 8514, 4.3; RFC 5032, 3; RFC 9738, 3.2).
 var searchWords = map[string]func(p *searchReader) *searchKey{
 	"ALL":        constantKey(searchKey{op: opAnd}),
 	"ANSWERED":   flagKey(mail.Answered),
@@ -138,9 +141,12 @@ var searchWords = map[string]func(p *searchReader) *searchKey{
 		p.d.SP()
 		return &searchKey{op: opSeqs, set: p.d.SequenceSet(), uids: true}
 	},
-	"MODSEQ":   modSeqKey,
-	"EMAILID":  objectKey(opEmail, mail.EmailID(0).String()[:1]),
-	"THREADID": objectKey(opThread, mail.ThreadID(0).String()[:1]),
+	"UIDAFTER":   afterKey,
+	"UIDBEFORE":  beforeKey,
+	"MODSEQ":     modSeqKey,
+	"EMAILID":    objectKey(opEmail, mail.EmailID(0).String()[:1]),
+	"THREADID":   objectKey(opThread, mail.ThreadID(0).String()[:1]),
+	"ANNOTATION": annotationKey,
 }
 
 func constantKey(k searchKey) func(*searchReader) *searchKey {
@@ -241,12 +247,25 @@ func modSeqKey(p *searchReader) *searchKey {
 	return &searchKey{op: opModSeq, number: uint64(d.ModSeq())}
 }
 
+// maxObjectID is how many characters an objectid has at most.
+const maxObjectID = 255
+
+func notInObjectID(c rune) bool {
+	return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-')
+}
+
 // objectKey reads an objectid. One that is not of this server is no fault: it is no
 // message's (RFC 8474, 6).
+//
+//	objectid = 1*255(ALPHA / DIGIT / "_" / "-")
 func objectKey(op searchOp, letter string) func(*searchReader) *searchKey {
 	return func(p *searchReader) *searchKey {
 		p.d.SP()
-		digits, ours := strings.CutPrefix(string(p.d.Atom()), letter)
+		id := string(p.d.Atom())
+		if len(id) > maxObjectID || strings.ContainsFunc(id, notInObjectID) {
+			p.d.Bad("expected an object id")
+		}
+		digits, ours := strings.CutPrefix(id, letter)
 		digits, of, foreign := strings.Cut(digits, "-")
 		var owner uint64
 		if foreign {
@@ -266,26 +285,33 @@ func objectKey(op searchOp, letter string) func(*searchReader) *searchKey {
 // searchReader reads search keys.
 type searchReader struct {
 	d       *wire.Decoder
-	charset string // of strings; "" is UTF-8
-	unknown error  // the charset is not known
+	charset string   // of strings; "" is UTF-8
+	unknown error    // the charset is not known
+	filters *filters // nil: filters are not looked up
+	refused error    // why the search is not made although it is well written
 
-	depth  int
-	keys   int
-	memos  int
-	sums   bool // summaries are of use
-	filter bool // filters are
-	fuzzy  bool // FUZZY is among the keys
-	modSeq bool // MODSEQ is among the keys
-	seqs   bool // sequence numbers are
+	depth   int
+	keys    int
+	reading []string     // the filters that are being read, each in the one before
+	pending []*searchKey // what is still to come of a filter that was read
+	memos   int
+	sums    bool // summaries are of use
+	filter  bool // filters are
+	notes   bool // annotations are among the keys
+	fuzzy   bool // FUZZY is among the keys
+	modSeq  bool // MODSEQ is among the keys
+	seqs    bool // sequence numbers are
 }
 
 // text reads a string to look for and gives it in UTF-8.
-func (p *searchReader) text() []byte {
-	s := p.d.AString()
+func (p *searchReader) text() []byte { return p.convert([]byte(p.d.AString())) }
+
+// convert gives a string of the search's charset in UTF-8.
+func (p *searchReader) convert(s []byte) []byte {
 	if p.charset == "" || p.unknown != nil {
-		return []byte(s)
+		return s
 	}
-	utf8, err := message.ConvertCharset(p.charset, []byte(s))
+	utf8, err := message.ConvertCharset(p.charset, s)
 	if err != nil {
 		p.unknown = err
 	}
@@ -300,7 +326,7 @@ func (p *searchReader) readKeys() *searchKey {
 	all := &searchKey{op: opAnd}
 	for {
 		all.keys = append(all.keys, p.key())
-		if p.d.Err() != nil || !p.d.TrySP() {
+		if p.d.Err() != nil || len(p.pending) == 0 && !p.d.TrySP() {
 			break
 		}
 	}
@@ -311,6 +337,11 @@ func (p *searchReader) readKeys() *searchKey {
 //
 //	search-key = "ALL" / … / sequence-set / "(" search-key *(SP search-key) ")"
 func (p *searchReader) key() *searchKey {
+	if len(p.pending) > 0 {
+		k := p.pending[0]
+		p.pending = p.pending[1:]
+		return k
+	}
 	d := p.d
 	p.depth++
 	defer func() { p.depth-- }()
@@ -337,8 +368,12 @@ func (p *searchReader) key() *searchKey {
 	case "OR":
 		d.SP()
 		a := p.key()
-		d.SP()
+		if len(p.pending) == 0 {
+			d.SP()
+		}
 		return &searchKey{op: opOr, keys: []*searchKey{a, p.key()}}
+	case "FILTER":
+		return filterKey(p)
 	case "FUZZY":
 		d.SP()
 		p.fuzzy = true
@@ -362,6 +397,10 @@ func (p *searchReader) arrange(k *searchKey) {
 			k.cost = max(k.cost, sub.cost)
 		}
 		slices.SortStableFunc(k.keys, func(a, b *searchKey) int { return int(a.cost) - int(b.cost) })
+	case opAnnotation:
+		k.cost, p.notes = costSummary, true
+		k.memo = p.memos
+		p.memos++
 	case opSentBefore, opSentSince, opField, opText, opBody:
 		k.cost = costSummary
 		if k.op == opText || k.op == opBody || k.op == opField && !message.Kept(k.name) {

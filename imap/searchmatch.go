@@ -24,14 +24,17 @@ func verdictOf(match bool) verdict {
 	return no
 }
 
-// candidate is a message that is compared with the keys. It is looked at up to
-// four times: with its index entry alone, with its filter, its summary, its text.
+// candidate is a message that is compared with the keys. It is looked at up to five
+// times: with its index entry alone, with its annotations, filter, summary, text.
 type candidate struct {
 	seq uint32
 	m   *store.Message
 
 	memo   []verdict // of the keys that were answered; nil before any could be
 	scores []uint8   // of the keys that were looked for fuzzily; nil without any
+
+	notes store.Annotations // while they are at hand
+	noted bool              // they are, or were
 
 	filter  message.Filter  // nil when it is not at hand
 	bare    bool            // it has none
@@ -48,6 +51,7 @@ type candidate struct {
 // searcher compares messages with keys.
 type searcher struct {
 	mailbox *store.Mailbox
+	turn    turn
 	// by is the comparator, where it is not the default one: the filters and texts are
 	// folded for that, so what is not in them is nowhere, and what is must be looked
 	// for once more.
@@ -89,6 +93,8 @@ func (s *searcher) match(k *searchKey, c *candidate) verdict {
 			return yes
 		}
 		return unknown
+	case opAnnotation:
+		return s.matchNote(k, c)
 	case opSentBefore, opSentSince, opField:
 		return s.matchMemo(k, c)
 	case opText, opBody:

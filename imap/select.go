@@ -22,7 +22,7 @@ func (s *session) examine(r *request) error       { return s.open(r, true) }
 
 // open is SELECT and EXAMINE (RFC 3501, 6.3.1 and 6.3.2).
 func (s *session) open(r *request, readOnly bool) error {
-	name, condstore, sync, err := s.readSelect()
+	name, annotate, condstore, sync, err := s.readSelect()
 	if err != nil && mail.KindOf(err) != mail.KindCannot {
 		return err
 	}
@@ -35,7 +35,7 @@ func (s *session) open(r *request, readOnly bool) error {
 		return err // no name, so that no mailbox can be selected
 	}
 	given := s.dec.Given()
-	if name, err = store.CleanName(name); err != nil {
+	if name, err = cleanName(name); err != nil {
 		return err
 	}
 	p, err := s.place(name)
@@ -49,7 +49,7 @@ func (s *session) open(r *request, readOnly bool) error {
 	if condstore {
 		s.condstore = true
 	}
-	s.mailbox, s.mailboxAs = m, name
+	s.mailbox, s.mailboxAs, s.annotate = m, name, annotate
 	s.conn.SetState("Selected", name)
 	s.writeSelected()
 	if s.rev2 {
@@ -72,8 +72,8 @@ func (s *session) open(r *request, readOnly bool) error {
 //
 //	select        = "SELECT" SP mailbox [SP "(" select-param *(SP select-param) ")"]
 //	select-param  = "CONDSTORE" / "QRESYNC" SP "(" uidvalidity SP mod-sequence-value
-//	                [SP known-uids] [SP seq-match-data] ")"
-func (s *session) readSelect() (name string, condstore bool, sync *resync, err error) {
+//	                [SP known-uids] [SP seq-match-data] ")" / "ANNOTATE"
+func (s *session) readSelect() (name string, annotate, condstore bool, sync *resync, err error) {
 	d := s.dec
 	d.SP()
 	name = d.Mailbox()
@@ -82,6 +82,8 @@ func (s *session) readSelect() (name string, condstore bool, sync *resync, err e
 		d.List(func() {
 			params++
 			switch string(d.Word()) {
+			case "ANNOTATE":
+				annotate = true
 			case "CONDSTORE":
 				condstore = true
 			case "QRESYNC":
@@ -102,7 +104,7 @@ func (s *session) readSelect() (name string, condstore bool, sync *resync, err e
 		}
 	}
 	d.End()
-	return name, condstore, sync, d.Err()
+	return name, annotate, condstore, sync, d.Err()
 }
 
 // readResync reads the value of QRESYNC.
@@ -155,6 +157,10 @@ func (s *session) writeSelected() {
 	e.Untagged().Const("OK [UIDNEXT ").Number(uint64(record.UIDNext)).Const("] Predicted next UID.").CRLF()
 	s.writeHighestModSeq()
 	e.Status(wire.OK, "MAILBOXID ("+s.objectID(record.ID.String())+")", "Object id.")
+	s.writeAnnotationsCode()
+	if code := s.urlMechanisms(); code != "" {
+		e.Status(wire.OK, code, "For URLs.")
+	}
 }
 
 // writeResync tells a client that knew the mailbox as of q.modSeq what happened
@@ -215,12 +221,13 @@ func (s *session) leaveMailbox() {
 		s.mailbox.Close()
 		s.conn.SetState("Authenticated", "")
 	}
-	s.mailbox, s.saved, s.contexts = nil, nil, nil
-	s.held, s.vanished = 0, false
+	s.mailbox, s.saved, s.contexts, s.converted = nil, nil, nil, nil
+	s.held, s.vanished, s.made = 0, false, nil
+	s.annotate, s.annotated = false, 0
 }
 
 // close is CLOSE (RFC 3501, 6.4.2): what has \Deleted goes, untold.
-func (s *session) close(*request) error {
+func (s *session) close(r *request) error {
 	s.dec.End()
 	if err := s.dec.Err(); err != nil {
 		return err
@@ -229,7 +236,10 @@ func (s *session) close(*request) error {
 	if !s.mailbox.ReadOnly() && s.mailbox.Rights().Has(mail.RightExpunge) {
 		// The client is not told the new HIGHESTMODSEQ: it was not told of others'
 		// changes before it either (RFC 7162, 3.2.8).
-		if _, _, err := s.mailbox.Expunge(s.ctx, nil); err != nil {
+		p := s.toil(r, uint64(s.mailbox.View().Len()))
+		_, _, err := s.mailbox.Expunge(s.ctx, nil)
+		p.stop()
+		if err != nil {
 			return err
 		}
 	}

@@ -20,9 +20,16 @@ type Server struct {
 	// Settings gives the current values of settings.IMAP4; nil, or nil values, are
 	// the defaults.
 	Settings func() *settings.Values
+	// SetQuota sets both limits of somebody's mailbox, in bytes and messages, 0 for none, for
+	// one who asks as by. KindNoPermission when that is no administrator who may. nil: nobody
+	// may, and QUOTASET is not offered.
+	SetQuota func(ctx context.Context, by Administrator, user string, bytes, messages int64) error
 
 	compressors deflate.Compressors
 	first       atomic.Pointer[firstList]
+	converters  converters
+	claims      claims
+	turns       turns
 }
 
 // ALPN is IMAP's protocol name in TLS (RFC 7301).

@@ -22,22 +22,16 @@ const maxLogins = 10
 // session is one client's conversation. One goroutine at a time touches it; while the
 // client is idle for long there is none (see Conn.Park).
 type session struct {
-	ctx    context.Context
-	server *Server
-	conn   *listener.Conn
-	dec    *wire.Decoder
-	enc    *wire.Encoder
+	conn *listener.Conn
+	dec  *wire.Decoder
+	enc  *wire.Encoder
 
 	// Set at login.
-	account  *store.Account // nil before login
-	readOnly bool           // it may only read, whatever it asks for
-	name     string         // whose account it is
+	visitor
+	readOnly bool // it may only read, whatever it asks for
+	lent     bool // it signed in with an app password, or acts for another
 
-	// Of other accounts.
-	groups   []string                          // what external directories said
-	groupsAt time.Time                         // when
-	visited  map[mail.AccountID]*store.Account // opened by the command under way
-	rights   mail.Rights                       // on the selected mailbox, as the client was told
+	rights mail.Rights // on the selected mailbox, as the client was told
 
 	// Changed by SELECT, EXAMINE, CLOSE, UNSELECT.
 	mailbox   *store.Mailbox // nil unless selected
@@ -45,11 +39,16 @@ type session struct {
 	saved     mail.NumSet    // result of SEARCH that "$" stands for (RFC 5182, 2.1): UIDs
 	recent    int            // the number that the last RECENT told
 	// contexts are the searches whose results the client follows, oldest first.
-	contexts []*searchContext
+	contexts  []*searchContext
+	converted []converted // by CONVERT, the last one used last
 	// held is up to where the client knows every change while removals are kept for
 	// later, 0 while none are.
 	held     mail.ModSeq
-	vanished bool // VANISHED was written for the command under way
+	vanished bool        // VANISHED was written for the command under way
+	made     mail.NumSet // UIDs of messages that the session itself put there since the last update
+	annotate bool        // SELECT asked to be told of annotations that others change (RFC 5257, 4.2)
+	// annotated is the change of annotations that was the client's own, and the last.
+	annotated mail.ModSeq
 
 	// Enabled by the client, for the rest of the session.
 	condstore bool            // RFC 7162, 3.1
@@ -58,6 +57,8 @@ type session struct {
 	utf8      bool            // RFC 9755; see utf8.go
 	uidOnly   bool            // RFC 9586; see uidonly.go
 	enabled   map[string]bool // what ENABLE named
+
+	notify *notifying // what the client is told of besides; nil: nothing
 
 	// masked are the capabilities that are switched off for this client, nil for none;
 	// see masks.go. disabled are those of the account.
@@ -70,7 +71,7 @@ type session struct {
 	// The conversation.
 	request request
 	tag     []byte // of the command under way; the decoder's
-	first   bool   // no command came yet
+	first   bool   // no command came yet, of this TLS session when there is one
 	faults  int    // BADs in a row
 	logins  int    // that failed; a new TLS session does not make them undone
 	over    bool   // no further command is read
@@ -78,7 +79,10 @@ type session struct {
 	parked  bool   // the goroutine is to go, by Conn.Park
 	waited  bool   // for the next command, before it was parked
 	waiting bool   // for a command's first byte
+	claimed int64  // bytes of memory, by claim
 	tapped  bool   // the decoder's lines are heard, for the protocol log
+	// spare came behind a compression that ended, and is read before what else comes.
+	spare []byte
 	// compressed is the layer between the grammar and the connection; nil for none.
 	compressed *compression
 	// ending: why the session ends after the answer: the selected mailbox is gone, or
@@ -87,8 +91,9 @@ type session struct {
 }
 
 func newSession(ctx context.Context, server *Server, conn *listener.Conn) *session {
-	s := &session{ctx: ctx, server: server, conn: conn, first: true, language: languages[0], collation: collationOrder{comparator: comparators[0]}}
+	s := &session{visitor: visitor{ctx: store.By(ctx, conn.Actor), server: server}, conn: conn, first: true, language: languages[0], collation: collationOrder{comparator: comparators[0]}}
 	s.enc = wire.NewEncoder(conn)
+	s.enc.SetSmall(true)
 	s.dec = wire.NewDecoder(input{s}, func() error {
 		s.conn.Phase(listener.Literal)
 		s.enc.Continue("Ready.")
@@ -105,6 +110,13 @@ func newSession(ctx context.Context, server *Server, conn *listener.Conn) *sessi
 type input struct{ s *session }
 
 func (in input) Read(p []byte) (int, error) {
+	if spare := in.s.spare; len(spare) > 0 {
+		n := copy(p, spare)
+		if in.s.spare = spare[n:]; n == len(spare) {
+			in.s.spare = nil
+		}
+		return n, nil
+	}
 	if err := in.s.enc.Flush(); err != nil {
 		return 0, err
 	}
@@ -164,7 +176,7 @@ func (s *session) resume() {
 
 // park has the session go on without its goroutine; the error of a Read said so.
 func (s *session) park() {
-	s.parked = true
+	s.parked, s.converted = true, nil
 	s.conn.Park(s.resume)
 }
 
@@ -172,6 +184,8 @@ func (s *session) park() {
 func (s *session) leaveAccount() {
 	s.leaveMailbox()
 	s.leaveVisited()
+	s.notifyOf(nil)
+	s.release()
 	if s.account != nil {
 		s.account.Close()
 		s.account = nil
@@ -213,6 +227,7 @@ func (s *session) next() bool {
 		return false
 	}
 	s.leaveVisited()
+	s.release()
 	s.conn.Doing(nil)
 	row := r.row
 	if s.dec.Fatal() {
@@ -222,8 +237,9 @@ func (s *session) next() bool {
 	}
 	if !r.done {
 		if !r.bare && s.ending == nil {
-			s.update(row != nil && (!row.holds || r.uid) && !r.holds, nil)
+			s.tellAll(row != nil && (!row.holds || r.uid) && !r.holds)
 			s.tellKnown(r, err)
+			s.tellLimit(r, err)
 		}
 		s.answer(r, err)
 		if err != nil && row != nil && row.login {
@@ -247,12 +263,22 @@ func (s *session) wait() bool {
 			s.leave(err)
 			return false
 		}
-		if s.dec.Buffered() == 0 {
+		if s.dec.Buffered()+len(s.spare) == 0 {
 			s.conn.Phase(listener.Idle)
+			s.listen()
 		}
 	}
 	s.waiting = true
 	err := s.dec.Next()
+	for errors.Is(err, listener.ErrWoken) {
+		if n := s.notify; n != nil && n.asked {
+			if err := s.woken(!n.delayed); err != nil {
+				s.leave(err)
+				return false
+			}
+		}
+		err = s.dec.Next()
+	}
 	s.waiting, s.waited = false, false
 	switch {
 	case err == nil:

@@ -2,12 +2,16 @@ package imap
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +19,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/directory"
+	"github.com/postern-mail/postern/listener"
+	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/memory"
 	"github.com/postern-mail/postern/test/transcript"
 )
@@ -35,7 +45,7 @@ type testClient struct {
 
 func newClient(t testing.TB, conn net.Conn) *testClient {
 	c := &testClient{t: t, conn: conn, r: bufio.NewReader(conn)}
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	if greeting := c.line(); !strings.HasPrefix(greeting, "* OK ") {
 		t.Errorf("greeting %q", greeting)
 	}
@@ -199,7 +209,7 @@ func TestSTARTTLSInjection(t *testing.T) {
 	ts := newServer(t, memory.New())
 	for cut := 1; cut <= len(bytes); cut++ {
 		conn, done := ts.pipe()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		go func() {
 			defer conn.Close()
 			for _, part := range []string{bytes[:cut], bytes[cut:]} {
@@ -249,8 +259,9 @@ func TestTimeOuts(t *testing.T) {
 	}
 }
 
-// FuzzSession plays a client's half of a conversation: the session must neither
-// panic nor outlive its client, and what it says is bounded.
+// FuzzSession plays a client's half of a conversation, which begins before login, behind
+// it, or with a mailbox selected: the session must neither panic nor outlive its client, and
+// what it says is bounded.
 func FuzzSession(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -261,29 +272,114 @@ func FuzzSession(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add([]byte(strings.Join(lines, "")))
+		// What few commands lead to is found faster by itself.
+		for few := range slices.Chunk(lines, 5) {
+			if said := strings.Join(few, ""); len(said) <= most {
+				f.Add([]byte(said), uint8(behindSelect))
+			}
+		}
+		said := strings.Join(lines, "")
+		f.Add([]byte(said[:min(len(said), most)]), uint8(beforeAll))
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
-		if len(said) > 16<<10 {
+	values := settings.LoginType.With(settings.Defaults(settings.IMAP4, "test"), mail.PlainTextLogin)
+	certificate, err := testCertificate()
+	if err != nil {
+		f.Fatal(err)
+	}
+	certificates := new(listener.Certificates)
+	if err := certificates.Set(certificate); err != nil {
+		f.Fatal(err)
+	}
+	prepared := newServer(f, memory.New()).Store.Prepare([]byte("Subject: a\r\nFrom: b@c\r\n\r\nd\r\n"))
+	f.Fuzz(func(t *testing.T, said []byte, where uint8) {
+		if len(said) > most {
 			return
 		}
-		ts := newServer(t, memory.New())
-		conn, done := ts.pipe()
-		read := make(chan int64)
-		go func() {
-			n, _ := io.Copy(io.Discard, conn)
-			read <- n
-		}()
-		conn.SetWriteDeadline(time.Now().Add(10 * time.Second))
-		conn.Write(said)
-		conn.Close()
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Fatal("the session does not end")
+		// A hang would not be told otherwise.
+		watch := time.AfterFunc(20*time.Second, func() { panic(fmt.Sprintf("the session does not end: %d, %q", where, said)) })
+		defer watch.Stop()
+		st, err := store.Open(memory.New(), store.Options{Clock: func() time.Time { return testClock }})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n := <-read; n > 16<<20 {
-			t.Errorf("%d bytes said to %d", n, len(said))
+		defer st.Close()
+		dir := &people{entries: map[string]*directory.Entry{}}
+		for _, name := range []string{"alice", "bob"} {
+			id, err := st.CreateAccount(t.Context(), 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir.entries[name] = &directory.Entry{Name: name, Account: id, Enabled: true, PopEnabled: true, ImapEnabled: true}
+		}
+		server := &Server{
+			Store: st, Settings: func() *settings.Values { return values },
+			Auth: auth.New(auth.Options{Directory: dir, AppPasswords: dir, Limits: auth.Limits{FirstDelay: -1}}),
+		}
+		where %= 3
+		handle := server.Serve
+		if where != beforeAll {
+			alice := dir.entries["alice"]
+			a, err := st.Account(t.Context(), alice.Account)
+			if err == nil {
+				_, err = a.Append(t.Context(), store.Inbox, store.Arrival{Prepared: prepared})
+				a.Close()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			handle = func(ctx context.Context, c *listener.Conn) {
+				s := newSession(ctx, server, c)
+				if err := s.loggedIn(new(request), &auth.Identity{Entry: *alice}); err != nil {
+					panic(err)
+				}
+				s.converse()
+			}
+		}
+		if where == behindSelect {
+			said = append([]byte("s SELECT INBOX\r\n"), said...)
+		}
+		var log strings.Builder
+		service := &listener.Service{
+			Name: "IMAP4", Handle: handle, Refuse: Refuse, Settings: server.Settings, Certificates: certificates, ALPN: ALPN,
+			Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})),
+		}
+		nc := &script{in: bytes.NewReader(said)}
+		service.ServeConn(nc, false)
+		if nc.said > 16<<20 {
+			t.Errorf("%d bytes said to %d", nc.said, len(said))
+		}
+		if service.Panics() > 0 {
+			t.Error(log.String())
 		}
 	})
 }
+
+// most bounds what FuzzSession says.
+const most = 2 << 10
+
+// Where a conversation of FuzzSession begins.
+const (
+	beforeAll = iota
+	behindLogin
+	behindSelect
+)
+
+// script is a connection whose client says in and then closes; what the server says is
+// counted.
+type script struct {
+	net.Conn
+	in   *bytes.Reader
+	said int
+}
+
+func (s *script) Read(p []byte) (int, error) { return s.in.Read(p) }
+func (s *script) Write(p []byte) (int, error) {
+	s.said += len(p)
+	return len(p), nil
+}
+func (s *script) Close() error                     { return nil }
+func (s *script) LocalAddr() net.Addr              { return nil }
+func (s *script) RemoteAddr() net.Addr             { return nil }
+func (s *script) SetDeadline(time.Time) error      { return nil }
+func (s *script) SetReadDeadline(time.Time) error  { return nil }
+func (s *script) SetWriteDeadline(time.Time) error { return nil }

@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -27,6 +28,21 @@ var errNoMailbox = mail.Errorf(mail.KindNotFound, "There is no such mailbox.")
 // errMailboxDeleted does (RFC 4314, 5.1.1).
 var errMailboxLost = mail.Errorf(mail.KindUnavailable, "The selected mailbox can no longer be opened.")
 
+// visitor is somebody whose mailboxes, and those that others share with them, are found
+// by name. One goroutine at a time uses it.
+type visitor struct {
+	ctx     context.Context
+	server  *Server
+	account *store.Account // nil before login
+	name    string         // whose account it is
+	mute    bool           // it is not told of mailboxes on other servers
+
+	// Of other accounts.
+	groups   []string                          // what external directories said
+	groupsAt time.Time                         // when
+	visited  map[mail.AccountID]*store.Account // opened by the command under way
+}
+
 // place is where a mailbox is that the client named.
 type place struct {
 	store.Visit
@@ -39,8 +55,8 @@ func inNamespace(name string) bool {
 	return strings.HasPrefix(name, othersNamespace) || strings.HasPrefix(name, sharedNamespace)
 }
 
-// own gives a mailbox of the client's own.
-func (s *session) own(name string) place { return place{s.account.Own(), name} }
+// own gives a mailbox of one's own.
+func (v *visitor) own(name string) place { return place{v.account.Own(), name} }
 
 // onePlace reads arguments that are a mailbox name alone and finds it.
 func (s *session) onePlace() (string, place, error) {
@@ -54,32 +70,47 @@ func (s *session) onePlace() (string, place, error) {
 
 // place finds the mailbox that a clean name means; whether it exists is not asked.
 // errNoMailbox for a name in an account that shares nothing with the client, which takes
-// the same work whether there is such an account or not.
-func (s *session) place(name string) (place, error) {
-	if !inNamespace(name) {
-		return s.own(name), nil
+// the same work whether there is such an account or not. A mailbox that is on another
+// server, and not here, is an error that says so.
+func (v *visitor) place(name string) (place, error) {
+	p, err := v.find(name)
+	if err == nil {
+		if _, _, here := p.Mailbox(p.name); here {
+			return p, nil
+		}
 	}
-	if _, ok := s.account.Mailbox(name); ok {
-		return s.own(name), nil // from before there were namespaces
+	if away := v.referred(name); away != nil {
+		return place{}, away
+	}
+	return p, err
+}
+
+// find is place for what is here.
+func (v *visitor) find(name string) (place, error) {
+	if !inNamespace(name) {
+		return v.own(name), nil
+	}
+	if _, ok := v.account.Mailbox(name); ok {
+		return v.own(name), nil // from before there were namespaces
 	}
 	var found place
-	err := s.owners(func(owner string, id mail.AccountID) (bool, error) {
+	err := v.owners(func(owner string, id mail.AccountID) (bool, error) {
 		for _, ns := range []string{othersNamespace, sharedNamespace} {
 			rest, ok := strings.CutPrefix(name, ns+owner+store.Delimiter)
 			if !ok {
 				continue
 			}
-			v, err := s.visit(id)
+			other, err := v.visit(id)
 			if err != nil {
 				return false, err
 			}
-			if v.Account().Shared() != (ns == sharedNamespace) {
+			if other.Account().Shared() != (ns == sharedNamespace) {
 				continue
 			}
 			if rest, err = store.CleanName(rest); err != nil {
 				return false, err
 			}
-			found = place{v, rest}
+			found = place{other, rest}
 		}
 		return found.Account() == nil, nil
 	})
@@ -91,17 +122,17 @@ func (s *session) place(name string) (place, error) {
 
 // owners calls each for the accounts that share something with the client, until it is
 // false, with the names of their owners.
-func (s *session) owners(each func(name string, id mail.AccountID) (bool, error)) error {
-	p, err := s.person()
+func (v *visitor) owners(each func(name string, id mail.AccountID) (bool, error)) error {
+	p, err := v.person()
 	if err != nil {
 		return err
 	}
-	ids, err := s.server.Store.SharedWith(s.ctx, p)
+	ids, err := v.server.Store.SharedWith(v.ctx, p)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		name, err := s.server.Auth.NameOf(s.ctx, id)
+		name, err := v.server.Auth.NameOf(v.ctx, id)
 		if err != nil {
 			return err
 		}
@@ -117,42 +148,42 @@ func (s *session) owners(each func(name string, id mail.AccountID) (bool, error)
 
 // person says who the client is, with its groups of now. An error when a directory cannot
 // say them: without them a right that is taken from a group would be given.
-func (s *session) person() (mail.Person, error) {
-	a := s.server.Auth
-	if now := time.Now(); s.groupsAt.IsZero() || now.Sub(s.groupsAt) > directoryGroups {
-		groups, err := a.DirectoryGroupsOf(s.ctx, s.name)
+func (v *visitor) person() (mail.Person, error) {
+	a := v.server.Auth
+	if now := time.Now(); v.groupsAt.IsZero() || now.Sub(v.groupsAt) > directoryGroups {
+		groups, err := a.DirectoryGroupsOf(v.ctx, v.name)
 		if err != nil {
 			return mail.Person{}, err
 		}
-		s.groups, s.groupsAt = groups, now
+		v.groups, v.groupsAt = groups, now
 	}
-	return mail.Person{Account: s.account.ID(), Groups: append(a.LoginGroupsOf(s.name), s.groups...)}, nil
+	return mail.Person{Account: v.account.ID(), Groups: append(a.LoginGroupsOf(v.name), v.groups...)}, nil
 }
 
 // visit opens another account for the command under way.
-func (s *session) visit(id mail.AccountID) (store.Visit, error) {
-	p, err := s.person()
+func (v *visitor) visit(id mail.AccountID) (store.Visit, error) {
+	p, err := v.person()
 	if err != nil {
 		return store.Visit{}, err
 	}
-	a := s.visited[id]
+	a := v.visited[id]
 	if a == nil {
-		if a, err = s.server.Store.Account(s.ctx, id); err != nil {
+		if a, err = v.server.Store.Account(v.ctx, id); err != nil {
 			return store.Visit{}, err
 		}
-		if s.visited == nil {
-			s.visited = map[mail.AccountID]*store.Account{}
+		if v.visited == nil {
+			v.visited = map[mail.AccountID]*store.Account{}
 		}
-		s.visited[id] = a
+		v.visited[id] = a
 	}
 	return a.Visit(p), nil
 }
 
 // leaveVisited closes the accounts that a command opened.
-func (s *session) leaveVisited() {
-	for id, a := range s.visited {
+func (v *visitor) leaveVisited() {
+	for id, a := range v.visited {
 		a.Close()
-		delete(s.visited, id)
+		delete(v.visited, id)
 	}
 }
 
@@ -188,7 +219,7 @@ func (s *session) lost() bool {
 // readsOnly tells whether SELECT answers READ-ONLY for want of rights: nothing that others
 // would see can be changed (RFC 4314, 5.2).
 func readsOnly(r mail.Rights) bool {
-	return r&(mail.RightInsert|mail.RightExpunge|mail.RightWrite|mail.RightTrash) == 0
+	return r&(mail.RightInsert|mail.RightExpunge|mail.RightWrite|mail.RightTrash|mail.RightAnnotate) == 0
 }
 
 // ownerOf gives the account that a mailbox is in if it is not the client's, else 0: object
@@ -220,11 +251,7 @@ func (s *session) addShared(t *tree, hidden bool) error {
 			}
 			return false, err
 		}
-		prefix := othersNamespace
-		if v.Account().Shared() {
-			prefix = sharedNamespace
-		}
-		prefix += owner + store.Delimiter
+		prefix := prefixOf(v, owner)
 		records := v.Mailboxes()
 		for i := range records {
 			r := &records[i]
@@ -244,12 +271,10 @@ func (s *session) addShared(t *tree, hidden bool) error {
 	})
 }
 
-// namespace is NAMESPACE (RFC 2342).
-func (s *session) namespace(*request) error {
-	s.dec.End()
-	if err := s.dec.Err(); err != nil {
-		return err
+// prefixOf gives how the names of an owner's mailboxes begin for a guest.
+func prefixOf(v store.Visit, owner string) string {
+	if v.Account().Shared() {
+		return sharedNamespace + owner + store.Delimiter
 	}
-	s.enc.Untagged().Const(`NAMESPACE (("" "/")) (("` + othersNamespace + `" "/")) (("` + sharedNamespace + `" "/"))`).CRLF()
-	return nil
+	return othersNamespace + owner + store.Delimiter
 }

@@ -22,12 +22,14 @@ type sortCriterion struct {
 	field  message.SortField
 	number func(m *store.Message) int64 // nil for a field
 	score  bool                         // the score of a fuzzy search, the highest first
+	note   bool                         // the value of an annotation
 	// skip is how many bytes of the field's rows stand before the text.
 	skip int
 }
 
 // sortCriteria is the table (RFC 5256, 3 and 5; RFC 5957, 4).
 var sortCriteria = []sortCriterion{
+	{name: "ANNOTATION", note: true}, // RFC 5257, 4.9
 	{name: "ARRIVAL", number: func(m *store.Message) int64 { return m.InternalDate }},
 	{name: "CC", field: message.SortCc},
 	{name: "DATE", field: message.SortDate},
@@ -44,6 +46,13 @@ var sortCriteria = []sortCriterion{
 type sortOrder struct {
 	*sortCriterion
 	reverse bool
+	entry   string // of an annotation
+	shared  bool
+}
+
+// repeats tells whether o compares what another criterion does.
+func (o *sortOrder) repeats(other sortOrder) bool {
+	return o.sortCriterion == other.sortCriterion && o.entry == other.entry && o.shared == other.shared
 }
 
 // sorting is a SORT as the client wrote it.
@@ -57,19 +66,16 @@ type sorting struct {
 //	sort            = ["UID" SP] "SORT" SP sort-criteria SP search-criteria
 //	extended-sort   = ["UID" SP] "SORT" search-return-opts SP sort-criteria SP search-criteria
 //	search-criteria = charset 1*(SP search-key)
-func readSort(d *wire.Decoder) (q *sorting, badCharset, err error) {
+func readSort(d *wire.Decoder, named *filters) (q *sorting, refused, err error) {
 	q = &sorting{}
 	d.SP()
 	if d.TryWord("RETURN") {
 		q.results = readResults(d)
 		d.SP()
 	}
-	if q.results.update {
-		d.Bad("UPDATE is for SEARCH alone")
-	}
 	q.orders = readOrders(d)
 	d.SP()
-	if badCharset, err = q.readCriteria(d); err != nil {
+	if refused, err = q.readCriteria(d, named); err != nil {
 		return nil, nil, err
 	}
 	for _, o := range q.orders {
@@ -77,7 +83,7 @@ func readSort(d *wire.Decoder) (q *sorting, badCharset, err error) {
 			return nil, nil, &wire.SyntaxError{Text: "RELEVANCY needs FUZZY."}
 		}
 	}
-	return q, badCharset, nil
+	return q, refused, nil
 }
 
 // readOrders reads the sort criteria.
@@ -86,9 +92,10 @@ func readSort(d *wire.Decoder) (q *sorting, badCharset, err error) {
 //	sort-criterion = ["REVERSE" SP] sort-key
 func readOrders(d *wire.Decoder) []sortOrder {
 	var orders []sortOrder
+	read := 0
 	d.List(func() {
 		var o sortOrder
-		if len(orders) == maxSortCriteria {
+		if read++; read > maxSortCriteria {
 			d.Fail(mail.Errorf(mail.KindLimit, "A SORT has at most %d criteria.", maxSortCriteria))
 		}
 		word := d.Word()
@@ -102,10 +109,16 @@ func readOrders(d *wire.Decoder) []sortOrder {
 				o.sortCriterion = &sortCriteria[i]
 			}
 		}
-		if o.sortCriterion == nil {
+		switch {
+		case o.sortCriterion == nil:
 			d.Bad("unknown sort key")
+		case o.note:
+			o.readAnnotation(d)
 		}
-		orders = append(orders, o)
+		// What was compared before is equal when it is compared again, whichever way.
+		if !slices.ContainsFunc(orders, o.repeats) {
+			orders = append(orders, o)
+		}
 	})
 	if len(orders) == 0 {
 		d.Bad("expected a sort key")
@@ -113,25 +126,35 @@ func readOrders(d *wire.Decoder) []sortOrder {
 	return orders
 }
 
-// sort is SORT and UID SORT (RFC 5256, 3; RFC 5267, 3).
+// sort is SORT and UID SORT (RFC 5256, 3; RFC 5267, 3 and 4).
 func (s *session) sort(r *request) error {
-	q, badCharset, err := readSort(s.dec)
+	q, refused, err := readSort(s.dec, s.filters())
 	if err != nil {
 		return err
 	}
-	return s.lookFor(r, &q.searching, badCharset, func(found *findings) error {
-		sorted, err := s.order(found, q.orders)
-		if err == nil {
-			s.writeSorted(r, q, found, sorted)
+	if q.results.update && s.context(r.tag) != nil {
+		return errTagReused
+	}
+	return s.lookFor(r, &q.searching, refused, func(found *findings) error {
+		sorted, err := s.order(r, found, q.orders)
+		if err != nil {
+			return err
 		}
-		return err
+		s.writeSorted(r, q, found, sorted)
+		if q.results.update {
+			s.followSorted(r, q, found, sorted)
+		}
+		return nil
 	})
 }
 
 // order gives the messages that were found in the order of the criteria.
-func (s *session) order(f *findings, orders []sortOrder) (order, error) {
+func (s *session) order(r *request, f *findings, orders []sortOrder) (order, error) {
 	messages, seqs := f.messages()
-	keys, err := s.sortKeys(messages, orders, func(i int) int { return f.score(seqs[i]) })
+	read := func(messages []*store.Message, fields []message.SortField) ([]store.Column, error) {
+		return s.columns(r, messages, fields)
+	}
+	keys, err := sortKeysOf(messages, orders, s.collation, read, func(i int) int { return f.score(seqs[i]) }, s.noteReader())
 	if err != nil {
 		return order{}, err
 	}
@@ -186,18 +209,21 @@ func (c *sortColumn) text(i uint32) []byte {
 	return c.texts[start:c.ends[i]]
 }
 
-// sortKeys gives the keys of messages, which are ascending; score gives the score of
-// the i-th.
-func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score func(i int) int) (sortKeys, error) {
+// sortKeysOf gives the keys of messages, which are ascending; read reads fields of
+// them, score gives the score of the i-th, note the value of the annotation that a
+// criterion names, if one does.
+func sortKeysOf(messages []*store.Message, orders []sortOrder, by collationOrder,
+	read func([]*store.Message, []message.SortField) ([]store.Column, error), score func(i int) int,
+	note func(m *store.Message, o *sortOrder) ([]byte, error)) (sortKeys, error) {
 	var fields []message.SortField
 	for _, o := range orders {
-		if o.number == nil && !o.score {
+		if o.number == nil && !o.score && !o.note {
 			fields = append(fields, o.field)
 		}
 	}
 	slices.Sort(fields)
 	fields = slices.Compact(fields)
-	columns, err := s.columns(messages, fields)
+	columns, err := read(messages, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +235,12 @@ func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score 
 			for i := range messages {
 				c.heads[i] = ordered(-int64(score(i)))
 			}
+		case o.note:
+			c.reverse = o.reverse != by.descending
+			err := c.setNotes(messages, func(m *store.Message) ([]byte, error) { return note(m, &o) }, by.comparator)
+			if err != nil {
+				return nil, err
+			}
 		case o.number != nil:
 			for i, m := range messages {
 				c.heads[i] = ordered(o.number(m))
@@ -218,8 +250,8 @@ func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score 
 			if o.field == message.SortDate {
 				sentDates(c.heads, messages, &columns[n])
 			} else {
-				c.reverse = o.reverse != s.collation.descending
-				c.setTexts(&columns[n], o.skip, s.collation.comparator)
+				c.reverse = o.reverse != by.descending
+				c.setTexts(&columns[n], o.skip, by.comparator)
 			}
 		}
 		keys = append(keys, c)
@@ -227,15 +259,28 @@ func (s *session) sortKeys(messages []*store.Message, orders []sortOrder, score 
 	return keys, nil
 }
 
-// columns reads fields of messages, with the bounds of a search.
-func (s *session) columns(messages []*store.Message, fields []message.SortField) ([]store.Column, error) {
+// columns reads fields of messages, with the bounds of a search, and claims the memory
+// for them and for sorting.
+func (s *session) columns(r *request, messages []*store.Message, fields []message.SortField) ([]store.Column, error) {
+	p := s.toil(r, uint64(len(messages)))
+	defer p.stop()
 	ctx, done := s.conn.Attend(s.ctx)
 	defer done()
-	ctx, cancel := context.WithTimeoutCause(ctx, maxSearchTime, errSearchTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.searchTime(), errSearchTime)
 	defer cancel()
+	if err := s.claim(ctx, int64(len(messages))*messageMemory); err != nil {
+		return nil, err
+	}
 	columns, err := s.mailbox.Columns(ctx, messages, fields...)
 	if err != nil && context.Cause(ctx) == errSearchTime {
 		err = errSearchTime
+	}
+	bytes := int64(0)
+	for i := range columns {
+		bytes += 2 * columns[i].Bytes() // and once more as the comparator sees it
+	}
+	if err == nil {
+		err = s.claimMore(bytes)
 	}
 	return columns, err
 }
@@ -256,18 +301,28 @@ func sentDates(dates []uint64, messages []*store.Message, sent *store.Column) {
 
 // setTexts takes the texts of rows, as the comparator compares them.
 func (c *sortColumn) setTexts(rows *store.Column, skip int, by *comparator) {
-	c.ends = make([]uint32, len(c.heads))
-	c.texts = make([]byte, 0, 32*len(c.heads))
+	c.makeTexts()
 	for i := range c.heads {
 		start := len(c.texts)
 		if row := rows.Row(i); len(row) > skip {
 			c.texts = by.sortKey(c.texts, row[skip:])
 		}
-		c.ends[i] = uint32(len(c.texts))
-		var head [8]byte
-		copy(head[:], c.texts[start:])
-		c.heads[i] = binary.BigEndian.Uint64(head[:])
+		c.endText(i, start)
 	}
+}
+
+// makeTexts makes room for texts.
+func (c *sortColumn) makeTexts() {
+	c.ends = make([]uint32, len(c.heads))
+	c.texts = make([]byte, 0, 32*len(c.heads))
+}
+
+// endText makes what texts has from start on that of the i-th message.
+func (c *sortColumn) endText(i, start int) {
+	c.ends[i] = uint32(len(c.texts))
+	var head [8]byte
+	copy(head[:], c.texts[start:])
+	c.heads[i] = binary.BigEndian.Uint64(head[:])
 }
 
 // compare says which of two messages comes first, 0 when no criterion tells.
@@ -379,10 +434,8 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 	if !o.told() {
 		return named
 	}
-	e.Untagged().Const("ESEARCH (TAG ").String(r.tag).Close()
-	if r.uid {
-		e.Const(" UID")
-	}
+	writeCorrelator(e, r.tag, nil, r.uid)
+	number := func(i int) uint32 { return sorted.number(i, r.uid) }
 	if o.min && n > 0 {
 		e.Const(" MIN ").Number(uint64(sorted.number(0, r.uid)))
 	}
@@ -394,14 +447,14 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 	}
 	if o.all && n > 0 {
 		e.Const(" ALL ")
-		s.writeSequence(sorted, 0, n, r.uid)
+		writeSequence(e, 0, n, number)
 	}
 	if o.partial.given() {
 		e.Const(" PARTIAL (")
 		o.partial.write(e)
 		e.SP()
 		if from < to {
-			s.writeSequence(sorted, from, to, r.uid)
+			writeSequence(e, from, to, number)
 		} else {
 			e.Nil()
 		}
@@ -424,14 +477,13 @@ func (s *session) writeESort(r *request, q *sorting, f *findings, sorted order) 
 	return named
 }
 
-// writeSequence writes the from-th to the one before the to-th in order, as a
+// writeSequence writes the from-th to the one before the to-th number in order, as a
 // sequence-set whose ranges ascend (RFC 5267, 3.2).
-func (s *session) writeSequence(sorted order, from, to int, uid bool) {
-	e := s.enc
+func writeSequence(e *wire.Encoder, from, to int, number func(i int) uint32) {
 	for i := from; i < to; {
-		first := sorted.number(i, uid)
+		first := number(i)
 		last := first
-		for i++; i < to && sorted.number(i, uid) == last+1; i++ {
+		for i++; i < to && number(i) == last+1; i++ {
 			last++
 		}
 		e.Number(uint64(first))

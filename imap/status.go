@@ -117,34 +117,56 @@ func (s *session) enableFor(items []*statusItem) {
 	}
 }
 
+// statusAnswer is a STATUS response that can be written.
+type statusAnswer struct {
+	in     place
+	name   string // as the client knows it
+	items  []*statusItem
+	record store.MailboxRecord
+	values []uint64 // of the items that are numbers
+}
+
 // writeStatus writes a STATUS response for the mailbox that the client knows as name. On
 // error nothing was written.
 func (s *session) writeStatus(in place, name string, items []*statusItem) error {
+	a, err := s.readStatus(in, name, items)
+	if err == nil {
+		s.sendStatus(a)
+	}
+	return err
+}
+
+// readStatus finds out what a STATUS response says.
+func (s *session) readStatus(in place, name string, items []*statusItem) (*statusAnswer, error) {
 	record, err := in.Status(s.ctx, in.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	values := make([]uint64, len(items))
+	a := &statusAnswer{in, name, items, record, make([]uint64, len(items))}
 	for i, item := range items {
 		if item.value == nil {
 			continue
 		}
-		if values[i], err = item.value(s, in, &record); err != nil {
-			return err
+		if a.values[i], err = item.value(s, in, &a.record); err != nil {
+			return nil, err
 		}
 	}
-	s.enc.Untagged().Const("STATUS ").Mailbox(name).Const(" (")
-	for i, item := range items {
+	return a, nil
+}
+
+// sendStatus writes a STATUS response.
+func (s *session) sendStatus(a *statusAnswer) {
+	s.enc.Untagged().Const("STATUS ").Mailbox(a.name).Const(" (")
+	for i, item := range a.items {
 		if i > 0 {
 			s.enc.SP()
 		}
 		s.enc.RawString(item.name).SP()
 		if item.value != nil {
-			s.enc.Number(values[i])
+			s.enc.Number(a.values[i])
 		} else {
-			item.write(s, in, &record)
+			item.write(s, a.in, &a.record)
 		}
 	}
 	s.enc.Close().CRLF()
-	return nil
 }

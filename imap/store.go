@@ -12,6 +12,7 @@ type storing struct {
 	unchangedSince *mail.ModSeq // nil: without condition
 	silent         bool
 	change         store.FlagChange
+	annotating     *annotating // nil: flags are changed
 }
 
 // readStore reads the arguments of STORE and UID STORE.
@@ -20,7 +21,7 @@ type storing struct {
 //	        SP store-att-flags
 //	store-modifier = "UNCHANGEDSINCE" SP mod-sequence-valzer
 //	store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP
-//	                  (flag-list / (flag *(SP flag)))
+//	                  (flag-list / (flag *(SP flag))) / att-annotate
 func readStore(d *wire.Decoder) (*storing, error) {
 	c := &storing{}
 	d.SP()
@@ -36,9 +37,19 @@ func readStore(d *wire.Decoder) (*storing, error) {
 			since := d.ModSeq()
 			c.unchangedSince = &since
 		})
+		if c.unchangedSince == nil {
+			d.Bad("expected a modifier")
+		}
 		d.SP()
 	}
 	switch string(d.Word()) {
+	case "ANNOTATION":
+		// Silent, and no flag is another one (RFC 5257, 4.5).
+		c.silent, c.change.Op = true, store.FlagsAdd
+		d.SP()
+		c.annotating = readAnnotating(d)
+		d.End()
+		return c, d.Err()
 	case "FLAGS":
 		c.change.Op = store.FlagsSet
 	case "FLAGS.SILENT":
@@ -60,7 +71,7 @@ func readStore(d *wire.Decoder) (*storing, error) {
 	return c, d.Err()
 }
 
-// storeFlags is STORE and UID STORE (RFC 3501, 6.4.6; RFC 7162, 3.1.3).
+// storeFlags is STORE and UID STORE (RFC 3501, 6.4.6; RFC 7162, 3.1.3; RFC 5257, 4.5).
 func (s *session) storeFlags(r *request) error {
 	c, err := readStore(s.dec)
 	if err != nil {
@@ -77,11 +88,25 @@ func (s *session) storeFlags(r *request) error {
 		s.enableCondstore()
 	}
 	before := s.mailbox.View()
-	uids := before.UIDsOf(seqs)
+	uids := before.UIDsOf(s.newest(r, seqs, nil))
 	if len(uids) == 0 {
 		return nil
 	}
-	stored, err := s.mailbox.StoreFlags(s.ctx, uids, c.change, c.unchangedSince)
+	if a := c.annotating; a != nil {
+		if err := s.haveParts(seqs, a.parts); err != nil {
+			return err
+		}
+	}
+	p := s.toil(r, uids.Len())
+	var stored store.Stored
+	if a := c.annotating; a != nil {
+		stored, err = s.mailbox.Annotate(s.ctx, uids, a.Annotations, c.unchangedSince)
+		err = annotateError(err)
+		s.annotated = stored.ModSeq
+	} else {
+		stored, err = s.mailbox.StoreFlags(s.ctx, uids, c.change, c.unchangedSince)
+	}
+	p.stop()
 	if err != nil {
 		return err
 	}
@@ -114,12 +139,20 @@ func (s *session) tellStored(r *request, c *storing, before *store.Snapshot, uid
 			mask |= mail.Keyword(i)
 		}
 	}
-	s.mailbox.View().EachUID(uids, func(seq uint32, m *store.Message) bool {
+	view := s.mailbox.View()
+	if view.Gone() > 0 {
+		view.EachUID(uids, func(_ uint32, m *store.Message) bool {
+			gone = m.Gone
+			return !gone
+		})
+	}
+	// Who hears NO cannot know what was done all the same, whether it asked or not.
+	silent := c.silent && (!gone || r.uid)
+	view.EachUID(uids, func(seq uint32, m *store.Message) bool {
 		uid := uint32(m.UID)
 		switch {
 		case m.Gone:
-			gone = true
-		case !c.silent || stored.Failed.Contains(uid) || m.Flags != expectedFlags(c.change.Op, before, m.UID, mask):
+		case !silent || stored.Failed.Contains(uid) || m.Flags != expectedFlags(c.change.Op, before, m.UID, mask):
 			s.writeFlags(seq, m, r.uid)
 		case s.condstore && (c.unchangedSince != nil || stored.Changed.Contains(uid)):
 			s.writeModSeq(seq, m, r.uid)

@@ -19,7 +19,8 @@ const maxThreadNesting = 200
 type threadAlgorithm struct {
 	name   string
 	fields []message.SortField // that it looks at, ascending
-	// grow makes the forest of messages of which columns has the fields.
+	// grow makes the forest of messages of which columns has the fields; one with err is
+	// not whole.
 	grow func(s *session, messages []*store.Message, columns []store.Column) *forest
 }
 
@@ -33,7 +34,7 @@ var threadAlgorithms = []threadAlgorithm{
 // readThread reads the arguments of THREAD and UID THREAD.
 //
 //	thread = ["UID" SP] "THREAD" SP thread-alg SP search-criteria
-func readThread(d *wire.Decoder) (algorithm *threadAlgorithm, q *searching, badCharset, err error) {
+func readThread(d *wire.Decoder, named *filters) (algorithm *threadAlgorithm, q *searching, refused, err error) {
 	d.SP()
 	word := d.Word()
 	for i := range threadAlgorithms {
@@ -46,23 +47,29 @@ func readThread(d *wire.Decoder) (algorithm *threadAlgorithm, q *searching, badC
 	}
 	d.SP()
 	q = &searching{}
-	badCharset, err = q.readCriteria(d)
-	return algorithm, q, badCharset, err
+	refused, err = q.readCriteria(d, named)
+	return algorithm, q, refused, err
 }
 
 // thread is THREAD and UID THREAD (RFC 5256, 3).
 func (s *session) thread(r *request) error {
-	algorithm, q, badCharset, err := readThread(s.dec)
+	algorithm, q, refused, err := readThread(s.dec, s.filters())
 	if err != nil {
 		return err
 	}
-	return s.lookFor(r, q, badCharset, func(found *findings) error {
+	return s.lookFor(r, q, refused, func(found *findings) error {
 		messages, seqs := found.messages()
-		columns, err := s.columns(messages, algorithm.fields)
+		columns, err := s.columns(r, messages, algorithm.fields)
 		if err != nil {
 			return err
 		}
+		if err := s.claim(s.ctx, int64(len(messages))*forestMemory); err != nil {
+			return err
+		}
 		f := algorithm.grow(s, messages, columns)
+		if f.err != nil {
+			return f.err
+		}
 		s.enc.Untagged().Const("THREAD")
 		if len(f.roots) > 0 {
 			s.enc.SP()
@@ -134,7 +141,10 @@ func (s *session) growOrderedSubject(messages []*store.Message, columns []store.
 // growReferences is REFERENCES.
 func (s *session) growReferences(messages []*store.Message, columns []store.Column) *forest {
 	f := newForest(len(messages), byDate(messages, &columns[0]))
-	f.link(&columns[2])
+	f.more = s.claimMore
+	if f.link(&columns[2]); f.err != nil {
+		return f
+	}
 	f.prune()
 	f.arrange() // (4)
 	f.mergeSubjects(s.subjects(&columns[1]))
@@ -146,7 +156,10 @@ func (s *session) growReferences(messages []*store.Message, columns []store.Colu
 // arrived last at the end.
 func (s *session) growRefs(messages []*store.Message, columns []store.Column) *forest {
 	f := newForest(len(messages), byDate(messages, &columns[0]))
-	f.link(&columns[1])
+	f.more = s.claimMore
+	if f.link(&columns[1]); f.err != nil {
+		return f
+	}
 	f.prune()
 	f.arrange()
 	f.latestLast(messages)

@@ -14,7 +14,9 @@ type node struct {
 	record     *store.MailboxRecord // nil: it does not exist
 	place      place                // of record
 	subscribed bool
+	remote     bool // it is on another server
 	children   bool // an existing mailbox stands below
+	closed     bool // it was found that it cannot be selected
 
 	met      bool // meets the selection
 	metBelow bool // something below does
@@ -35,6 +37,10 @@ func (n *node) specialUse() string {
 type tree struct {
 	nodes  []*node
 	byName map[string]*node
+
+	// more claims memory; err says why there is none.
+	more func(n int64) error
+	err  error
 }
 
 // mailboxTree gives the names that the client may see in a list. A hidden mailbox
@@ -43,7 +49,7 @@ type tree struct {
 // With shared, other accounts' mailboxes that it may list are there too.
 func (s *session) mailboxTree(withSubscribed, shared bool) (*tree, error) {
 	hidden := !settings.ShowHiddenFoldersEnabled.Of(s.server.settings())
-	t := &tree{byName: map[string]*node{}}
+	t := &tree{byName: map[string]*node{}, more: s.claimMore}
 	records := s.account.Mailboxes()
 	for i := range records {
 		name := records[i].Name
@@ -74,8 +80,15 @@ func (s *session) mailboxTree(withSubscribed, shared bool) (*tree, error) {
 			n.subscribed = true
 		}
 	}
-	slices.SortFunc(t.nodes, func(a, b *node) int { return compareNames(a.name, b.name) })
+	if t.err != nil {
+		return nil, t.err
+	}
+	t.sort()
 	return t, nil
+}
+
+func (t *tree) sort() {
+	slices.SortFunc(t.nodes, func(a, b *node) int { return compareNames(a.name, b.name) })
 }
 
 // addAbove enters the levels above a mailbox.
@@ -89,6 +102,14 @@ func (t *tree) add(name string) *node {
 	n := t.byName[name]
 	if n == nil {
 		n = &node{name: name}
+		if t.err != nil {
+			return n // of nothing
+		}
+		if len(t.nodes)%claimStep == claimStep-1 {
+			if t.err = t.more(claimStep * nodeMemory); t.err != nil {
+				return n
+			}
+		}
 		t.byName[name] = n
 		t.nodes = append(t.nodes, n)
 	}

@@ -9,10 +9,22 @@ import (
 // become UIDFETCH, EXPUNGE becomes VANISHED, and who writes a sequence number, or a
 // command that has a UID form without it, is answered with BAD [UIDREQUIRED].
 
-// enableUIDOnly is what ENABLE UIDONLY does (RFC 9586, 3.1).
-func (s *session) enableUIDOnly() { s.uidOnly = true }
+// enableUIDOnly is what ENABLE UIDONLY does (RFC 9586, 3.1). Searches that were to be
+// followed by sequence numbers no longer can be.
+func (s *session) enableUIDOnly() {
+	if s.uidOnly {
+		return
+	}
+	s.uidOnly = true
+	for _, c := range s.contexts {
+		if !c.uid {
+			s.refuseUpdates(c.tag, "The search is no longer followed: it has sequence numbers.")
+			s.endContext(c.tag) // a new slice
+		}
+	}
+}
 
-// errUIDRequired is the answer to sequence numbers (RFC 9586, 3.2).
+// errUIDRequired is the answer to sequence numbers (RFC 9586, 3).
 var errUIDRequired = withCode("UIDREQUIRED", &wire.SyntaxError{Text: "Only UIDs are used here, since UIDONLY was enabled."})
 
 // beginFetch begins a FETCH response: "* 5 FETCH (".

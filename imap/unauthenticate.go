@@ -33,10 +33,11 @@ func (s *session) unauthenticate(r *request) error {
 		}
 	}
 	*s = session{
-		ctx: s.ctx, server: s.server, conn: s.conn, dec: s.dec, enc: s.enc,
-		request: s.request, tag: s.tag, logins: s.logins, tapped: s.tapped,
+		visitor: visitor{ctx: s.ctx, server: s.server}, conn: s.conn, dec: s.dec, enc: s.enc,
+		request: s.request, tag: s.tag, logins: s.logins, tapped: s.tapped, spare: s.spare,
 		language: languages[0], collation: collationOrder{comparator: comparators[0]},
 	}
+	s.enc.SetSmall(true)
 	s.enc.SetUTF8Text(false)
 	s.enc.SetUTF8(false)
 	d.SetUTF8(false)
@@ -59,23 +60,9 @@ func (s *session) decompress(z *compression) error {
 	}
 	z.close()
 	s.compressed = nil
-	s.dec.Reset(&leftover{rest, input{s}})
+	s.spare = rest
+	s.dec.Reset(input{s})
 	s.enc.Reset(s.conn)
 	s.tag = nil
 	return nil
-}
-
-// leftover gives what was read already, then what src gives.
-type leftover struct {
-	bytes []byte
-	src   input
-}
-
-func (l *leftover) Read(p []byte) (int, error) {
-	if len(l.bytes) == 0 {
-		return l.src.Read(p)
-	}
-	n := copy(p, l.bytes)
-	l.bytes = l.bytes[n:]
-	return n, nil
 }

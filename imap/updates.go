@@ -58,14 +58,35 @@ func (s *session) update(expunge bool, except func(m *store.Message) bool) {
 	if c.Keywords || s.mailbox.Rights() != s.rights {
 		s.writeFlagTable()
 	}
+	n := s.notify
+	notified := n != nil && n.asked
+	var annotations *store.AnnotationReader
+	if notified && n.selected&onAnnotation != 0 || !notified && s.annotate {
+		annotations = s.mailbox.Annotations()
+	}
 	for _, seq := range c.Changed {
 		m := view.At(seq)
-		if m == nil || except != nil && except(m) {
+		if m == nil {
 			continue
 		}
-		s.writeFlags(seq, m, false)
+		flags := (!notified || n.selected&onFlagChange != 0) && (except == nil || !except(m))
+		switch entries := s.changedAnnotations(annotations, before, m); {
+		case len(entries) > 0:
+			s.writeChange(seq, m, flags, entries, notified)
+		case flags:
+			s.writeFlags(seq, m, notified) // RFC 5465, 5.1: with UID
+		}
 	}
 	s.tellContexts(before, c)
+	s.made = nil
+}
+
+// bring notes that the session itself put messages into a mailbox: if that is the
+// selected one, they are not fetched as news (RFC 5465, 5.2).
+func (s *session) bring(in store.Visit, mailbox mail.MailboxID, uids []mail.UID) {
+	if s.mailbox != nil && s.mailbox.Account() == in.Account() && s.mailbox.Record().ID == mailbox {
+		s.made = s.made.Union(mail.UIDSet(uids...))
+	}
 }
 
 func (s *session) writeExpunged(c store.Changes) {
@@ -82,12 +103,20 @@ func (s *session) writeExpunged(c store.Changes) {
 // tellKnown says, before the tagged answer or in it, up to where a client with
 // QRESYNC knows every change: while VANISHED is kept for later this is less than a
 // MODSEQ that it was told, and a connection that breaks now would hide the removal
-// from it for good (RFC 7162, 3.2); after VANISHED, which has no MODSEQ, it is more.
+// from it for good (RFC 7162, 3.2); after VANISHED, which has no MODSEQ, it is more. A
+// session that lost its mailbox during the command was not told what that did either.
 func (s *session) tellKnown(r *request, err error) {
 	vanished := s.vanished
 	s.vanished = false
-	if !s.qresync || s.mailbox == nil || s.held == 0 && !vanished {
+	if n := s.notify; n != nil && n.asked && n.selected == 0 && strings.HasPrefix(r.code, "HIGHESTMODSEQ") {
+		// It was not told what came before that, nor of what it did itself (RFC 5465, 5).
+		r.code = ""
+	}
+	if !s.qresync || s.mailbox == nil || s.held == 0 && !vanished && s.ending == nil {
 		return
+	}
+	if s.ending != nil && strings.HasPrefix(r.code, "HIGHESTMODSEQ") {
+		r.code = ""
 	}
 	known := s.held
 	if known == 0 {

@@ -253,7 +253,7 @@ func (s *Service) turnAway(c *Conn, what *event.Event, why error) {
 	s.conns[c] = struct{}{} // Stop waits for it
 	s.mu.Unlock()
 	go func() {
-		defer close(c.ended)
+		defer c.ended.come()
 		defer s.leave(c)
 		defer s.telling.Add(-1)
 		defer c.abort(why)

@@ -32,7 +32,7 @@ func (a *ahead) take(p []byte) int {
 const attendAfter = 5 * time.Millisecond
 
 // Attend watches the client while the handler works for long and does not read:
-// the context that it gives ends when the client goes away. done ends the watch
+// the context that it gives ends when the client goes away. ctx is the handler's. done ends the watch
 // and must be called, by the goroutine that reads, before the next Read or
 // StartTLS. A byte that comes meanwhile is kept for the next Read, and the watch
 // is over then.
@@ -43,7 +43,13 @@ func (c *Conn) Attend(ctx context.Context) (watched context.Context, done func()
 	if full || c.deadlines.cutBy() != nil {
 		return ctx, func() {}
 	}
-	watched, cancel := context.WithCancelCause(ctx)
+	// A child of the connection's own context would leave room for children there for as long
+	// as the connection lasts.
+	watched, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	c.attended.Store(&cancel)
+	if ctx.Err() != nil {
+		cancel(context.Cause(ctx))
+	}
 	ended := make(chan struct{})
 	c.deadlines.attend()
 	timer := time.AfterFunc(attendAfter, func() {
@@ -57,6 +63,7 @@ func (c *Conn) Attend(ctx context.Context) (watched context.Context, done func()
 			c.deadlines.unwatch(c)
 			<-ended
 		}
+		c.attended.Store(nil)
 		cancel(nil)
 	}
 }

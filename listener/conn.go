@@ -44,7 +44,7 @@ type Conn struct {
 	raw      net.Conn
 	implicit bool // TLS from the first byte
 	local    netip.AddrPort
-	peer     origin       // as it came: see proxy.go
+	peer     origin       // as it came: see proxy.go; origin leads there unless a proxy said more
 	proxyTLS *proxyHeader // of a connection that TLS at the load balancer makes encrypted
 	accepted time.Time
 	origin   atomic.Pointer[origin]
@@ -52,9 +52,9 @@ type Conn struct {
 
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
-	draining chan struct{} // closed when the service stops
-	ended    chan struct{} // closed after the handler has returned
-	drain    sync.Once
+	attended atomic.Pointer[context.CancelCauseFunc] // of what Attend gave, while it is watched
+	stopping moment                                  // the service stops
+	ended    moment                                  // the handler has returned
 
 	in, out atomic.Int64
 	eof     atomic.Bool // the client has closed
@@ -94,8 +94,6 @@ func (s *Service) newConn(nc net.Conn, implicit bool) *Conn {
 		implicit: implicit,
 		local:    addrPort(nc.LocalAddr()),
 		accepted: time.Now(),
-		draining: make(chan struct{}),
-		ended:    make(chan struct{}),
 	}
 	c.from(nc, s.limits())
 	c.protocol = s.ProtocolLog.Session(c)
@@ -153,7 +151,7 @@ func (c *Conn) Context() context.Context { return c.ctx }
 
 // Draining is closed when the service stops. The session should take leave at
 // the next moment that suits; a Read in phase Idle returns ErrDraining by itself.
-func (c *Conn) Draining() <-chan struct{} { return c.draining }
+func (c *Conn) Draining() <-chan struct{} { return c.stopping.wait() }
 
 // client is what a client says of itself.
 type client struct{ name, version string }
@@ -309,14 +307,53 @@ func (c *Conn) Expire(at time.Time) {
 
 // abort ends context and network connection without a word.
 func (c *Conn) abort(why error) {
-	c.cancel(why)
+	c.over(why)
 	c.raw.Close()
 }
 
 // Close closes the connection. The Service does so when the handler returns.
 func (c *Conn) Close() error {
-	c.cancel(net.ErrClosed)
+	c.over(net.ErrClosed)
 	return c.stream.Close()
+}
+
+// over ends the context, and the one that Attend gave.
+func (c *Conn) over(why error) {
+	c.cancel(why)
+	if cancel := c.attended.Load(); cancel != nil {
+		(*cancel)(why)
+	}
+}
+
+// moment is something that happens once. Whoever waits for it has a channel; most
+// connections have nobody who does, and an idle one holds as little as can be.
+type moment struct {
+	mu   sync.Mutex
+	past bool
+	told chan struct{} // nil until somebody waits
+}
+
+// come says that it has happened. It may be called again.
+func (m *moment) come() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.past && m.told != nil {
+		close(m.told)
+	}
+	m.past = true
+}
+
+// wait gives what is closed then.
+func (m *moment) wait() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.told == nil {
+		m.told = make(chan struct{})
+		if m.past {
+			close(m.told)
+		}
+	}
+	return m.told
 }
 
 // LocalAddr implements net.Conn.
@@ -336,10 +373,8 @@ func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
 
 // startDrain tells the session that the service stops.
 func (c *Conn) startDrain() {
-	c.drain.Do(func() {
-		close(c.draining)
-		c.deadlines.drain(c)
-	})
+	c.stopping.come()
+	c.deadlines.drain(c)
 }
 
 // Part says that the client has asked for the end (QUIT, LOGOUT) and that the handler

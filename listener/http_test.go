@@ -27,7 +27,7 @@ func TestHTTP(t *testing.T) {
 		if err := s.Start(Bindings{SSL: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}}); err != nil {
 			t.Fatal(err)
 		}
-		client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}}}
 		for range 3 {
 			answer, err := client.Get("https://" + s.Addrs().SSL[0].String() + "/x")
 			if err != nil {
@@ -42,12 +42,12 @@ func TestHTTP(t *testing.T) {
 		if n := len(s.Conns()); n != 1 {
 			t.Errorf("%d connections", n)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		began := time.Now()
 		if err := s.Stop(ctx); err != nil {
 			t.Error(err)
 		}
-		if took := time.Since(began); took > 4*time.Second {
+		if took := time.Since(began); took > patience/2 {
 			t.Errorf("an idle client held the service for %v", took)
 		}
 		cancel()
@@ -70,7 +70,7 @@ func TestHTTPWaiting(t *testing.T) {
 	defer s.Stop(context.Background())
 	config := &tls.Config{RootCAs: roots, ServerName: "localhost"}
 	ask := func(c *tls.Conn, path string) error {
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
 			return err
 		}

@@ -11,6 +11,12 @@ import (
 const (
 	// HandshakeTimeout bounds a TLS handshake.
 	HandshakeTimeout = 10 * time.Second
+	// maxHandshake bounds what a client sends in a TLS handshake, in bytes; a hello has 2 KiB.
+	// crypto/tls would gather 64 KiB, and 256 KiB of a certificate that nobody asked for.
+	maxHandshake = 16 << 10
+	// maxHandshakeAsked is maxHandshake where clients are asked for a certificate: with it, and
+	// in the ticket of a session that had it, come those of its issuers.
+	maxHandshakeAsked = 64 << 10
 	// CommandTimeout bounds a command line from its first byte to its last, and
 	// one step of a SASL exchange.
 	CommandTimeout = 30 * time.Second

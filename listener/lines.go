@@ -104,8 +104,11 @@ func (l *Lines) fill() error {
 			if len(l.in) < lineBuffer {
 				l.in = l.conn.service.buffer()
 			}
+			clear(l.in[:l.end]) // a password does not wait with us
 			n, err := l.conn.Read(l.in)
-			l.start, l.end, l.busy = 0, n, n > len(l.first)
+			if l.start, l.end, l.busy = 0, n, n > len(l.first); n == 0 {
+				l.release()
+			}
 			return err
 		}
 		l.release()
@@ -115,6 +118,7 @@ func (l *Lines) fill() error {
 		}
 		l.in = l.conn.service.buffer()
 		l.start, l.end, l.busy = 0, copy(l.in, l.first[:n]), n == len(l.first)
+		clear(l.first[:n])
 		return nil
 	}
 	if l.end == len(l.in) {
@@ -124,6 +128,7 @@ func (l *Lines) fill() error {
 		} else {
 			grown := make([]byte, 2*len(l.in)) // bounded by Line's max
 			l.end = copy(grown, l.in[:l.end])
+			clear(l.in)
 			l.in = grown
 		}
 	}
@@ -132,8 +137,9 @@ func (l *Lines) fill() error {
 	return err
 }
 
-// release gives the empty input buffer back.
+// release gives the empty input buffer back, wiped: it may have held a password.
 func (l *Lines) release() {
+	clear(l.in)
 	if len(l.in) == lineBuffer {
 		l.conn.service.buffers.Put((*[lineBuffer]byte)(l.in))
 	}

@@ -128,3 +128,22 @@ func TestLinesBound(t *testing.T) {
 		t.Error(got, err)
 	}
 }
+
+// TestLinesForget: a line that was read is in no buffer when the next one is waited for.
+func TestLinesForget(t *testing.T) {
+	for _, padding := range []int{0, 5000} {
+		l, _ := linesOver("PASS Zq7secret" + strings.Repeat(" ", padding) + "\r\n")
+		if line, err := l.Line(10000); err != nil || !bytes.Contains(line, []byte("Zq7secret")) {
+			t.Fatal(err)
+		}
+		in := l.in
+		if _, err := l.Line(10000); !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{"first": l.first[:], "line": in} {
+			if bytes.Contains(b, []byte("Zq7secret")) {
+				t.Errorf("%d: the %s buffer still has the password", padding, name)
+			}
+		}
+	}
+}

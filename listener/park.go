@@ -18,7 +18,7 @@ var (
 	// ErrWoken: Wake was called.
 	ErrWoken = fmt.Errorf("listener: woken: %w", os.ErrDeadlineExceeded)
 	// ErrPark: the client has sent nothing for a while, and the handler should return by
-	// Park. Only a handler that has said Parks gets it, when the user has logged in.
+	// Park. Only a handler that has said Parks gets it.
 	ErrPark = fmt.Errorf("listener: idle for long: %w", os.ErrDeadlineExceeded)
 )
 
@@ -73,12 +73,67 @@ func (s *Service) await(c *Conn, resume func()) {
 		go s.run(c, resume)
 		return
 	}
-	// What is called in it before the wait is over must fit into 2 KiB: a stack that has
-	// grown does not become so small again (TestParkedMemory).
-	go func() {
-		socket.Read(readable) // an error is the next Read's too
-		s.run(c, resume)
-	}()
+	go s.wait(c, socket, resume)
+}
+
+// wait waits at the socket, and goes on with the session. What is called in it before the
+// wait is over must fit into 2 KiB: a stack that has grown does not become so small again
+// (TestParkedMemory).
+func (s *Service) wait(c *Conn, socket syscall.RawConn, resume func()) {
+	socket.Read(readable) // an error is the next Read's too
+	if c.deadlines.again(c) {
+		go s.wait(c, socket, resume)
+		return
+	}
+	s.run(c, resume)
+}
+
+// parkState says how a session is parked.
+type parkState uint8
+
+const (
+	notParked parkState = iota
+	parked              // on a stack of the size that Go found best when it was
+	renewing            // another goroutine is to wait in its place
+	renewed             // on one that came after Renew
+)
+
+// Renew has the sessions that were parked since the last time wait on new stacks, and gives
+// how many they are. Go begins a goroutine on as much as its goroutines had on average at the last
+// garbage collection: after many sign-ins twice what a parked session needs, until most
+// goroutines wait. It is to be called after a collection, and another one frees the old stacks.
+func (s *Service) Renew() (n int) {
+	for _, c := range s.Conns() {
+		if c.deadlines.renew(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// renew ends the wait of a parked session so that it is begun again.
+func (d *deadlines) renew(c *Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.state != parked || d.why != nil || d.draining || d.woken {
+		return false
+	}
+	d.state = renewing
+	return c.raw.SetReadDeadline(past) == nil
+}
+
+// again is asked when the wait of a parked session has ended: true when it is to be begun
+// again, for Renew.
+func (d *deadlines) again(c *Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was := d.state
+	d.state = notParked
+	if was != renewing || d.why != nil || d.draining || d.woken {
+		return false
+	}
+	d.state, d.armedRead = renewed, d.end()
+	return c.raw.SetReadDeadline(d.armedRead) == nil
 }
 
 // readable tells whether a read from a socket would not wait.
@@ -95,6 +150,6 @@ func (d *deadlines) park(c *Conn) bool {
 	if d.why != nil || d.draining || d.woken {
 		return false
 	}
-	d.armedRead = d.end()
+	d.state, d.armedRead = parked, d.end()
 	return c.raw.SetReadDeadline(d.armedRead) == nil
 }

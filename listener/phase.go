@@ -43,8 +43,9 @@ type deadlines struct {
 	woken     bool          // a Read in phase Idle is to end with ErrWoken
 	parkAt    time.Time     // when a Read ends with ErrPark; zero: not
 	parkAfter time.Duration // 0: never; see Conn.Parks
-	unwatched bool          // the watch of Attend is over
-	why       error         // not nil: the connection is to end
+	state     parkState
+	unwatched bool  // the watch of Attend is over
+	why       error // not nil: the connection is to end
 }
 
 var past = time.Unix(1, 0)
@@ -96,7 +97,7 @@ func (d *deadlines) start(c *Conn) {
 
 // mayPark begins the time until ErrPark. The caller holds mu.
 func (d *deadlines) mayPark(now time.Time) {
-	if d.parkAfter > 0 && d.total.IsZero() {
+	if d.parkAfter > 0 {
 		d.parkAt = now.Add(d.parkAfter)
 	}
 }

@@ -130,7 +130,8 @@ type origin struct {
 
 // from fills in where a new connection comes from, and whether it is encrypted already.
 func (c *Conn) from(nc net.Conn, l *limits) {
-	o := origin{remote: addrPort(nc.RemoteAddr())}
+	o := &c.peer
+	o.remote = addrPort(nc.RemoteAddr())
 	if f, ok := nc.(*forwarded); ok && f.header.client.IsValid() {
 		o.proxy = addrPort(f.Conn.RemoteAddr())
 		if f.header.tls && l.proxyTLS && !c.implicit {
@@ -139,8 +140,7 @@ func (c *Conn) from(nc net.Conn, l *limits) {
 			c.tls.Store(&tls.ConnectionState{HandshakeComplete: true})
 		}
 	}
-	c.peer = o
-	c.origin.Store(&o)
+	c.origin.Store(o)
 }
 
 // Proxy is the address of the load balancer or proxy that speaks for the client; the zero

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/pires/go-proxyproto"
 	"github.com/pires/go-proxyproto/tlvparse"
@@ -118,6 +119,14 @@ func (f *forwarded) RemoteAddr() net.Addr {
 		return net.TCPAddrFromAddrPort(f.header.client)
 	}
 	return f.Conn.RemoteAddr()
+}
+
+// SyscallConn is the socket's.
+func (f *forwarded) SyscallConn() (syscall.RawConn, error) {
+	if socket, ok := f.Conn.(syscall.Conn); ok {
+		return socket.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // CloseWrite ends our side.

@@ -246,7 +246,7 @@ func (s *Service) accept(d *door) {
 // returns when it has ended. Limits apply.
 func (s *Service) ServeConn(nc net.Conn, implicitTLS bool) {
 	if c := s.admit(nc, implicitTLS); c != nil {
-		<-c.ended
+		<-c.ended.wait()
 	}
 }
 
@@ -306,13 +306,13 @@ func (s *Service) run(c *Conn, part func()) {
 
 // end ends a connection.
 func (s *Service) end(c *Conn) {
-	defer close(c.ended)
+	defer c.ended.come()
 	defer s.leave(c)
 	defer func() {
 		c.Expire(time.Time{})
 		s.release(c)
 		c.linger()
-		c.cancel(net.ErrClosed)
+		c.over(net.ErrClosed)
 	}()
 	defer s.survive(c)
 	if s.Observer != nil {
@@ -367,7 +367,7 @@ func (s *Service) Stop(ctx context.Context) error {
 func allEnded(ctx context.Context, conns []*Conn) int {
 	for i, c := range conns {
 		select {
-		case <-c.ended:
+		case <-c.ended.wait():
 		case <-ctx.Done():
 			return len(conns) - i
 		}

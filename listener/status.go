@@ -154,3 +154,25 @@ func causeOf(err error) string {
 	}
 	return mail.TextOf(err)
 }
+
+// Bounds of an Actor's texts, in bytes.
+const (
+	actorName   = 200
+	actorClient = 200
+)
+
+// Actor tells who is connected, for what is written down of its changes.
+func (c *Conn) Actor() mail.Actor {
+	_, user := c.User()
+	st := c.Status()
+	a := mail.Actor{
+		User: protolog.Printable(user, actorName), ActedBy: protolog.Printable(st.ActedBy, actorName),
+		Mechanism: st.Mechanism, AppPassword: protolog.Printable(st.AppPassword, actorName),
+		Protocol: c.service.Name, Client: protolog.Printable(strings.TrimSpace(st.Client+" "+st.Version), actorClient),
+		Session: c.Name(),
+	}
+	if remote := c.Remote(); remote.IsValid() {
+		a.Address = remote.Addr().Unmap().WithZone("").String()
+	}
+	return a
+}

@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/postern-mail/postern/event"
@@ -158,6 +160,9 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 		buffered++
 	}
 	c.ahead.mu.Unlock()
+	if buffered == 0 {
+		buffered = c.unread()
+	}
 	if buffered > 0 {
 		c.Log().Warn("bytes were sent behind the command that begins TLS; the connection is closed", "bytes", buffered)
 		c.deadlines.cut(c, ErrInjected)
@@ -178,19 +183,64 @@ func (c *Conn) StartTLS(ctx context.Context, reply string, buffered int) error {
 	return nil
 }
 
+// unread tells whether bytes wait in the socket that nobody has read: 1 when there are, else
+// 0. Whoever was asked nothing yet has sent them too early, wherever our buffer ended.
+func (c *Conn) unread() int {
+	socket, ok := c.raw.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	raw.Control(func(fd uintptr) { // an error is the next Read's too
+		var b [1]byte
+		n, _, _ = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	})
+	return max(n, 0)
+}
+
+// handshaking is the network connection under TLS: until the handshake is over it gives a
+// bounded number of bytes.
+type handshaking struct {
+	net.Conn
+	left int // bytes that may still come; negative: as many as come
+}
+
+var errLongHandshake = errors.New("listener: the client sends too much before TLS begins")
+
+func (h *handshaking) Read(p []byte) (int, error) {
+	switch {
+	case h.left < 0:
+		return h.Conn.Read(p)
+	case h.left == 0:
+		return 0, errLongHandshake
+	}
+	n, err := h.Conn.Read(p[:min(len(p), h.left)])
+	h.left -= max(n, 0)
+	return n, err
+}
+
 // handshake begins TLS. It counts into the time before login.
 func (c *Conn) handshake(ctx context.Context) error {
 	end := time.Now().Add(HandshakeTimeout)
 	c.deadlines.handshake(c, end)
 	ctx, cancel := context.WithDeadline(context.WithValue(ctx, connKey{}, c), end)
 	defer cancel()
-	session := tls.Server(c.raw, c.service.tls())
+	raw := &handshaking{c.raw, maxHandshake}
+	if s := c.service; s.Challenge == nil && s.ClientAuthorities != nil && s.ClientAuthorities() != nil {
+		raw.left = maxHandshakeAsked
+	}
+	session := tls.Server(raw, c.service.tls())
 	if err := session.HandshakeContext(ctx); err != nil {
 		if isTimeout(err) || errors.Is(err, context.DeadlineExceeded) {
 			return c.reason(ErrTimeout)
 		}
 		return c.reason(mail.Wrap(mail.KindBadArgument, err))
 	}
+	raw.left = -1
 	state := session.ConnectionState()
 	proved, err := c.service.Trusted(state.PeerCertificates)
 	if errors.As(err, new(*revokedError)) { // any stranger can show others

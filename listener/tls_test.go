@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 // pair makes a certificate that is its own authority.
@@ -216,6 +218,67 @@ func TestInjection(t *testing.T) {
 		}
 	}
 	eventually(t, "all ended", func() bool { return len(s.Conns()) == 0 })
+}
+
+// TestInjectionUnread: what came behind the command and is still with the operating system
+// ends the connection as what was read does.
+func TestInjectionUnread(t *testing.T) {
+	certs, _ := newCertificates(t, "mail.test")
+	for _, behind := range []string{"", "x"} {
+		s := newService(t, options{values: values(t), certs: certs})
+		came := make(chan error, 1)
+		s.Handle = func(ctx context.Context, c *Conn) {
+			io.ReadFull(c, make([]byte, len("starttls")))
+			came <- c.StartTLS(ctx, "begin\r\n", 0)
+		}
+		p := dial(t, open(t, s))
+		io.WriteString(p.Conn, "starttls"+behind)
+		if behind == "" {
+			p.want("begin")
+			p.Close()
+		}
+		if err := <-came; (err == ErrInjected) != (behind != "") {
+			t.Errorf("%q behind the command: %v", behind, err)
+		}
+	}
+}
+
+// TestLongHandshake: what is gathered of a handshake is bounded, and what comes after it is not.
+func TestLongHandshake(t *testing.T) {
+	certs, pool := newCertificates(t, "mail.test")
+	for _, asks := range []bool{false, true} {
+		s := newService(t, options{values: values(t), certs: certs})
+		most := maxHandshake
+		if asks {
+			most = maxHandshakeAsked
+			s.ClientAuthorities = func() *x509.CertPool { return pool }
+		}
+		if err := s.Start(Bindings{SSL: []netip.AddrPort{loopback}}); err != nil {
+			t.Fatal(err)
+		}
+		addr := s.Addrs().SSL[0]
+		stopwatch.Within(t, 3*time.Second, "to end what says too much", func() {
+			p := dial(t, addr)
+			for sent := 0; sent <= most; sent += 1005 { // a hello of 65,535 bytes, in records of 1,000
+				record := append([]byte{22, 3, 1, 3, 232}, make([]byte, 1000)...)
+				if sent == 0 {
+					copy(record[5:], []byte{1, 0, 255, 255})
+				}
+				if _, err := p.Conn.Write(record); err != nil {
+					break
+				}
+			}
+			p.wantEnd()
+		})
+		c := tls.Client(dial(t, addr).Conn, &tls.Config{RootCAs: pool, ServerName: "mail.test"})
+		go func() {
+			io.WriteString(c, strings.Repeat("line\r\n", 100_000))
+			c.CloseWrite()
+		}()
+		if all, err := io.ReadAll(c); err != nil || len(all) < 600_000 {
+			t.Errorf("asks %v: %d bytes of answers, %v", asks, len(all), err)
+		}
+	}
 }
 
 func TestStartTLS(t *testing.T) {

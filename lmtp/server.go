@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/listener"
@@ -53,6 +54,10 @@ type Delivery struct {
 	Err   error         // nil: it is in the mailbox
 }
 
+// ALPN is what LMTP is called in TLS (RFC 7301), of which no name is registered: a client
+// that has come for another protocol is refused.
+const ALPN = "lmtp"
+
 // Refuse is the listener.Service.Refuse of LMTP.
 func Refuse(err error) string {
 	return fmt.Sprintf("421 4.3.2 %s\r\n", clean(mail.TextOf(err)))
@@ -67,6 +72,7 @@ type session struct {
 	faults int
 	count  int // transactions, for the id in Received
 	over   bool
+	waited bool // for the next command, before the session was parked
 	failed bool // the command under way had an answer that it failed
 
 	// Of the command under way, for the protocol log.
@@ -81,13 +87,31 @@ type session struct {
 // Serve speaks LMTP on c until the session is over.
 func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 	x := &session{Server: s, conn: c, lines: listener.NewLines(c)}
-	defer x.reset()
+	c.Parks()
 	x.reply(220, "", s.Hostname+" LMTP service is ready")
+	x.converse(ctx)
+}
+
+// converse reads and answers until the session is over or parked.
+func (x *session) converse(ctx context.Context) {
+	parked := false
+	defer func() {
+		if !parked {
+			x.reset()
+		}
+	}()
 	for !x.over {
-		x.lines.Next()
+		if !x.waited {
+			x.lines.Next()
+		}
+		x.waited = false
 		before, _ := x.traffic()
 		line, err := x.lines.Line(maxLine)
 		switch {
+		case errors.Is(err, listener.ErrPark):
+			parked, x.waited = true, true
+			x.conn.Park(func() { x.converse(ctx) })
+			return
 		case errors.Is(err, listener.ErrLineTooLong):
 			x.beginLog(before)
 			x.fault(500, "5.5.2", "The line is too long")
@@ -183,10 +207,11 @@ func (x *session) answer(who string, err error) {
 	x.reply(a.LMTP, a.ESC, who+mail.TextOf(err))
 }
 
-// clean keeps what came from outside from making lines of its own.
+// clean keeps what came from outside from making lines of its own, or from being read
+// backwards in the log of who hears it.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
-		if control(r) || r == '\t' {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r) {
 			return ' '
 		}
 		return r

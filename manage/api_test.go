@@ -349,6 +349,10 @@ func TestClientHTTPS(t *testing.T) {
 	if names, err := client.Suggest(ctx, manage.SuggestMailboxes); err != nil || len(names) != 2 {
 		t.Error(names, err)
 	}
+	rows, told := 0, 0
+	if err := client.Follow(ctx, "Test-Store", nil, func(*manage.Result) error { return nil }, func(manage.Object) error { rows++; return nil }, func(manage.Progress) { told++ }); err != nil || rows != 3 || told == 0 {
+		t.Errorf("%d rows, told %d times: %v", rows, told, err)
+	}
 	stranger, err := manage.DialHTTPS(base, token, x509.NewCertPool())
 	if err != nil {
 		t.Fatal(err)

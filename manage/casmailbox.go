@@ -33,6 +33,7 @@ func casObject(e directory.Entry) Object {
 		{"ImapEnabled", e.ImapEnabled},
 		{"LegacyMechanisms", addresses(e.LegacyMechanisms)},
 		{"DisabledCapabilities", addresses(e.DisabledCapabilities)},
+		{"ImapReferralUrl", e.ImapReferralURL},
 	}
 }
 
@@ -75,6 +76,16 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 			slices.Sort(list)
 			e.DisabledCapabilities = list
 		}
+		if c.Given("ImapReferralUrl") {
+			u := c.Text("ImapReferralUrl")
+			if u != "" {
+				var err error
+				if u, err = settings.ReferralURL(u, false); err != nil {
+					return wrong("ImapReferralUrl", "ImapReferralUrl %s, or empty", mail.TextOf(err))
+				}
+			}
+			e.ImapReferralURL = u
+		}
 		return nil
 	}
 	next := *e
@@ -90,9 +101,12 @@ func setCASMailbox(ctx context.Context, c *Call) (func(context.Context) error, e
 		}
 	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("PopEnabled", "ImapEnabled", "LegacyMechanisms", "DisabledCapabilities")
+		return nil, c.nothing("PopEnabled", "ImapEnabled", "LegacyMechanisms", "DisabledCapabilities", "ImapReferralUrl")
 	}
 	c.warnOfLegacy(e, next.LegacyMechanisms)
+	if next.ImapReferralURL != "" && next.ImapReferralURL != e.ImapReferralURL {
+		c.Note("Its IMAP4 clients are sent there at their next log-in. Mail still arrives here, and POP3 still reads it, until that is changed elsewhere.")
+	}
 	return func(ctx context.Context) error { return c.Directory.Change(ctx, e.Name, change) }, nil
 }
 

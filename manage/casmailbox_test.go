@@ -78,3 +78,29 @@ func TestLegacyMechanisms(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestImapReferral: where a mailbox is now is a URL of a server, and can be taken back.
+func TestImapReferral(t *testing.T) {
+	const alice = "alice@example.org"
+	f, err := managetest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := func() any {
+		v, _ := run(t, f, "Get-CASMailbox", args{"Identity": alice}).Objects[0].Value("ImapReferralUrl")
+		return v
+	}
+	r := run(t, f, "Set-CASMailbox", args{"Identity": alice, "ImapReferralUrl": "IMAP://mail2.example.org"})
+	if got := url(); got != "imap://mail2.example.org/" || len(r.Notes) != 1 {
+		t.Errorf("%v, %q", got, r.Notes)
+	}
+	for _, bad := range []string{"mail2.example.org", "imap://alice@mail2.example.org/", "imap://mail2.example.org/INBOX", "imaps://mail2.example.org/"} {
+		_, err := f.Run(t.Context(), root, "Set-CASMailbox", []byte(plainJSON(t, args{"Identity": alice, "ImapReferralUrl": bad})))
+		if err == nil || !strings.Contains(mail.TextOf(err), "imap://mail2.example.org/") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if r := run(t, f, "Set-CASMailbox", args{"Identity": alice, "ImapReferralUrl": ""}); url() != "" || len(r.Notes) != 0 {
+		t.Errorf("%v, %q", url(), r.Notes)
+	}
+}

@@ -108,14 +108,28 @@ func (c *Client) Suggest(ctx context.Context, source Suggest) ([]string, error) 
 // maxAnswer bounds what a client reads, in bytes.
 const maxAnswer = 64 << 20
 
-func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
+// request makes one; path is below the API's.
+func (c *Client) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base, bytes.NewReader(body))
 	if err != nil {
-		return mail.Wrap(mail.KindBadArgument, err)
+		return nil, mail.Wrap(mail.KindBadArgument, err)
 	}
 	request.URL.Path += path
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return request, nil
+}
+
+// endless gives what sends requests whose answers take as long as they take.
+func (c *Client) endless() *http.Client {
+	return &http.Client{Transport: c.http.Transport, CheckRedirect: c.http.CheckRedirect}
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
+	request, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return err
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

@@ -113,7 +113,9 @@ type Cmdlet struct {
 	// written to the audit record.
 	Changes bool `json:"changes,omitempty"`
 	// Asks: what it does cannot be undone, so it asks unless -Confirm:$false.
-	Asks     bool      `json:"asks,omitempty"`
+	Asks bool `json:"asks,omitempty"`
+	// Long: it may take hours, and tells how far it is: Call.Progress, Client.RunLong.
+	Long     bool      `json:"long,omitempty"`
 	View     View      `json:"view"`
 	Columns  []string  `json:"columns,omitempty"` // of a table; nil is all properties
 	Examples []Example `json:"examples,omitempty"`
@@ -170,6 +172,10 @@ type Call struct {
 
 	arguments map[string]any // by Parameter.Name, as Type says
 	result    *Result
+
+	told         func(Progress) // nil: nobody wants to know
+	lastTold     time.Time
+	lastActivity string
 }
 
 // Given tells whether the caller gave the parameter.

@@ -198,6 +198,22 @@ func Cmdlets() []*Cmdlet {
 			},
 		},
 		{
+			Name: "Get-MailboxDatabase", Role: ViewOnlyAdministrator, View: ViewList, Run: getNoun(settings.Console, "MailboxDatabase"),
+			Synopsis:   "Shows what holds for the mail store: for how long deleted messages can be brought back.",
+			Parameters: here(),
+			Examples:   []Example{{"Get-MailboxDatabase", ""}},
+		},
+		{
+			Name: "Set-MailboxDatabase", Role: ServerAdministrator, Local: true, Changes: true, View: ViewList, Run: setNoun(settings.Console, "MailboxDatabase"),
+			Synopsis:   "Changes what holds for the mail store: for how long deleted messages can be brought back.",
+			Help:       "A shorter time acts on what is recoverable already: what is older is removed for good within minutes.",
+			Parameters: append(append(settingParameters(settings.Console, "MailboxDatabase"), expectedParameter()), here()...),
+			Examples: []Example{
+				{"Set-MailboxDatabase -DeletedItemRetention 30.00:00:00 -RecoverableItemsQuota 10GB", "30 days, and at most 10 GB of each mailbox."},
+				{"Set-MailboxDatabase -DeletedItemRetention 00:00:00", "What is deleted for good is gone at once."},
+			},
+		},
+		{
 			Name: "Get-Mailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getMailbox,
 			Owner:    &Owner{Expired: true},
 			Columns:  []string{"Name", "DisplayName", "Enabled", "ItemCount", "TotalItemSize", "ProhibitSendReceiveQuota"},
@@ -241,6 +257,8 @@ func Cmdlets() []*Cmdlet {
 				{Name: "Password", Type: TypeSecret, Help: "The new password; without a value it is asked for, or read from standard input in a script."},
 				{Name: "LinkedAccounts", Type: TypeList, TypeName: "list of DIRECTORY:IDENTIFIER", Help: "Who the owner is in directories that prove other directories' people (OpenID Connect, …), one each: nobody else of them gets in. It is remembered at the first sign-in; $null forgets it, so that the next one is remembered."},
 				{Name: "Type", Type: TypeText, Values: []string{regularType, sharedType}, Help: "Shared: it belongs to nobody; those who have rights on its folders find them below Shared, not below Other Users. Add-MailboxFolderPermission gives rights."},
+				{Name: "RetainDeletedItemsFor", Type: TypeText, TypeName: "time span", Values: []string{databaseDefault}, Help: "How long what was deleted for good can be brought back with Restore-RecoverableItem, such as 30.00:00:00 for 30 days; 00:00:00 is not at all. Default is what Set-MailboxDatabase says."},
+				{Name: "RecoverableItemsQuota", Type: TypeText, TypeName: "size", Values: []string{databaseDefault, unlimited}, Help: "How much of that it keeps so, beside its own quota, such as 2GB, or unlimited; beyond it the oldest goes first. Default is what Set-MailboxDatabase says."},
 				{Name: "OldPassword", Type: TypeSecret, Help: "At /account of the console, where people change their own password: the one of now."},
 			}, append(append(mailboxParameters(), expectedParameter()), here()...)...),
 			Examples: []Example{
@@ -253,6 +271,46 @@ func Cmdlets() []*Cmdlet {
 			Synopsis:   "Deletes a mailbox with all its mail. It cannot be undone.",
 			Parameters: append([]Parameter{identity0("The mailbox: a sign-in name or address.", true)}, here()...),
 			Examples:   []Example{{"Remove-Mailbox alice -Confirm:$false", "Without the question."}},
+		},
+		{
+			Name: "Get-RecoverableItem", Aliases: []string{"Get-RecoverableItems"}, Role: RecipientAdministrator, Long: true, View: ViewTable, Run: getRecoverableItem,
+			Columns:  []string{"DeletedTime", "DeletedBy", "LastParentPath", "Subject", "From", "Size", "EntryID"},
+			Synopsis: "Shows what was deleted from a mailbox for good and can be brought back, what was deleted last first.",
+			Help:     recoverableHelp,
+			Parameters: append(append([]Parameter{piped(identity0("The mailbox: a sign-in name or address.", true))}, recoverableParameters()...),
+				append([]Parameter{{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many messages are shown at most, or unlimited."}}, here()...)...),
+			Examples: []Example{
+				{"Get-RecoverableItem alice@example.org -FilterStartTime 1.00:00:00", "What was deleted in the last day, and by whom."},
+				{"Get-RecoverableItem alice@example.org -SubjectContains invoice | Format-List", "Everything about some."},
+			},
+		},
+		{
+			Name: "Restore-RecoverableItem", Aliases: []string{"Restore-RecoverableItems"}, Role: RecipientAdministrator, Changes: true, Long: true, View: ViewTable, Run: restoreRecoverableItem,
+			Columns:  []string{"Subject", "LastParentPath", "RestoredFolderPath", "WasRestoredSuccessfully"},
+			Synopsis: "Brings messages back that were deleted from a mailbox for good.",
+			Help: recoverableHelp + " A message comes back as it was, with its date, flags and keywords, into the folder where it was, by whatever name that is called now; when that is gone into one of the same name, or else into Recovered. " +
+				"It has a new UID, so mail programs fetch it again. What does not fit into the mailbox's quota stays recoverable.",
+			Parameters: append(append([]Parameter{piped(identity0("The mailbox: a sign-in name or address.", true))}, recoverableParameters()...),
+				append([]Parameter{
+					{Name: "TargetFolder", Aliases: []string{"RestoreTargetFolder"}, Type: TypeText, Default: "where it was", Help: "The folder that they are put into, with / between levels; it is made if it is not there."},
+					{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many messages are restored at most, those that were deleted last, or unlimited."},
+				}, here()...)...),
+			Examples: []Example{
+				{"Restore-RecoverableItem alice@example.org -SubjectContains invoice -WhatIf", "How many it would be, from which folders."},
+				{"Restore-RecoverableItem alice@example.org -LastParentFolder Projects -FilterStartTime '2026-11-23 09:00' -TargetFolder 'Back again'", "What went from one folder since then, into one of its own."},
+				{"Get-RecoverableItem alice@example.org | Where-Object DeletedBy -eq bob@example.org | Restore-RecoverableItem", "What somebody else has deleted."},
+			},
+		},
+		{
+			Name: "Remove-RecoverableItem", Aliases: []string{"Remove-RecoverableItems"}, Role: RecipientAdministrator, Changes: true, Asks: true, Long: true, View: ViewList, Run: removeRecoverableItem,
+			Synopsis: "Removes deleted messages of a mailbox before their time, so that nobody can bring them back. It cannot be undone.",
+			Help:     "For what must be erased. " + recoverableHelp + " The space is given back within minutes. A backup that has the messages still has them.",
+			Parameters: append(append([]Parameter{piped(identity0("The mailbox: a sign-in name or address.", true))}, recoverableParameters()...),
+				append([]Parameter{{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many messages are removed at most, those that were deleted last, or unlimited."}}, here()...)...),
+			Examples: []Example{
+				{"Remove-RecoverableItem alice@example.org -SubjectContains 'medical report'", "Some messages."},
+				{"Remove-RecoverableItem alice@example.org -ResultSize unlimited", "All of them."},
+			},
 		},
 		{
 			Name: "Get-CASMailbox", Role: ViewOnlyAdministrator, View: ViewTable, Run: getCASMailbox,
@@ -277,10 +335,12 @@ func Cmdlets() []*Cmdlet {
 				{Name: "ImapEnabled", Type: TypeBool, Help: "Whether it may use IMAP4."},
 				{Name: "LegacyMechanisms", Type: TypeList, TypeName: "list of mechanisms", Values: sasl.Legacy(), Default: "none", Help: "The weak mechanisms with which it may sign in; $null is none, @{Add=…; Remove=…} edits the list."},
 				{Name: "DisabledCapabilities", Type: TypeList, TypeName: "capability list", Values: slices.Concat(settings.Capabilities(settings.IMAP4), settings.Capabilities(settings.POP3)), Default: "none", Help: "Extensions of IMAP4 and POP3 that are neither named nor accepted once this mailbox is signed in; $null is none, @{Add=…; Remove=…} edits the list."},
+				{Name: "ImapReferralUrl", Type: TypeText, Default: "none", Help: "The IMAP URL of the server that has the mailbox now, such as imap://mail2.example.org/: IMAP4 sends clients there once they have signed in, and lets nobody into what is here. Empty ends that."},
 				expectedParameter(),
 			}, here()...),
 			Examples: []Example{
 				{"Set-CASMailbox alice -PopEnabled $false", "alice may use IMAP4 only."},
+				{"Set-CASMailbox alice -ImapReferralUrl imap://mail2.example.org/", "alice's mailbox has moved."},
 				{"Set-CASMailbox scanner -LegacyMechanisms APOP; Set-Mailbox scanner -Password", "An old device that knows APOP alone; the password that is set then can be read by the server."},
 			},
 		},
@@ -418,6 +478,37 @@ func Cmdlets() []*Cmdlet {
 				roleParameter(false, "Only what this role may run."),
 			}, here()...),
 			Examples: []Example{{"Get-ManagementRole *-Mailbox", "Who manages mailboxes."}, {"Get-ManagementRole | Where-Object MayRun -eq $true", "What you may do."}},
+		},
+		{
+			Name: "Get-ServerMetadata", Role: ViewOnlyAdministrator, View: ViewTable, Run: getServerMetadata,
+			Columns:  []string{"Name", "Value"},
+			Synopsis: "Shows the entries of the server that all users see through IMAP4 (METADATA, RFC 5464).",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Help: "Only entries of this name; * and ? stand for any characters."},
+			}, here()...),
+			Examples: []Example{{"Get-ServerMetadata", ""}},
+		},
+		{
+			Name: "Set-ServerMetadata", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: setServerMetadata,
+			Synopsis: "Gives an entry of the server a value that all users see through IMAP4.",
+			Help: "Mail programs know /shared/comment, a note about the server, and /shared/admin, a URL of who runs it, such as mailto:postmaster@example.org. " +
+				"/shared/filters/values/NAME is a search that users can name (FILTER NAME, RFC 5466); a filter of their own of that name goes before it.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Help: "The entry, such as /shared/comment; case does not matter."},
+				{Name: "Value", Type: TypeText, Position: 2, Mandatory: true, Help: "The text, of at most 16384 bytes."},
+			}, here()...),
+			Examples: []Example{
+				{"Set-ServerMetadata /shared/admin mailto:postmaster@example.org", "Whom users ask."},
+				{"Set-ServerMetadata /shared/filters/values/unread 'UNSEEN UNDELETED'", "A search for everybody."},
+			},
+		},
+		{
+			Name: "Remove-ServerMetadata", Role: OrganizationAdministrator, Changes: true, View: ViewList, Run: removeServerMetadata,
+			Synopsis: "Takes away an entry of the server that all users see.",
+			Parameters: append([]Parameter{
+				{Name: "Name", Aliases: []string{"Identity"}, Type: TypeText, Position: 1, Mandatory: true, Pipeline: true, Help: "The entry, as Get-ServerMetadata shows it."},
+			}, here()...),
+			Examples: []Example{{"Remove-ServerMetadata /shared/comment", ""}},
 		},
 		{
 			Name: "Get-LocalGroupMember", Role: ViewOnlyAdministrator, View: ViewTable, Run: getLocalGroupMember,
@@ -743,6 +834,86 @@ func Cmdlets() []*Cmdlet {
 			Examples: []Example{{"Test-ServerConfiguration | Where-Object Result -ne Pass", "What is to be mended."}},
 		},
 		{
+			Name: "Test-Store", Role: ViewOnlyAdministrator, Long: true, View: ViewTable, Run: testStore, Follow: followStore,
+			Columns:  []string{"Identity", "Folder", "UID", "Part", "Result", "Detail"},
+			Synopsis: "Reads all mail of mailboxes against its checksums, and compares indexes, counts, quotas, conversations and search filters with it.",
+			Help: "A row for each damage says what it is of, by folder and UID; a mailbox without has one that says how much was read. It changes nothing, and mail goes on meanwhile. " +
+				"Mail in the store that no mailbox leads to is looked at too, and shown by its number. The exit code is 1 when something is damaged.",
+			Parameters: append([]Parameter{
+				identity0("A sign-in name or address; * and ? stand for any characters, then only sign-in names are compared. All mailboxes when left out.", false),
+				{Name: "After", Type: TypeText, Help: "Only sign-in names that come after this one."},
+				{Name: "ResultSize", Type: TypeNumber, Default: "1000", Help: "How many mailboxes are looked at at most, or unlimited."},
+				followSwitch("damages as they are found, for as long as it takes"),
+			}, here()...),
+			Examples: []Example{
+				{"Test-Store alice@example.org", "Whether all of alice's mail can be read."},
+				{"Test-Store -ResultSize unlimited -Follow", "All mail, with each damage as it is found."},
+			},
+		},
+		{
+			Name: "Repair-Mailbox", Aliases: []string{"New-MailboxRepairRequest"}, Role: RecipientAdministrator, Changes: true, Asks: true, Long: true, View: ViewTable, Run: repairMailbox,
+			Columns:  []string{"Identity", "Folder", "UID", "Part", "Lost", "Detail"},
+			Synopsis: "Mends what Test-Store finds in a mailbox: computes again what can be computed of the messages, and sets aside what cannot be read.",
+			Help: "Nothing is deleted: a message whose content cannot be read goes to the folder Damaged, one of which nobody knows where it was to Recovered. " +
+				"A folder whose index cannot be read whole is made again of what can, with another UIDVALIDITY, so that clients read it anew. Rows with Lost say what only a backup has. -WhatIf shows the damages.",
+			Parameters: append([]Parameter{
+				identity0("The mailbox: a sign-in name or address.", true),
+			}, here()...),
+			Examples: []Example{
+				{"Repair-Mailbox alice@example.org -WhatIf", "What would be mended."},
+				{"Repair-Mailbox alice@example.org", "Mends it; sessions go on."},
+			},
+		},
+		{
+			Name: "Backup-Store", Role: ServerAdministrator, Local: true, Changes: true, Long: true, View: ViewList, Run: backupStore,
+			Synopsis: "Copies what the server has, as it is at one moment, into a folder of its host, while it goes on serving.",
+			Help: "All mail and mailboxes, passwords, settings and administrators, the audit log, certificates and keys: who may read the folder has the server. " +
+				"A second backup into the same folder is another point in time and copies only what is new. A backup that is ended half way leaves the points before as they were.",
+			Parameters: append([]Parameter{
+				backupPath(),
+				{Name: "Keep", Type: TypeNumber, TypeName: "number", Default: "all", Help: "So many points are left, the oldest go, and with them the files that no other needs."},
+				{Name: "WithoutKeys", Type: TypeSwitch, Help: "Leaves out certificates with their keys and the key of sealed secrets: what was restored then needs new certificates, and second factors and readable passwords must be set anew."},
+			}, here()...),
+			Examples: []Example{
+				{"Backup-Store /var/backups/postern -Keep 14", "Every night: two weeks are kept."},
+			},
+		},
+		{
+			Name: "Get-Backup", Role: ViewOnlyAdministrator, View: ViewTable, Run: getBackup,
+			Columns:    []string{"Time", "Server", "Files", "Size"},
+			Synopsis:   "Shows the points in time that a folder of Backup-Store has.",
+			Parameters: append([]Parameter{backupPath()}, here()...),
+			Examples:   []Example{{"Get-Backup /var/backups/postern", ""}},
+		},
+		{
+			Name: "Test-Backup", Role: ServerAdministrator, Local: true, Long: true, View: ViewTable, Run: testBackup,
+			Columns:  []string{"Result", "Damaged", "Time", "Points", "Detail"},
+			Synopsis: "Reads all files of a backup and compares them with the digests that were kept when it was made.",
+			Help:     "A row for each file that is damaged or missing, with the first point that needs it, how many do, and what it is of the server's; else one that says how much was read. The exit code is 1 when something is damaged.",
+			Parameters: append([]Parameter{
+				backupPath(),
+				{Name: "PointInTime", Type: TypeTime, TypeName: "time", Default: "all", Help: "Only the last point not after this time." + timeHelp},
+			}, here()...),
+			Examples: []Example{{"Test-Backup /var/backups/postern", ""}},
+		},
+		{
+			Name: "Restore-Store", Role: ServerAdministrator, Local: true, Changes: true, Long: true, View: ViewList, Run: restoreStore,
+			Synopsis: "Puts the mail of a mailbox, as it is in a backup, into a new folder of the mailbox; with the server stopped, postern restore puts back everything.",
+			Help: "Each folder of the backup comes below a folder named Restored and the time of the point, and each message keeps its date, flags and keywords. Nothing that is in the mailbox is touched or deleted. " +
+				"The messages count in the quota; when it has no room for all, nothing is done.",
+			Parameters: append([]Parameter{
+				backupPath(),
+				{Name: "Mailbox", Aliases: []string{"Identity"}, Type: TypeText, Position: 2, Pipeline: true, Suggest: SuggestMailboxes, Help: "The mailbox: a sign-in name or address, of now or, when nobody has it now, of then."},
+				{Name: "PointInTime", Type: TypeTime, TypeName: "time", Default: "the last", Help: "The last point not after this time." + timeHelp},
+				{Name: "TargetMailbox", Type: TypeText, Default: "the same", Suggest: SuggestMailboxes, Help: "The mailbox that the mail is put into."},
+				{Name: "Missing", Type: TypeSwitch, Help: "Only messages that the mailbox does not have any more."},
+			}, here()...),
+			Examples: []Example{
+				{"Restore-Store /var/backups/postern -Mailbox alice@example.org -Missing", "What alice deleted since the last backup."},
+				{"Restore-Store /var/backups/postern -Mailbox alice@example.org -PointInTime 2026-11-01", "All that she had then."},
+			},
+		},
+		{
 			Name: "Export-Configuration", Role: ViewOnlyAdministrator, View: ViewText, Run: exportConfiguration,
 			Synopsis: "Prints the configuration as TOML, for Import-Configuration: settings that differ from their default, start-up types, administrators and local administrators.",
 			Help:     "It has no secrets and no mailboxes, and the same configuration is always the same text, so that it can be kept in git.",
@@ -972,6 +1143,20 @@ func mailboxIdentity() Parameter {
 		Help: "The mailbox: a sign-in name or address."}
 }
 
+const recoverableHelp = "Messages that were expunged over IMAP4, deleted over POP3, replaced, moved into another mailbox, or deleted with their folder can be brought back for the time that Set-MailboxDatabase -DeletedItemRetention, or Set-Mailbox -RetainDeletedItemsFor, says (docs/recovery.md). " +
+	"Mail programs do not see them, and they are not counted against the mailbox's quota."
+
+// recoverableParameters say which recoverable messages are meant.
+func recoverableParameters() []Parameter {
+	return []Parameter{
+		{Name: "EntryID", Type: TypeList, TypeName: "list of entry ids", Pipeline: true, Help: "Only these messages, as Get-RecoverableItem shows them."},
+		{Name: "SubjectContains", Type: TypeText, Help: "Only messages with this in their subject, in capitals or small letters."},
+		{Name: "LastParentFolder", Aliases: []string{"SourceFolder", "LastParentPath"}, Type: TypeText, Help: "Only messages that were in this folder, by the name that it had then."},
+		{Name: "FilterStartTime", Type: TypeTime, Help: "Only messages that were deleted then or later." + timeHelp},
+		{Name: "FilterEndTime", Type: TypeTime, Help: "Only messages that were deleted before then; written as FilterStartTime is."},
+	}
+}
+
 const actingHelp = "The user signs in with its own name and proof, and names the other mailbox as authorization identity (authzid) of PLAIN, SCRAM, OAUTHBEARER or EXTERNAL, or as user of XOAUTH2; " +
 	"the commands LOGIN and USER have no such place, and an app password opens its own mailbox alone. What is switched off for either, or what a login policy forbids to either, is forbidden. " +
 	"Each such sign-in is in the audit log (ActFor). The right stays with the accounts when they get other names. It does not open the console."
@@ -1138,4 +1323,9 @@ func settingParameters(s settings.Service, noun string) []Parameter {
 		list = append(list, p)
 	}
 	return list
+}
+
+// backupPath is the folder of a backup.
+func backupPath() Parameter {
+	return Parameter{Name: "Path", Type: TypeText, TypeName: "folder", Position: 1, Mandatory: true, Help: "The folder, of the server's host: an absolute path, not within the data folder. It is the backup's alone."}
 }

@@ -62,7 +62,7 @@ func TestConnectivityTargets(t *testing.T) {
 		{admin, "127.0.0.1", own, true},
 		{admin, "localhost", own, true},
 	} {
-		args := map[string]any{"LightMode": true, "ConnectionType": "Plaintext", "Timeout": 5}
+		args := map[string]any{"LightMode": true, "ConnectionType": "Plaintext", "Timeout": 30}
 		if c.host != "" {
 			args["ClientAccessServer"] = c.host
 		}
@@ -75,7 +75,7 @@ func TestConnectivityTargets(t *testing.T) {
 		if c.allowed {
 			select {
 			case connected = <-connections:
-			case <-time.After(5 * time.Second):
+			case <-time.After(30 * time.Second):
 			}
 		}
 		if c.allowed && (err != nil || r.ExitCode != 1 || !connected) || !c.allowed && mail.KindOf(err) != mail.KindNoPermission {

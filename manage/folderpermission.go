@@ -11,12 +11,17 @@ import (
 	"github.com/postern-mail/postern/store"
 )
 
-// Folders is what the cmdlets of folder permissions need; a *store.Store.
+// Folders is what the cmdlets of folder permissions and of the server's entries need; a
+// *store.Store.
 type Folders interface {
 	// Account opens an account; KindNotFound.
 	Account(ctx context.Context, id mail.AccountID) (*store.Account, error)
 	// Grants tells whether any mailbox gives rights to a grantee.
 	Grants(ctx context.Context, g mail.Grantee) (bool, error)
+	// ServerMetadata gives the entries of the server that all users see.
+	ServerMetadata(ctx context.Context) ([]store.MetadataEntry, error)
+	// SetServerMetadata changes some of them; KindLimit.
+	SetServerMetadata(ctx context.Context, changes []store.MetadataEntry) error
 }
 
 // folderRole is a row of the table of AccessRights: Exchange's names, and the rights of
@@ -38,7 +43,7 @@ var folderRoles = []folderRole{
 	{"PublishingAuthor", "lrswipk", "as Author, and makes folders below"},
 	{"Editor", "lrswipte", "as Author, and deletes"},
 	{"PublishingEditor", "lrswipkte", "as Editor, and makes folders below"},
-	{"Owner", "lrswipkxtea", "all that the owner may, giving rights to others too"},
+	{"Owner", "lrswipkxtean", "all that the owner may, giving rights to others too"},
 }
 
 // FolderRoles are the roles that give something, with what each may do, in English.

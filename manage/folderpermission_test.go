@@ -59,7 +59,7 @@ func TestFolderRightsMapping(t *testing.T) {
 	inbox := `alice@example.org:\INBOX`
 	roles := []struct{ name, letters string }{
 		{"Contributor", "lip"}, {"Reviewer", "lrs"}, {"NonEditingAuthor", "lrsip"}, {"Author", "lrswip"}, {"PublishingAuthor", "lrswipk"},
-		{"Editor", "lrswipte"}, {"PublishingEditor", "lrswipkte"}, {"Owner", "lrswipkxtea"},
+		{"Editor", "lrswipte"}, {"PublishingEditor", "lrswipkte"}, {"Owner", "lrswipkxtean"},
 	}
 	var shown []string
 	for _, r := range manage.FolderRoles() {

@@ -16,7 +16,7 @@ import (
 
 // Bounds of following.
 const (
-	// maxFollowing bounds the calls that follow at once.
+	// maxFollowing bounds the calls that follow at once, and those that take long.
 	maxFollowing = 32
 	// lookAgain is how often it is asked whether the caller still may, and how often an
 	// empty line tells whether the caller is still there.
@@ -25,20 +25,21 @@ const (
 	maxFollowLine = 1 << 20
 )
 
-// following counts the calls that follow.
+// following counts calls that go on: those that follow, or those that take long.
 type following struct {
 	mu    sync.Mutex
 	count int // guarded by mu
 }
 
-func (f *following) enter() error {
+// enter tells whether there is room for one more.
+func (f *following) enter() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.count >= maxFollowing {
-		return mail.Errorf(mail.KindLimit, "%d calls follow something already", maxFollowing)
+		return false
 	}
 	f.count++
-	return nil
+	return true
 }
 
 func (f *following) leave() {
@@ -56,8 +57,9 @@ type follow func(ctx context.Context, ready func() error, each func(Object) erro
 // is called with every object as it comes, from one goroutine, until ctx ends, which
 // is no error, or either of them gives an error. identify is asked at the beginning
 // and every few seconds who calls: whoever loses the right is stopped, with
-// KindNoPermission.
-func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Caller, error), name string, arguments []byte, begin func(*Result) error, each func(Object) error) error {
+// KindNoPermission. told, which may be nil, hears how far it is, from the goroutine that
+// calls each.
+func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Caller, error), name string, arguments []byte, begin func(*Result) error, each func(Object) error, told func(Progress)) error {
 	cmdlet := s.Cmdlet(name)
 	if cmdlet == nil || cmdlet.Follow == nil {
 		return hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q that can be followed", name), "Get-ProtocolLog and Get-AuditLog can.")
@@ -66,7 +68,7 @@ func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Cal
 	if err != nil {
 		return err
 	}
-	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
+	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, told: told, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	if err = s.permit(caller, cmdlet); err == nil {
 		c.arguments, err = readArguments(cmdlet, arguments)
 	}
@@ -77,8 +79,8 @@ func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Cal
 	if err == nil {
 		run, err = cmdlet.Follow(c)
 	}
-	if err == nil {
-		err = s.following.enter()
+	if err == nil && !s.following.enter() {
+		err = mail.Errorf(mail.KindLimit, "%d calls follow something already", maxFollowing)
 	}
 	if err != nil {
 		return err
@@ -120,8 +122,9 @@ func (s *Server) Follow(ctx context.Context, identify func(context.Context) (Cal
 type identifyKey struct{}
 
 // followHTTP answers GET /follow/{cmdlet}, whose query has the parameters, with JSON
-// lines: a result without objects, then an object a line as it comes; an empty line
-// now and then, and at the end a line with the error when there is one.
+// lines: a result without objects, then an object a line as it comes; an empty line, or one
+// that says how far it is, now and then, and at the end a line with the error when there is one, or with "end"
+// when there is nothing more to follow.
 func (s *Server) followHTTP(w http.ResponseWriter, r *http.Request) {
 	out := OpenLines(w, r, "application/jsonl")
 	defer out.Close()
@@ -135,14 +138,22 @@ func (s *Server) followHTTP(w http.ResponseWriter, r *http.Request) {
 		identify = func(ctx context.Context) (Caller, error) { return callerIn(ctx), nil }
 	}
 	err = s.Follow(out.Context, identify, r.PathValue("cmdlet"), arguments,
-		func(result *Result) error { return out.value(result) }, func(o Object) error { return out.value(o) })
+		func(result *Result) error { return out.value(result) }, func(o Object) error { return out.value(o) },
+		func(p Progress) { _ = out.value(told{Progress: &p}) }) // who is gone ends the context
 	switch {
+	case err == nil && out.Begun() && out.Context.Err() == nil:
+		out.value(followed{true}) // to whoever is still there
 	case err == nil:
 	case !out.Begun():
 		refuse(w, err)
 	default:
 		out.value(map[string]Fault{"error": FaultOf(err)}) // to whoever is still there
 	}
+}
+
+// followed is the line behind the last object of something that ends by itself.
+type followed struct {
+	End bool `json:"end"`
 }
 
 // queryArguments makes a JSON object of a query: each parameter is a text.
@@ -158,21 +169,20 @@ func queryArguments(query url.Values) ([]byte, error) {
 	return text, mail.Wrap(mail.KindServerBug, err)
 }
 
-// Follow follows a cmdlet on the server until ctx ends, which is no error, the server
+// Follow follows a cmdlet on the server until ctx or what is followed ends, which is no error, the server
 // ends, which is KindUnavailable, or begin or each gives an error. Parameters are
-// texts. begin and each are called as by Server.Follow.
-func (c *Client) Follow(ctx context.Context, name string, parameters map[string]string, begin func(*Result) error, each func(Object) error) error {
+// texts. begin, each and progress are called as by Server.Follow.
+func (c *Client) Follow(ctx context.Context, name string, parameters map[string]string, begin func(*Result) error, each func(Object) error, progress func(Progress)) error {
 	query := url.Values{}
 	for name, value := range parameters {
 		query.Set(name, value)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://postern", nil)
+	request, err := c.request(ctx, http.MethodGet, "/follow/"+name, nil)
 	if err != nil {
-		return mail.Wrap(mail.KindBadArgument, err)
+		return err
 	}
-	request.URL.Path, request.URL.RawQuery = "/follow/"+name, query.Encode()
-	endless := http.Client{Transport: c.http.Transport}
-	response, err := endless.Do(request)
+	request.URL.RawQuery = query.Encode()
+	response, err := c.endless().Do(request)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -191,8 +201,19 @@ func (c *Client) Follow(ctx context.Context, name string, parameters map[string]
 		if bytes.HasPrefix(line, []byte(`{"error":{`)) && json.Unmarshal(line, &refused) == nil && refused.Error.Kind != "" {
 			return &CallError{refused.Error, mail.Errorf(kindNamed(refused.Error.Kind), "%s", refused.Error.Text)}
 		}
+		var last followed
+		if bytes.HasPrefix(line, []byte(`{"end":`)) && json.Unmarshal(line, &last) == nil && last.End {
+			return nil
+		}
 		if response.StatusCode != http.StatusOK {
 			return mail.Errorf(mail.KindUnavailable, "the server answered %s", response.Status)
+		}
+		var far told
+		if bytes.HasPrefix(line, []byte(`{"progress":{`)) && json.Unmarshal(line, &far) == nil && far.Progress != nil {
+			if progress != nil {
+				progress(*far.Progress)
+			}
+			continue
 		}
 		if !begun {
 			begun = true

@@ -30,7 +30,11 @@ type Facts struct {
 	Engine     string // what keeps the mail
 	Directory  string // who says who exists
 	DataFolder string
-	DataSize   int64 // bytes in files of DataFolder
+	User       string // of the operating system, whose the process is: unix:NAME
+	// Confinement names what was taken from the process, Unconfined says, in a sentence
+	// each, what it has beyond its needs.
+	Confinement, Unconfined []string
+	DataSize                int64 // bytes in files of DataFolder
 	// DiskFree and DiskSize are of the file system of DataFolder, in bytes; both 0
 	// when the system does not tell.
 	DiskFree, DiskSize int64
@@ -76,6 +80,7 @@ func (f *Facts) common(c *Call) Object {
 	return Object{
 		{"Name", c.Settings.Server()}, {"Roles", f.Roles}, {"Version", f.Version},
 		{"Started", moment(f.Started)}, {"Uptime", settings.FormatSpan(c.Now().Sub(f.Started))},
+		{"User", f.User}, {"Confinement", f.Confinement},
 	}
 }
 

@@ -65,6 +65,20 @@ func (s *Server) CallerOf(ctx context.Context, identity, from string, way Way) (
 	return s.callerAs(ctx, who, from, way)
 }
 
+// MailCaller is CallerOf for who signed in to a mail protocol, to an account of that name,
+// by a proof of its own and for itself. KindNoPermission for an administrator who would have
+// to prove a second factor at the console, which no mail protocol asks for.
+func (s *Server) MailCaller(ctx context.Context, account mail.AccountID, name, from string) (Caller, error) {
+	due, err := s.secondFactorDue(ctx, &s.sessions, account)
+	if err == nil && due {
+		err = hinted(mail.Errorf(mail.KindNoPermission, "administrators with a second factor do not administer over mail protocols"), "Use the console or the shell.")
+	}
+	if err != nil {
+		return Caller{}, err
+	}
+	return s.CallerOf(ctx, name, from, WayMail)
+}
+
 // callerAs is CallerOf for somebody who was looked up already.
 func (s *Server) callerAs(ctx context.Context, who Holder, from string, way Way) (Caller, error) {
 	local, err := s.isLocal(ctx, who)

@@ -183,7 +183,7 @@ func TestFollow(t *testing.T) {
 				command, _ := o.Value("Command")
 				got = append(got, command.(string))
 				return nil
-			})
+			}, nil)
 		}()
 		synctest.Wait()
 		if !begun {
@@ -201,18 +201,18 @@ func TestFollow(t *testing.T) {
 		if err := <-done; mail.KindOf(err) != mail.KindNoPermission {
 			t.Errorf("%v", err)
 		}
-		if err := f.Follow(t.Context(), identify, "Get-ProtocolLog", nil, nothing, nil); mail.KindOf(err) != mail.KindNoPermission {
+		if err := f.Follow(t.Context(), identify, "Get-ProtocolLog", nil, nothing, nil, nil); mail.KindOf(err) != mail.KindNoPermission {
 			t.Errorf("%v", err)
 		}
 		may.Store(true)
 		for _, c := range []struct{ name, arguments string }{{"Get-Mailbox", ""}, {"Nonsense", ""}, {"Get-ProtocolLog", `{"x":1}`}, {"Get-ProtocolLog", `{"Service":"Console"}`}} {
-			if err := f.Follow(t.Context(), identify, c.name, []byte(c.arguments), nothing, nil); err == nil {
+			if err := f.Follow(t.Context(), identify, c.name, []byte(c.arguments), nothing, nil, nil); err == nil {
 				t.Errorf("%v is followed", c)
 			}
 		}
 		failed := errors.New("the reader is gone")
 		go func() {
-			done <- f.Follow(t.Context(), identify, "Get-ProtocolLog", nil, nothing, func(manage.Object) error { return failed })
+			done <- f.Follow(t.Context(), identify, "Get-ProtocolLog", nil, nothing, func(manage.Object) error { return failed }, nil)
 		}()
 		synctest.Wait()
 		say("alice@example.org", "FOUR")
@@ -220,7 +220,7 @@ func TestFollow(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { done <- f.Follow(ctx, identify, "Get-ProtocolLog", nil, nothing, nil) }()
+		go func() { done <- f.Follow(ctx, identify, "Get-ProtocolLog", nil, nothing, nil, nil) }()
 		synctest.Wait()
 		cancel()
 		if err := <-done; err != nil {

@@ -126,14 +126,20 @@ func getMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 		if err != nil && mail.KindOf(err) != mail.KindNotFound {
 			return nil, err
 		}
-		c.Add(append(mailboxObject(e, usage), Property{"Type", kind}, Property{"LinkedAccounts", addresses(linked)}))
+		kept, err := c.kept(ctx, e.Account)
+		if err != nil {
+			return nil, err
+		}
+		o := append(mailboxObject(e, usage), Property{"Type", kind}, Property{"LinkedAccounts", addresses(linked)})
+		o = append(o, c.keepObject(kept.Own)...)
+		c.Add(append(o, Property{"DeletedItemCount", kept.Messages}, Property{"TotalDeletedItemSize", kept.Bytes}))
 	}
 	return nil, nil
 }
 
 // mailboxUnits says which properties of a mailbox are numbers of bytes.
 func mailboxUnits() map[string]string {
-	return map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes"}
+	return map[string]string{"TotalItemSize": "bytes", "ProhibitSendReceiveQuota": "bytes", "RecoverableItemsQuota": "bytes", "TotalDeletedItemSize": "bytes"}
 }
 
 func mailboxObject(e directory.Entry, usage Usage) Object {
@@ -419,8 +425,16 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 	if err != nil && mail.KindOf(err) != mail.KindNotFound {
 		return nil, err
 	}
+	kept, err := c.kept(ctx, e.Account)
+	if err != nil {
+		return nil, err
+	}
+	keep, err := c.keep(kept.Own)
+	if err != nil {
+		return nil, err
+	}
 	change := func(e *directory.Entry) error {
-		if err := c.expected(ctx, e.Name, append(mailboxObject(*e, stored), Property{"Type", kind})); err != nil {
+		if err := c.expected(ctx, e.Name, append(append(mailboxObject(*e, stored), Property{"Type", kind}), c.keepObject(kept.Own)...)); err != nil {
 			return err
 		}
 		if c.Given("EmailAddresses") {
@@ -485,8 +499,13 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			c.Change(e.Name, "Type", kind, is)
 		}
 	}
+	for i, p := range c.keepObject(keep) {
+		if before := c.keepObject(kept.Own)[i].Value; before != p.Value {
+			c.Change(e.Name, p.Name, before, p.Value)
+		}
+	}
 	if len(c.result.Changes) == 0 {
-		return nil, c.nothing("Type", "Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "LinkedAccounts", "ResetPasswordOnNextLogon")
+		return nil, c.nothing("RetainDeletedItemsFor", "RecoverableItemsQuota", "Type", "Password", "DisplayName", "EmailAddresses", "ProhibitSendReceiveQuota", "MaxMessages", "Enabled", "LinkedAccounts", "ResetPasswordOnNextLogon")
 	}
 	// The directory and the store keep these apart, so not all can be one change.
 	parts := []struct {
@@ -504,6 +523,14 @@ func setMailbox(ctx context.Context, c *Call) (func(context.Context) error, erro
 			return c.Mail.SetQuota(ctx, e.Account, usage.QuotaBytes, usage.QuotaMessages)
 		}},
 		{"the linked accounts", link != nil, link},
+		{"what is kept of deleted messages", keep != kept.Own, func(ctx context.Context) error {
+			a, err := c.Folders.Account(ctx, e.Account)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			return a.SetKeep(ctx, keep)
+		}},
 		{"the type", c.Given("Type"), func(ctx context.Context) error {
 			a, err := c.Folders.Account(ctx, e.Account)
 			if err != nil {

@@ -74,9 +74,13 @@ func operation(id, summary, tag string, ok schema) schema {
 // operation describes one cmdlet.
 func (c *Cmdlet) operation() schema {
 	_, noun, _ := strings.Cut(c.Name, "-")
+	content := jsonContent(schema{"$ref": "#/components/schemas/Result"})
+	if c.Long {
+		content[linesType] = schema{"schema": schema{"type": "object", "description": "For who accepts " + linesType + ": a line with progress now and then (activity, done, all, unit), an empty one, and at last one with the result or an error."}}
+	}
 	o := operation(c.Name, c.Synopsis, noun, schema{
 		"description": "What the cmdlet gives.",
-		"content":     jsonContent(schema{"$ref": "#/components/schemas/Result"}),
+		"content":     content,
 	})
 	o["description"] = strings.TrimSpace(c.Help + " Needs " + roleText(c) + ".")
 	o["x-role"], o["x-local-administrator"] = c.Role, c.Local
@@ -99,7 +103,7 @@ func (c *Cmdlet) operation() schema {
 func (c *Cmdlet) following() schema {
 	_, noun, _ := strings.Cut(c.Name, "-")
 	o := operation("Follow-"+c.Name, "Gives what "+c.Name+" would show, as it comes, until the caller goes.", noun, schema{
-		"description": "JSON lines: first a result without objects, then an object a line. An empty line comes now and then; the last one has an error when there is one.",
+		"description": "JSON lines: first a result without objects, then an object a line. An empty line comes now and then, or of what has an end one with progress (activity, done, all, unit); the last one has an error when there is one.",
 		"content":     schema{"application/jsonl": schema{"schema": schema{"type": "object"}}},
 	})
 	o["description"] = "Needs " + roleText(c) + "."

@@ -125,7 +125,7 @@ func writeFunction(b *strings.Builder, c *Cmdlet) {
 	if c.Changes {
 		whatIf = "([bool] $WhatIfPreference)"
 	}
-	fmt.Fprintf(b, "        Invoke-PosternCmdlet -Name %s -Bound $PSBoundParameters -Kinds $kinds -Caller $PSCmdlet -Changes $%t -WhatIf %s\n    }\n}\n", quotePS(c.Name), c.Changes, whatIf)
+	fmt.Fprintf(b, "        Invoke-PosternCmdlet -Name %s -Bound $PSBoundParameters -Kinds $kinds -Caller $PSCmdlet -Changes $%t -Long $%t -WhatIf %s\n    }\n}\n", quotePS(c.Name), c.Changes, c.Long, whatIf)
 }
 
 // writeParameter writes one parameter. byText: a text in a pipe is for it.

@@ -63,6 +63,7 @@ const (
 	WaySession Way = "session" // a sign-in at the console
 	WayToken   Way = "token"   // an API token
 	WayAccount Way = "account" // a sign-in at the pages of one's own account
+	WayMail    Way = "mail"    // a sign-in to a mail protocol; see MailCaller
 )
 
 // Caller is who runs a cmdlet, with what holds at the moment of the call.

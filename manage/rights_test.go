@@ -20,6 +20,7 @@ func TestEveryCmdletDeclaresItsRole(t *testing.T) {
 		case c.Role == manage.OwnerOnly && c.Owner != nil && c.Changes && !c.Local:
 		case !slices.Contains(manage.Roles, c.Role):
 			t.Errorf("%s declares the role %q", c.Name, c.Role)
+		case c.Name == "Get-RecoverableItem" && c.Role == manage.RecipientAdministrator && !c.Changes: // it shows subjects of people's mail
 		case strings.HasPrefix(c.Name, "Get-") && (c.Role != manage.ViewOnlyAdministrator || c.Local || c.Changes):
 			t.Errorf("%s only shows, and needs more than View-Only", c.Name)
 		case c.Own && (!c.Changes || c.Role != manage.ViewOnlyAdministrator):

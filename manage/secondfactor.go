@@ -132,6 +132,9 @@ func (f *secondFactor) wait(now time.Time) time.Duration {
 	if more := f.Wrong - codesFree; more < 7 {
 		delay = min(codeDelay<<more, maxCodeDelay)
 	}
+	if now.Before(f.WrongLast) {
+		return 0 // the clock was set back: nobody waits for it to come there again
+	}
 	return f.WrongLast.Add(delay).Sub(now)
 }
 

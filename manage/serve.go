@@ -187,6 +187,10 @@ func (s *Server) runHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, mail.Errorf(mail.KindBadArgument, "the body did not come to its end"))
 		return
 	}
+	if c := s.Cmdlet(r.PathValue("name")); c != nil && c.Long {
+		s.runLongHTTP(w, r, body)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), runTimeout)
 	defer cancel()
 	result, err := s.Run(ctx, callerIn(ctx), r.PathValue("name"), body)

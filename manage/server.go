@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -136,8 +137,12 @@ type Parts struct {
 	// Postern's own alone.
 	Directories []DirectoryRow
 	Mail        Mail
-	// Folders keeps the permissions of folders.
-	Folders      Folders
+	// Folders keeps the permissions of folders, and the entries of the server.
+	Folders Folders
+	// Store is what the mail is checked in, and mended.
+	Store Store
+	// Backups are copies of the store.
+	Backups      Backups
 	Services     Services
 	Certificates Certificates
 	// Pairs keeps the certificates; nil for a server that keeps none.
@@ -203,6 +208,7 @@ type Server struct {
 	owners    sessions // of people at their own accounts
 	pace      ownerPace
 	following following
+	long      following
 	guesses   guesses
 	refusals  refusals
 	policies  sync.Mutex // held from reading the login policies until they hold
@@ -239,22 +245,13 @@ func (s *Server) Cmdlet(name string) *Cmdlet {
 // nil is none. A refused call has changed nothing, but for a mailbox whose
 // several parts could not all be changed: then the error says so.
 func (s *Server) Run(ctx context.Context, caller Caller, name string, arguments []byte) (*Result, error) {
-	cmdlet := s.Cmdlet(name)
-	if cmdlet == nil {
-		return nil, hinted(mail.Errorf(mail.KindNotFound, "there is no cmdlet %q", name), "Get-Command lists the cmdlets.")
-	}
-	began := time.Now()
-	result, err := s.run(ctx, caller, cmdlet, arguments)
-	if s.Observe != nil {
-		s.Observe(cmdlet.Name, began, err)
-	}
-	return result, err
+	return s.RunTold(ctx, caller, name, arguments, nil)
 }
 
-func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, arguments []byte) (*Result, error) {
+func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, arguments []byte, told func(Progress)) (*Result, error) {
 	err := s.permit(caller, cmdlet)
 	cmdlet = cmdlet.as(caller)
-	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
+	c := &Call{Server: s, Caller: caller, Cmdlet: cmdlet, told: told, result: &Result{View: cmdlet.View, Columns: cmdlet.Columns, Objects: []Object{}}}
 	given, fault := readArguments(cmdlet, arguments)
 	c.arguments = given // also of a call that is refused: the audit record has them
 	if err == nil {
@@ -295,7 +292,7 @@ func (s *Server) run(ctx context.Context, caller Caller, cmdlet *Cmdlet, argumen
 		s.audit(ctx, c, err)
 	}
 	if err != nil {
-		if mail.KindOf(err) == mail.KindServerBug || mail.KindOf(err) == mail.KindUnavailable {
+		if kind := mail.KindOf(err); kind == mail.KindServerBug || kind == mail.KindUnavailable && !errors.Is(err, context.Canceled) { // who went knows
 			s.Log.ErrorContext(ctx, "cmdlet failed", "cmdlet", cmdlet.Name, "who", caller.Name, "error", err)
 		}
 		return nil, err

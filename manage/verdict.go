@@ -60,6 +60,7 @@ var checks = []check{
 	{"Administrators", checkAdministrators},
 	{"AuditLog", checkAuditLog},
 	{"DiskSpace", checkDisk},
+	{"Confinement", checkConfinement},
 	{"Clock", checkClock},
 }
 
@@ -393,6 +394,14 @@ func checkDisk(_ context.Context, _ *Call, f *scene) []finding {
 		return []finding{{"", Warn, free, ""}}
 	}
 	return []finding{{"", Pass, free, ""}}
+}
+
+// checkConfinement: the process has no rights that it does not need.
+func checkConfinement(_ context.Context, _ *Call, f *scene) []finding {
+	if len(f.Unconfined) > 0 {
+		return []finding{{"", Warn, strings.Join(f.Unconfined, " "), ""}}
+	}
+	return []finding{{"", Pass, fmt.Sprintf("It runs as %s and reaches only what it needs.", f.User), ""}}
 }
 
 // earliest is before any time at which this program can run.

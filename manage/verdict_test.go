@@ -115,7 +115,7 @@ func TestServers(t *testing.T) {
 		want   string
 	}{
 		{"Get-ClientAccessServer", nil, `"Name":"mail.example.org","Roles":["ClientAccess","Mailbox"],"Version":"v1.0.0"`},
-		{"Get-ClientAccessServer", args{"Identity": "MAIL*"}, `"Uptime":"1.02:00:00","Services":["POP3 Running","IMAP4 Running","Console Running"],"Connections":9`},
+		{"Get-ClientAccessServer", args{"Identity": "MAIL*"}, `"Uptime":"1.02:00:00","User":"","Confinement":null,"Services":["POP3 Running","IMAP4 Running","Console Running"],"Connections":9`},
 		{"Get-MailboxServer", nil, `"Mailboxes":2,"Engine":"memory"`},
 		{"Get-MailboxServer", nil, `"DataSize":"bytes"`},
 	} {

@@ -3,6 +3,7 @@ package manage
 import (
 	"time"
 
+	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
 )
 
@@ -32,6 +33,22 @@ func parseWhen(text string) (when, bool) {
 	}
 	ago, err := settings.ParseSpan(text)
 	return when{ago: ago}, err == nil
+}
+
+// ParseTime reads a moment as a parameter of TypeTime is written, of a time span that long
+// before now; the zero time for "".
+func ParseTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	w, ok := parseWhen(text)
+	if !ok {
+		return time.Time{}, mail.Errorf(mail.KindBadArgument, "%q is not a time such as 2026-11-23, '2026-11-23 14:30' or 2026-11-23T14:30:00+01:00, nor how long ago as a time span such as 01:00:00", text)
+	}
+	if w.at.IsZero() {
+		return now.UTC().Add(-w.ago), nil
+	}
+	return w.at, nil
 }
 
 // timeHelp ends the help of a parameter of TypeTime.

@@ -41,7 +41,7 @@ func (x *session) capa(context.Context, string) {
 		}
 		name, _, _ := strings.Cut(c.tag, " ")
 		if ok && !x.masked[name] {
-			x.respond(appendText(nil, c.tag+arguments))
+			x.respond(appendText(nil, c.tag+arguments, false))
 		}
 	}
 	x.respond([]byte(".\r\n"))

@@ -148,6 +148,7 @@ func newFixture(t testing.TB, messages ...string) *fixture {
 	f.service = &listener.Service{
 		Name: "POP3", Handle: server.Serve, Refuse: Refuse, ALPN: ALPN,
 		Certificates: &certs, Settings: f.values.Load, Log: slog.New(slog.DiscardHandler),
+		ParkAfter: 5 * time.Millisecond, // many sessions of these tests are parked and go on
 	}
 	any := netip.MustParseAddrPort("127.0.0.1:0")
 	if err := f.service.Start(listener.Bindings{Clear: []netip.AddrPort{any}, SSL: []netip.AddrPort{any}}); err != nil {
@@ -224,6 +225,9 @@ func (f *fixture) dial(mode string) (net.Conn, error) {
 	return tls.Client(c, f.client), nil
 }
 
+// patience bounds what a client says and every wait for what is to happen, on a busy machine, too.
+const patience = 60 * time.Second
+
 // pop is a client in a test that is not a transcript.
 type pop struct {
 	net.Conn
@@ -238,7 +242,7 @@ func (f *fixture) pop() *pop {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	p := &pop{c, bufio.NewReaderSize(c, 64<<10), f.t}
 	p.want("+OK")
 	return p
@@ -356,7 +360,7 @@ func TestTranscripts(t *testing.T) {
 				},
 				// [holds 1s 2]: what alice's INBOX holds; waits for a session to end.
 				"holds": func(args string) error {
-					for end := time.Now().Add(10 * time.Second); f.holds() != args; time.Sleep(2 * time.Millisecond) {
+					for end := time.Now().Add(patience); f.holds() != args; time.Sleep(2 * time.Millisecond) {
 						if time.Now().After(end) {
 							return fmt.Errorf("it holds %s", f.holds())
 						}
@@ -366,7 +370,7 @@ func TestTranscripts(t *testing.T) {
 				// [unlocked]: nobody has alice's maildrop open any more.
 				"unlocked": func(string) error {
 					var err error
-					for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+					for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 						f.inbox("alice", func(a *store.Account, _ *store.Mailbox) {
 							var unlock func()
 							if unlock, err = a.LockMaildrop(); err == nil {
@@ -389,6 +393,16 @@ func TestTranscripts(t *testing.T) {
 						_, _, err = m.Remove(context.Background(), mail.UIDSet(mail.UID(n)))
 					})
 					return err
+				},
+				// [message "…"]: delivers a Go string literal.
+				"message": func(args string) error {
+					text, err := strconv.Unquote(args)
+					f.deliver("alice", text)
+					return err
+				},
+				"downgrade": func(string) error {
+					f.set(settings.MessageDowngradeEnabled.With(f.values.Load(), true))
+					return nil
 				},
 				"deliver": func(args string) error {
 					f.deliver("alice", args+"\r\n")

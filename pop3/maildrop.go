@@ -141,7 +141,7 @@ func (x *session) message(args string) (number uint32, m *store.Message) {
 	case err != nil || n == 0:
 		x.fault("A message number is needed")
 	case n > uint64(x.drop.count):
-		x.refuse("There is no such message; the last is " + strconv.Itoa(int(x.drop.count)))
+		x.refuse("There is no such message; the last is %d", x.drop.count)
 	case x.drop.isDeleted(uint32(n)):
 		x.refuse("That message is marked as deleted")
 	default:

@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/postern-mail/postern/mail"
 )
@@ -9,13 +10,15 @@ import (
 // Every response goes through this file, and text from outside through
 // appendText: it can never put CR or LF into a response.
 
-// ok writes a positive response.
-func (x *session) ok(text string) { x.respond(appendText([]byte("+OK "), text)) }
+// ok writes a positive response; text is a format when there are args.
+func (x *session) ok(text string, args ...any) {
+	x.respond(x.text([]byte("+OK "), x.words.Say(text, args...)))
+}
 
 // fail writes a negative response with the response code of the error's kind.
 func (x *session) fail(err error) {
 	x.failed, x.code = true, responseCode(err)
-	x.respond(negative(err))
+	x.respond(x.text(beforeText(err), x.words.SayError(err)))
 }
 
 // fault answers what the client did wrong, and ends the session when that is
@@ -23,16 +26,18 @@ func (x *session) fail(err error) {
 func (x *session) fault(text string) {
 	x.faulty = true
 	if x.faults++; x.faults >= maxFaults {
-		text += "; too many faults"
 		x.over = true
+		x.refuse("%s; too many faults", x.words.Say(text))
+		return
 	}
 	x.refuse(text)
 }
 
-// refuse writes a negative response without a response code.
-func (x *session) refuse(text string) {
+// refuse writes a negative response without a response code; text is a format when
+// there are args.
+func (x *session) refuse(text string, args ...any) {
 	x.failed = true
-	x.respond(appendText([]byte("-ERR "), text))
+	x.respond(x.text([]byte("-ERR "), x.words.Say(text, args...)))
 }
 
 func (x *session) respond(line []byte) {
@@ -56,29 +61,38 @@ func responseCode(err error) string {
 	return mail.KindOf(err).Answer().POP3
 }
 
-// negative is the response to an error (RFC 2449, 8; RFC 3206).
-func negative(err error) []byte {
+// negative is the response to an error (RFC 2449, 8; RFC 3206), in English.
+func negative(err error) []byte { return appendText(beforeText(err), mail.TextOf(err), false) }
+
+// beforeText is what stands before the text of the response to an error.
+func beforeText(err error) []byte {
 	line := []byte("-ERR ")
 	if code := responseCode(err); code != "" {
 		line = append(append(append(line, '['), code...), "] "...)
 	}
-	return appendText(line, mail.TextOf(err))
+	return line
+}
+
+// text is appendText in the session's language.
+func (x *session) text(line []byte, text string) []byte {
+	return appendText(line, text, x.words != nil)
 }
 
 // appendText appends text as it may stand in a response, printable ASCII
-// (RFC 1939, 3), and CRLF. A text cannot begin a response code by itself.
-func appendText(line []byte, text string) []byte {
+// (RFC 1939, 3), or UTF-8 once the client chose a language (RFC 6856, 3.2), and CRLF. A
+// text cannot begin a response code by itself.
+func appendText(line []byte, text string, wide bool) []byte {
 	if len(text) > 0 && text[0] == '[' {
 		line = append(line, ' ')
 	}
 	for _, r := range text {
-		if len(line) >= maxResponse {
-			break
-		}
-		if r < ' ' || r > '~' {
+		if r < ' ' || r == 0x7f || r > '~' && !wide || r == utf8.RuneError {
 			r = '?'
 		}
-		line = append(line, byte(r))
+		if len(line)+utf8.RuneLen(r) > maxResponse {
+			break
+		}
+		line = utf8.AppendRune(line, r)
 	}
 	return append(line, '\r', '\n')
 }

@@ -46,9 +46,20 @@ func (x *session) send(ctx context.Context, m *store.Message, lines int) bool {
 		return false
 	}
 	defer body.Close()
-	x.ok(strconv.FormatInt(body.Size(), 10) + " octets")
+	text, done, err := x.downgraded(ctx, m, body)
+	if err != nil {
+		x.fail(err)
+		return false
+	}
+	defer done()
 	out := stuffer{w: x.lines}
 	end := topEnd{lines: lines}
+	if text != nil {
+		x.ok("%d octets", len(text))
+		out.write(end.cut(text))
+		return x.sent(&out, &end)
+	}
+	x.ok("%d octets", body.Size())
 	for at := int64(0); at < body.Size() && !end.done && out.err == nil; {
 		p, err := body.Part(at)
 		if len(p) == 0 {
@@ -59,14 +70,30 @@ func (x *session) send(ctx context.Context, m *store.Message, lines int) bool {
 			x.over = true
 			return false
 		}
-		out.write(end.cut(p))
+		out.write(withoutNUL(end.cut(p)))
 		at += int64(len(p))
 	}
+	return x.sent(&out, &end)
+}
+
+// sent ends the answer, and tells whether all of the message was in it.
+func (x *session) sent(out *stuffer, end *topEnd) bool {
 	if out.end(); out.err != nil {
 		x.over = true
 		return false
 	}
 	return !end.done
+}
+
+// withoutNUL gives p with each NUL as byte 128; p stays as it is.
+//
+// DEVIATES: RFC 1939, 5: a NUL, which a message cannot have (RFC 5322, 2.1), is not given as
+// it is stored: Outlook waits for ever behind one (docs/compatibility.md).
+func withoutNUL(p []byte) []byte {
+	if bytes.IndexByte(p, 0) < 0 {
+		return p
+	}
+	return bytes.ReplaceAll(p, []byte{0}, []byte{0x80})
 }
 
 // stuffer writes a message as a multi-line response (RFC 1939, 3), in large

@@ -1,6 +1,7 @@
 package pop3
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -19,7 +20,7 @@ func (x *session) auth(ctx context.Context, args string) {
 	if args == "" {
 		x.ok("Mechanisms follow")
 		for _, name := range x.Auth.Offered(x.who()) {
-			x.respond(appendText(nil, name))
+			x.respond(appendText(nil, name, false))
 		}
 		x.respond([]byte(".\r\n"))
 		return
@@ -39,7 +40,7 @@ func (x *session) auth(ctx context.Context, args string) {
 		if initial == "=" {
 			initial = ""
 		}
-		if response, err = decode(initial); err != nil {
+		if response, err = decode([]byte(initial)); err != nil {
 			exchange.Abort(ctx, err)
 			x.failedLogin(err)
 			return
@@ -65,7 +66,8 @@ func (x *session) auth(ctx context.Context, args string) {
 			return
 		}
 		if err == nil {
-			response, err = decode(string(line))
+			response, err = decode(line)
+			clear(line)
 		}
 		if err != nil {
 			exchange.Abort(ctx, err)
@@ -77,10 +79,11 @@ func (x *session) auth(ctx context.Context, args string) {
 
 // decode reads base64 strictly (RFC 4648, 3.5): padded, without trailing bits,
 // blanks or line breaks. The result is never nil.
-func decode(s string) ([]byte, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || strings.ContainsAny(s, "\r\n") {
+func decode(text []byte) ([]byte, error) {
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Strict().Decode(out, text)
+	if err != nil || bytes.ContainsAny(text, "\r\n") {
 		return nil, mail.Errorf(mail.KindAuthenticationFailed, "That is not base64.")
 	}
-	return append([]byte{}, b...), nil
+	return out[:n], nil
 }

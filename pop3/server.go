@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/language"
 	"github.com/postern-mail/postern/listener"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/settings"
@@ -16,7 +17,7 @@ import (
 // Bounds of a session that are not settings.
 const (
 	// maxSASLLine bounds a line of a SASL exchange and an AUTH command, in bytes.
-	maxSASLLine = 8 << 10
+	maxSASLLine = 12 << 10
 	// maxFaults ends a session that does not speak the protocol, maxLogins one
 	// that guesses.
 	maxFaults = 20
@@ -58,7 +59,8 @@ type session struct {
 	state state
 	over  bool
 
-	heard    bool // a first line came
+	heard    bool // a first line came, of this TLS session when there is one
+	waited   bool // for the next command, before the session was parked
 	failed   bool // the command under way was answered with -ERR
 	faults   int
 	failures int // logins that failed; a new TLS session does not make them undone
@@ -72,7 +74,8 @@ type session struct {
 	user string // from USER; "" before
 	// timestamp is the one that the greeting had, until APOP answers it.
 	timestamp string
-	utf8      bool // RFC 6856, 2.1
+	utf8      bool           // RFC 6856, 2.1
+	words     language.Words // of the language that LANG chose; nil is English
 	// masked are the capabilities that are switched off for this client, nil for none.
 	masked map[string]bool
 	drop   *maildrop
@@ -80,15 +83,31 @@ type session struct {
 
 // Serve speaks POP3 on c until the session is over.
 func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
+	ctx = store.By(ctx, c.Actor)
 	x := &session{Server: s, conn: c, lines: listener.NewLines(c), state: authorization}
 	x.mask(nil)
 	c.SetState("Authorization", "")
-	defer x.closeDrop(ctx)
+	c.Parks()
 	x.greet()
+	x.converse(ctx)
+}
+
+// converse reads and answers until the session is over or parked.
+func (x *session) converse(ctx context.Context) {
+	parked := false
+	defer func() {
+		if !parked {
+			x.closeDrop(ctx)
+		}
+	}()
 	for !x.over {
 		before, _ := x.traffic()
 		line, err := x.read()
 		switch {
+		case errors.Is(err, listener.ErrPark):
+			parked, x.waited = true, true
+			x.conn.Park(func() { x.converse(ctx) })
+			return
 		case errors.Is(err, listener.ErrLineTooLong):
 			x.beginLog(before)
 			x.fault("The command is too long")
@@ -113,7 +132,10 @@ func (s *Server) Serve(ctx context.Context, c *listener.Conn) {
 // read reads a command line. AUTH may be longer than other commands, because of
 // its initial response (RFC 5034, 4).
 func (x *session) read() (string, error) {
-	x.lines.Next()
+	if !x.waited {
+		x.lines.Next()
+	}
+	x.waited = false
 	bound := settings.MaxCommandSize.Of(x.Settings())
 	if x.state == authorization {
 		bound = max(bound, maxSASLLine)
@@ -186,7 +208,7 @@ func (x *session) greet() {
 	if x.timestamp = x.Auth.Timestamp(x.who()); x.timestamp != "" {
 		banner = banner[:min(len(banner), maxResponse-len(line)-1-len(x.timestamp))] + " " + x.timestamp
 	}
-	x.respond(appendText([]byte(line), banner))
+	x.respond(appendText([]byte(line), banner, false))
 }
 
 // who is the connection as auth sees it, with the LoginType of this moment.

@@ -23,5 +23,5 @@ func (x *session) stls(ctx context.Context, _ string) {
 	}
 	x.detail = x.conn.TLSDetail()
 	x.lines = listener.NewLines(x.conn)
-	x.user, x.utf8 = "", false
+	x.user, x.utf8, x.words, x.heard = "", false, nil, false
 }

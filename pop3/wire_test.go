@@ -118,7 +118,7 @@ func TestRetrieve(t *testing.T) {
 	}()
 	for i, m := range all {
 		p.want(fmt.Sprintf("+OK %d octets", len(m)))
-		if got := p.multi(); got != onTheWire(m) {
+		if got := p.multi(); got != strings.ReplaceAll(onTheWire(m), "\x00", "\x80") {
 			t.Fatalf("message %d: %d bytes, want %d", i+1, len(got), len(onTheWire(m)))
 		}
 	}
@@ -212,7 +212,7 @@ func TestDrain(t *testing.T) {
 	f := newFixture(t, messages...)
 	p := f.login()
 	p.ask("DELE 1", "+OK")
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := f.service.Stop(ctx); err != nil {
 		t.Error(err)
@@ -260,7 +260,8 @@ func TestSASLLineIsBounded(t *testing.T) {
 	p.ask("AUTH PLAIN", "+ ")
 	go io.WriteString(p.Conn, strings.Repeat("QUFB", 100_000)+"\r\n")
 	p.want("-ERR")
-	p.ask("AUTH PLAIN "+strings.Repeat("QUFB", 1500), "-ERR [AUTH]")
+	// A Kerberos ticket, or a token, of 8 KiB.
+	p.ask("AUTH PLAIN "+strings.Repeat("QUFB", 8<<10/3), "-ERR [AUTH]")
 	p.ask("USER "+strings.Repeat("x", 2000), "-ERR The command is too long")
 }
 

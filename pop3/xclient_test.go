@@ -46,7 +46,7 @@ func TestXClient(t *testing.T) {
 			p.ask("QUIT", "+OK")
 		}
 		p.Close()
-		for end := time.Now().Add(5 * time.Second); len(f.service.Conns()) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); len(f.service.Conns()) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 	}
 	conn, err := f.dial("")

@@ -55,7 +55,7 @@ func against(t *testing.T, p Probe, greeting string, answers ...string) (last St
 		heard.Write(rest)
 	}()
 	p.Dial = func(context.Context, string, string) (net.Conn, error) { return elsewhere{client}, nil }
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for _, s := range p.Run(ctx) {
 		if s.Outcome != Skipped {

@@ -13,7 +13,7 @@ import (
 // openAudit opens the audit log, in the folder "audit" of the data folder.
 func (s *Server) openAudit(ctx context.Context) (err error) {
 	s.audit, err = audit.Open(ctx, audit.Options{
-		Dir: filepath.Join(s.config.Data, "audit"), Server: s.config.Name, Keeper: &auditHead{store: s.store, key: s.config.Name}, Log: s.log,
+		Dir: filepath.Join(s.config.Data, auditFolder), Server: s.config.Name, Keeper: &auditHead{store: s.store, key: s.config.Name}, Log: s.log,
 	})
 	return err
 }

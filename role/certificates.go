@@ -20,7 +20,7 @@ func (s *Server) openCertificates() (err error) {
 		hosts = hosts[1:]
 	}
 	s.certificates, err = certificate.Open(certificate.Options{
-		Folder: filepath.Join(s.config.Data, "certificates"), Hosts: hosts, Log: s.log,
+		Folder: filepath.Join(s.config.Data, certificateFolder), Hosts: hosts, Log: s.log,
 	})
 	return err
 }

@@ -3,7 +3,9 @@ package role
 import (
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,9 +29,33 @@ func (s *Server) openClientAccess(context.Context) error {
 	s.revocations = map[settings.Service]*revocations{}
 	pop := &pop3.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.POP3)}
 	s.pop3 = s.protocol(settings.POP3, pop3.ALPN, pop.Serve, pop3.Refuse)
-	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4)}
+	im := &imap.Server{Store: s.store, Auth: s.auth, Settings: s.current(settings.IMAP4), SetQuota: s.setQuota}
 	s.imap4 = s.protocol(settings.IMAP4, imap.ALPN, im.Serve, imap.Refuse)
 	return nil
+}
+
+// setQuota does what SETQUOTA asks for: it runs Set-Mailbox for who asks, with its rights and
+// its audit record. Who may not is not written down: everybody with a mailbox can ask.
+func (s *Server) setQuota(ctx context.Context, by imap.Administrator, user string, bytes, messages int64) error {
+	const cmdlet = "Set-Mailbox"
+	caller, err := s.manage.MailCaller(ctx, by.Account, by.Name, by.Remote.Addr().String())
+	if err == nil {
+		err = s.manage.May(caller, cmdlet)
+	}
+	if err != nil {
+		return err
+	}
+	limit := func(n int64) string {
+		if n == 0 {
+			return "unlimited"
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	arguments, err := json.Marshal(map[string]string{"Identity": user, "ProhibitSendReceiveQuota": limit(bytes), "MaxMessages": limit(messages)})
+	if err == nil {
+		_, err = s.manage.Run(ctx, caller, cmdlet, arguments)
+	}
+	return err
 }
 
 // current gives a service's settings as they are at the moment.

@@ -51,6 +51,11 @@ type Config struct {
 	// administrators, beside root; under root "postern-admin" when it is left out,
 	// else none.
 	Administrators string `toml:"administrators"`
+	// User is whom the server becomes when root starts it: "postern" when it is left out and
+	// there is such a user; "root" stays root. See Become.
+	User string `toml:"user"`
+	// Sandbox is the table [sandbox].
+	Sandbox SandboxConfig `toml:"sandbox"`
 	// LMTP are the addresses of delivery: IP:port, or a path with a leading "/".
 	// When it is empty: 127.0.0.1:24 and lmtp.sock beside the management socket.
 	LMTP []string `toml:"lmtp"`
@@ -77,6 +82,8 @@ type Config struct {
 	// TracesSample is the part of sessions that is traced, above 0 to 1; 0.1 when it
 	// is left out.
 	TracesSample float64 `toml:"traces_sample"`
+
+	named []string // absolute paths in the settings file
 }
 
 // DefaultConfig is what holds without a settings file: under root the system's
@@ -156,7 +163,7 @@ func LoadConfig(path string) (Config, error) {
 		switch {
 		case errors.As(err, &strict):
 			row, _ := strict.Errors[0].Position()
-			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, compress_after, metrics, ntlm, authentication, traces and traces_sample. Other settings are set in the shell.",
+			return c, mail.Errorf(mail.KindBadArgument, "%s:%d: there is no setting %q here; the keys are data, name, roles, engine, directory, directories, socket, administrators, lmtp, log, max_message_size, compress_after, metrics, ntlm, authentication, traces, traces_sample, user and sandbox. Other settings are set in the shell.",
 				path, row, strings.Join(strict.Errors[0].Key(), "."))
 		case errors.As(err, &decode):
 			row, column := decode.Position()
@@ -167,6 +174,7 @@ func LoadConfig(path string) (Config, error) {
 	if c.Directories, err = readDirectories(path, text); err != nil {
 		return c, err
 	}
+	c.named = namedPaths(text)
 	if len(c.Directories) > 0 && c.Directory != "" {
 		return c, mail.Errorf(mail.KindBadArgument, "%s: directory and [[directories]] exclude each other; directory = %q is [[directories]] with kind = %q.", path, c.Directory, c.Directory)
 	}
@@ -230,6 +238,9 @@ func (c *Config) check() error {
 		}
 	}
 	if _, err := c.Authentication.limits(auth.Limits{}); err != nil {
+		return err
+	}
+	if err := c.Sandbox.check(); err != nil {
 		return err
 	}
 	if c.Traces != "" {

@@ -28,7 +28,7 @@ var engines = map[string]func(c Config, log *slog.Logger) (store.Engine, error){
 		if err != nil {
 			return nil, err
 		}
-		return embedded.Open(filepath.Join(c.Data, "store"), embedded.Options{Log: log, CompressAfter: after})
+		return embedded.OpenFolder(filepath.Join(c.Data, storeFolder), embedded.Options{Log: log, CompressAfter: after})
 	},
 	// For trials: what it keeps is gone when the server stops.
 	"memory": func(Config, *slog.Logger) (store.Engine, error) { return memory.New(), nil },

@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -10,8 +11,14 @@ import (
 	"github.com/postern-mail/postern/manage"
 )
 
+// release is the version of a release: the linker sets it (scripts/release).
+var release string
+
 // Version is this program's version.
 func Version() string {
+	if release != "" {
+		return release
+	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
@@ -27,6 +34,8 @@ func (h host) Facts(ctx context.Context) (manage.Facts, error) {
 		Roles: h.config.Roles, Version: Version(), Started: h.started,
 		Engine: h.config.Engine, Directory: h.config.directoryNames(), DataFolder: h.config.Data,
 	}
+	f.User = manage.UnixIdentity(os.Geteuid())
+	f.Confinement, f.Unconfined = h.confinement()
 	f.DiskFree, f.DiskSize = diskSpace(h.config.Data)
 	err := filepath.WalkDir(h.config.Data, func(_ string, entry fs.DirEntry, err error) error {
 		if ctx.Err() != nil {

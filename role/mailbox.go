@@ -20,6 +20,7 @@ import (
 // mailboxRole is the role that keeps the mail: engine, store, directory, delivery.
 type mailboxRole struct {
 	store     *store.Store
+	engine    store.Engine // of store, which closes it
 	directory directory.Writable
 	own       *dirembedded.Directory
 	chain     *chain.Directory // directory when there are several, else nil
@@ -37,8 +38,12 @@ func (s *Server) openMailbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.others = newOthers()
-	s.store, err = store.Open(observedEngine{engine, s.metrics}, store.Options{MaxMessage: s.config.MaxMessageSize, Log: s.log, Changed: s.others.tell})
+	s.engine, s.others = engine, newOthers()
+	s.store, err = store.Open(observedEngine{engine, s.metrics}, store.Options{
+		MaxMessage: s.config.MaxMessageSize, Log: s.log, Changed: s.others.tell,
+		// Until the settings are read, which the store keeps.
+		Recovery: recoveryOf(settings.Defaults(settings.Console, s.config.Name)),
+	})
 	if err != nil {
 		engine.Close()
 		return err
@@ -54,12 +59,17 @@ func (s *Server) openMailbox(ctx context.Context) error {
 	s.lmtp = &service{
 		Service: &listener.Service{
 			Name: string(settings.LMTP), Handle: delivery.Serve, Refuse: lmtp.Refuse, NoLogin: true, Log: s.log, Observer: s.observer(settings.LMTP),
-			Settings: s.current(settings.LMTP), Certificates: s.certificates.Shown(),
+			Settings: s.current(settings.LMTP), Certificates: s.certificates.Shown(), ALPN: lmtp.ALPN,
 			ProtocolLog: s.protocolLogs[settings.LMTP],
 		},
 		bindings: func() listener.Bindings { return bindings },
 	}
 	return nil
+}
+
+// recoveryOf gives what the settings of the Console say of expunged messages.
+func recoveryOf(v *settings.Values) store.Recovery {
+	return store.Recovery{Retention: settings.DeletedItemRetention.Of(v), Quota: settings.RecoverableItemsQuota.Of(v)}
 }
 
 // lmtpBindings reads the addresses of delivery.

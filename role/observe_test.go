@@ -73,7 +73,7 @@ func talk(t *testing.T, address string, lines ...string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
 	b := make([]byte, 4096)
 	for _, line := range lines {
 		if _, err := conn.Read(b); err != nil {

@@ -78,7 +78,7 @@ func TestOthers(t *testing.T) {
 	within := func(what, user, password string, want bool) {
 		t.Helper()
 		var err error
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 			if _, err = signIn(b, user, password); (err == nil) == want {
 				return
 			}
@@ -139,7 +139,7 @@ func TestOthers(t *testing.T) {
 	}
 	within("a setting", anna, "second one 2", false)
 	run(a, "Remove-Mailbox", map[string]any{"Identity": anna, "Confirm": false})
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := b.directory.Lookup(t.Context(), anna)
 		if mail.KindOf(err) == mail.KindNotFound {
 			break
@@ -194,7 +194,7 @@ func TestOthersTryAgain(t *testing.T) {
 	close(f.down)
 	select {
 	case <-read:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it is not tried again")
 	}
 	cancel()

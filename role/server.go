@@ -22,6 +22,7 @@ import (
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/ntlm"
 	"github.com/postern-mail/postern/protolog"
+	"github.com/postern-mail/postern/sandbox"
 	"github.com/postern-mail/postern/seal"
 	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
@@ -68,6 +69,7 @@ type Server struct {
 	acme         *acme.Client
 	auth         *auth.Authenticator
 	ntlm         *ntlm.Helper // nil when there is none
+	sandbox      *sandbox.Sandbox
 
 	protocolLogs protocolLogs
 
@@ -90,6 +92,9 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if strings.Contains(config.Name, "/") {
 		return nil, mail.Errorf(mail.KindBadArgument, "name: a server's name has no slash.")
 	}
+	if err := wholeData(config.Data); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(config.Data, 0o700); err != nil {
 		return nil, mail.Errorf(mail.KindUnavailable, "The data folder cannot be made: %v", err)
 	}
@@ -101,7 +106,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 		events.Unlimited()
 	}
 	log = slog.New(events.Handler(log.Handler()))
-	s = &Server{config: config, options: options, log: log, events: events, sealed: seal.At(filepath.Join(config.Data, "seal.key")), started: time.Now()}
+	s = &Server{config: config, options: options, log: log, events: events, sealed: seal.At(filepath.Join(config.Data, sealFile)), started: time.Now()}
 	defer func(opened *Server) {
 		if err != nil {
 			opened.Close()
@@ -120,6 +125,12 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if s.settings, err = settings.Open(ctx, config.Name, keeper{s.store}, log); err != nil {
 		return nil, err
 	}
+	s.settings.Watch(func(_, now *settings.Values) {
+		if now.Service() == settings.Console {
+			s.store.SetRecovery(recoveryOf(now))
+		}
+	})
+	s.store.SetRecovery(recoveryOf(s.settings.Current(settings.Console)))
 	if err := s.openAudit(ctx); err != nil {
 		return nil, err
 	}
@@ -140,7 +151,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	}
 	s.openAcme()
 	s.manage = manage.New(manage.Parts{
-		Folders:  s.store,
+		Folders: s.store, Store: s.store, Backups: backups{s},
 		Settings: s.settings, Directory: s.directory, Directories: s.directoryRows(), Mail: accounts{s.store}, Services: services{s},
 		Certificates: s.certificates.Shown(), Pairs: s.certificates, Issuer: s.acme, Explain: s.explain, Matrix: s.matrix, Usable: s.usable, RevocationProblem: s.revocationProblem, SetLoginPolicy: s.auth.SetPolicy, Access: access{s},
 		Auth: s.auth,
@@ -155,6 +166,7 @@ func Open(ctx context.Context, config Config, options Options, log *slog.Logger)
 	if err := s.bindRights(ctx); err != nil {
 		return nil, err
 	}
+	s.settings.Apply(s.applyConfinement)
 	s.settings.Apply(s.applyBindings)
 	s.settings.Apply(applyAuthorities)
 	s.settings.Apply(applyRevocations)

@@ -25,6 +25,16 @@ type service struct {
 	problem string
 }
 
+// Renew has idle sessions wait on new stacks: see listener.Service.Renew.
+func (s *Server) Renew() (n int) {
+	for _, name := range settings.Services {
+		if svc := s.service(name); svc != nil {
+			n += svc.Renew()
+		}
+	}
+	return n
+}
+
 func (s *service) set(state manage.State, problem string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,8 +26,15 @@ var bindingTypes = []struct {
 }
 
 // Binds tells whether the connection has a channel binding, so that -PLUS
-// mechanisms make sense on it.
+// mechanisms make sense on it. It is asked for every CAPABILITY, by whomever: no value is
+// computed where it is plain that there is one.
 func Binds(s Server) bool {
+	if s.TLS == nil {
+		return false
+	}
+	if s.TLS.Version >= tls.VersionTLS13 || s.Certificate != nil && endPointHash(s.Certificate) != 0 {
+		return true
+	}
 	for _, b := range bindingTypes {
 		if len(b.values(s)) > 0 {
 			return true
@@ -119,19 +126,25 @@ func endPoint(s Server) [][]byte {
 	if s.TLS == nil || s.Certificate == nil {
 		return nil
 	}
-	var h crypto.Hash
-	switch s.Certificate.SignatureAlgorithm {
-	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
-		x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256, x509.DSAWithSHA256:
-		h = crypto.SHA256
-	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
-		h = crypto.SHA384
-	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
-		h = crypto.SHA512
-	default:
+	h := endPointHash(s.Certificate)
+	if h == 0 {
 		return nil
 	}
 	d := h.New()
 	d.Write(s.Certificate.Raw)
 	return [][]byte{d.Sum(nil)}
+}
+
+// endPointHash is the hash of endPoint, 0 for none.
+func endPointHash(c *x509.Certificate) crypto.Hash {
+	switch c.SignatureAlgorithm {
+	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1,
+		x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256, x509.DSAWithSHA256:
+		return crypto.SHA256
+	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
+		return crypto.SHA384
+	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
+		return crypto.SHA512
+	}
+	return 0
 }

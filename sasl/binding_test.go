@@ -19,7 +19,7 @@ import (
 
 // handshake makes a real TLS connection and gives both ends' states and the
 // certificate.
-func handshake(t *testing.T, version uint16, curve elliptic.Curve) (server, client tls.ConnectionState, certificate *x509.Certificate) {
+func handshake(t testing.TB, version uint16, curve elliptic.Curve) (server, client tls.ConnectionState, certificate *x509.Certificate) {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
 	var der []byte

@@ -106,11 +106,3 @@ func TestOAuthDiscovery(t *testing.T) {
 		wantFailed(t, c.message, done, err)
 	}
 }
-
-func FuzzOAuthBearer(f *testing.F) {
-	fuzz(f, "OAUTHBEARER", "n,a=anna,\x01host=h\x01auth=Bearer t\x01\x01\n\n\x01", "y,,\x01auth=Bearer a=\x01\x01", "\x01", "n,,\x01\x01\x01")
-}
-
-func FuzzXOAuth2(f *testing.F) {
-	fuzz(f, "XOAUTH2", "user=anna\x01auth=Bearer t\x01\x01\n\n", "user=\x01auth=Bearer a=\x01\x01", "\x01")
-}

@@ -2,6 +2,9 @@ package sasl
 
 import (
 	"bytes"
+	"context"
+	"crypto/elliptic"
+	"crypto/tls"
 	"errors"
 	"strings"
 	"testing"
@@ -134,57 +137,79 @@ func TestCredentialsErrors(t *testing.T) {
 	}
 }
 
-// fuzz feeds a mechanism responses, cut at empty lines; nothing may panic, and
-// nobody without the right password may be let in.
-func fuzz(f *testing.F, mechanism string, seeds ...string) {
-	for _, s := range seeds {
-		f.Add([]byte(s), true)
-		f.Add([]byte(s), false)
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// FuzzMechanisms feeds each mechanism responses, cut at empty lines; nothing may panic, and
+// nobody without the right password or token may be let in. Certificates, tickets and NTLM
+// have targets of their own.
+func FuzzMechanisms(f *testing.F) {
+	var mechanisms []Mechanism
+	for _, m := range Mechanisms {
+		if m.Needs&(NeedsCertificate|NeedsTickets|NeedsNTLM|NeedsTimestamp) == 0 {
+			mechanisms = append(mechanisms, m)
+		}
 	}
-	f.Fuzz(func(t *testing.T, input []byte, initial bool) {
-		u := anna()
-		u.passwords = map[string]string{"anna": "a password that no input has"}
-		x := begin(t, mechanism, Server{Credentials: u, Rand: zeros{}})
+	for i, m := range mechanisms {
+		seeds := map[string][]string{
+			"PLAIN":       {"\x00anna\x00secret", "\x00\x00", "a\x00b\x00c\x00d", "\xff\x00a\x00b"},
+			"LOGIN":       {"anna\n\nsecret", "\n\n\n\n", "a\x00\n\nb"},
+			"OAUTHBEARER": {"n,a=anna,\x01host=h\x01auth=Bearer t\x01\x01\n\n\x01", "y,,\x01auth=Bearer a=\x01\x01", "\x01", "n,,\x01\x01\x01"},
+			"XOAUTH2":     {"user=anna\x01auth=Bearer t\x01\x01\n\n", "user=\x01auth=Bearer a=\x01\x01", "\x01"},
+			"CRAM-MD5":    {rfc2195Answer, " ", "an na b913a602c7eda7a495b4e6e7334d3890"},
+		}[m.Name]
+		if m.Needs&NeedsKeys != 0 {
+			seeds = []string{
+				"n,,n=anna,r=x\n\nc=biws,r=xAAAAAAAAAAAAAAAAAAAAAAAA,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+				"y,a=b,n=anna,r=x,e=y", "p=tls-exporter,,n=a,r=x\n\nc=cD10bHMtZXhwb3J0ZXIsLA==,r=xAAAAAAAAAAAAAAAAAAAAAAAA,p=AAAA", "p=tls-server-end-point,,n=anna,r=x", "n,,m=x,n=anna,r=x", "n,,n=a=2Cb=3D,r=x", "n,,n==,r=x", ",,,", "n,,",
+			}
+		}
+		for _, seed := range append(seeds, "") {
+			f.Add(uint8(i), []byte(seed), true)
+			f.Add(uint8(i), []byte(seed), false)
+		}
+	}
+	state, _, certificate := handshake(f, tls.VersionTLS13, elliptic.P256())
+	keys := map[string]Keys{}
+	for _, h := range Hashes {
+		keys[h] = keysOf(newHash(h), "a password that no input has", []byte("salt of sixteen!"), 4096)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, input []byte, initial bool) {
+		m := mechanisms[int(which)%len(mechanisms)]
+		u := &derived{users{passwords: map[string]string{"anna": "a password that no input has"}}, keys}
+		x := m.New(Server{Credentials: u, Rand: zeros{}, TLS: &state, Certificate: certificate, PlusOffered: m.Plus()})
 		if !initial {
 			if _, done, err := x.Next(t.Context(), nil); done || err != nil {
 				t.Fatalf("asking gave %v, %v", done, err)
 			}
 		}
-		for _, response := range bytes.Split(input, []byte("\n\n")) {
+		for response := range bytes.SplitSeq(input, []byte("\n\n")) {
 			challenge, done, err := x.Next(t.Context(), response)
 			if (done || u.authorized) && !bytes.Contains(input, []byte("token-of-")) {
-				t.Fatalf("%q was let in", input)
+				t.Fatalf("%s: %q was let in", m.Name, input)
 			}
-			if err != nil {
-				if len(challenge) != 0 || mail.KindOf(err) != mail.KindAuthenticationFailed {
-					t.Fatalf("%q: %q, %v", input, challenge, err)
-				}
+			if err != nil && (len(challenge) != 0 || mail.KindOf(err) != mail.KindAuthenticationFailed) {
+				t.Fatalf("%s: %q: %q, %v", m.Name, input, challenge, err)
 			}
 			if bytes.ContainsAny(challenge, "\r\n\x00") {
-				t.Fatalf("%q: challenge %q", input, challenge)
+				t.Fatalf("%s: %q: challenge %q", m.Name, input, challenge)
 			}
 		}
 	})
 }
 
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-func FuzzPlain(f *testing.F) {
-	fuzz(f, "PLAIN", "", "\x00anna\x00secret", "\x00\x00", "a\x00b\x00c\x00d", "\xff\x00a\x00b")
+// derived has the keys of anna, which take long to derive.
+type derived struct {
+	users
+	keys map[string]Keys
 }
 
-func FuzzLogin(f *testing.F) { fuzz(f, "LOGIN", "", "anna\n\nsecret", "\n\n\n\n", "a\x00\n\nb") }
-
-var scramSeeds = []string{
-	"n,,n=anna,r=x\n\nc=biws,r=xAAAAAAAAAAAAAAAAAAAAAAAA,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
-	"y,a=b,n=anna,r=x,e=y", "p=tls-exporter,,n=a,r=x", "n,,m=x,n=anna,r=x", "n,,n=a=2Cb=3D,r=x", "n,,n==,r=x", ",,,", "n,,", "",
+func (d *derived) Keys(ctx context.Context, name, hash string) (Keys, error) {
+	if d.users.passwords[name] == "" {
+		return d.users.Keys(ctx, name, hash)
+	}
+	d.calls++
+	d.name = name
+	return d.keys[hash], nil
 }
-
-func FuzzScramSHA1(f *testing.F)       { fuzz(f, "SCRAM-SHA-1", scramSeeds...) }
-func FuzzScramSHA256(f *testing.F)     { fuzz(f, "SCRAM-SHA-256", scramSeeds...) }
-func FuzzScramSHA512(f *testing.F)     { fuzz(f, "SCRAM-SHA-512", scramSeeds...) }
-func FuzzScramSHA1Plus(f *testing.F)   { fuzz(f, "SCRAM-SHA-1-PLUS", scramSeeds...) }
-func FuzzScramSHA256Plus(f *testing.F) { fuzz(f, "SCRAM-SHA-256-PLUS", scramSeeds...) }
-func FuzzScramSHA512Plus(f *testing.F) { fuzz(f, "SCRAM-SHA-512-PLUS", scramSeeds...) }

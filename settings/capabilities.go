@@ -60,16 +60,22 @@ func AnyCapability(name string) (string, error) {
 func Capabilities(s Service) []string { return slices.Clone(capabilityNames[s]) }
 
 // DisabledCapabilities are neither named nor accepted.
-var DisabledCapabilities = capabilityTexts(Row{
+var DisabledCapabilities = lists(Row{
 	Name: "DisabledCapabilities", Noun: "Settings", Page: Retrieval, Type: "capability list", Services: both,
 	Help: "Extensions of the protocol that the service neither names nor accepts, by the names of CAPABILITY and CAPA, such as IDLE or COMPRESS=DEFLATE: their commands, data items, search keys and parameters are answered as if they were not known. Acts on new connections. Set-CASMailbox switches extensions off for one mailbox, ClientCapabilityRules for some clients.",
 }, len(capabilityNames[IMAP4]), Capability, func(Service) string { return "names of extensions that can be switched off" })
 
-// ClientCapabilityRules switches capabilities off for some clients.
-var ClientCapabilityRules = capabilityTexts(Row{
+// ClientCapabilityRules switches capabilities off for some clients. It begins with those
+// that are known to fail with something that they ask for (docs/compatibility.md).
+//
+// DEVIATES: RFC 2971, 3: what a server does is not to depend on what a client says of itself
+// with ID. New Outlook enables UIDONLY and then uses sequence numbers, which that forbids:
+// without its entry it shows no mail. The administrator can take the entry away.
+var ClientCapabilityRules = beginWith(lists(Row{
 	Name: "ClientCapabilityRules", Noun: "Settings", Page: Retrieval, Type: "rule list", Services: both,
 	Help: "Extensions that are switched off for some clients, each entry a network, or what IMAP4 clients say of themselves with ID (name and version, * for any characters), a colon and names of capabilities: \"192.0.2.0/24: IDLE\" or \"Old Mail 3.*: CONDSTORE QRESYNC\". A client that says ID after CAPABILITY has heard the name already; the extension is refused nevertheless.",
-}, maxCapabilityRules, capabilityRule, func(Service) string { return fmt.Sprintf("at most %d entries", maxCapabilityRules) })
+}, maxCapabilityRules, capabilityRule, func(Service) string { return fmt.Sprintf("at most %d entries", maxCapabilityRules) }),
+	map[Service][]string{IMAP4: {"Microsoft Office 365*: UIDONLY"}})
 
 // CapabilityRule is an entry of ClientCapabilityRules.
 type CapabilityRule struct {
@@ -83,13 +89,11 @@ type CapabilityRule struct {
 //	rule = (network / pattern) ":" 1*(SP capability)
 func ParseCapabilityRule(s Service, text string) (CapabilityRule, error) {
 	var r CapabilityRule
-	// An IPv6 network has colons, a capability none.
-	i := strings.LastIndexByte(text, ':')
-	if i <= 0 || len(text) > 500 || strings.ContainsAny(text, "\r\n\x00") {
+	whom, names := cutRule(text)
+	if len(text) > 500 || strings.ContainsAny(text, "\r\n\x00") {
 		return r, mail.Errorf(mail.KindBadArgument, "has entries such as \"192.0.2.0/24: IDLE\", and %q is none", text)
 	}
-	whom := strings.TrimSpace(text[:i])
-	for _, name := range strings.FieldsFunc(text[i+1:], func(c rune) bool { return c == ' ' || c == ',' }) {
+	for _, name := range strings.FieldsFunc(names, func(c rune) bool { return c == ' ' || c == ',' }) {
 		name, err := Capability(s, name)
 		if err != nil {
 			return r, err
@@ -105,6 +109,13 @@ func ParseCapabilityRule(s Service, text string) (CapabilityRule, error) {
 		return r, mail.Errorf(mail.KindBadArgument, "has networks alone, as POP3 clients do not say what they are, and %q is none", whom)
 	}
 	return r, nil
+}
+
+// cutRule gives what a rule has before its last colon, and behind it: an IPv6 network has
+// colons, a capability none.
+func cutRule(text string) (whom, names string) {
+	i := max(0, strings.LastIndexByte(text, ':'))
+	return strings.TrimSpace(text[:i]), strings.TrimPrefix(text[i:], ":")
 }
 
 func capabilityRule(s Service, text string) (string, error) {
@@ -152,26 +163,48 @@ func matches(pattern, text string) bool {
 // MaskedCapabilities gives what is switched off for a client, by name; nil for nothing.
 // more are those of its mailbox, of which names of other services are passed over.
 func MaskedCapabilities(v *Values, s Service, address netip.Addr, client string, more []string) map[string]bool {
-	disabled, rules := DisabledCapabilities.Of(v), ClientCapabilityRules.Of(v)
-	if len(disabled) == 0 && len(rules) == 0 && len(more) == 0 {
+	off := more
+	if disabled := DisabledCapabilities.Of(v); len(disabled) > 0 {
+		off = slices.Concat(disabled, more)
+	}
+	for _, text := range ClientCapabilityRules.Of(v) {
+		// Most clients are known by their first letters to be others, which is asked of
+		// each that connects and need not be read for it.
+		if whom, _ := cutRule(text); !mayBe(whom, client) {
+			continue
+		}
+		if r, err := ParseCapabilityRule(s, text); err == nil && r.Holds(address, client) {
+			off = slices.Concat(off, r.Names)
+		}
+	}
+	if len(off) == 0 {
 		return nil
 	}
-	masked := map[string]bool{}
-	for _, name := range slices.Concat(disabled, more) {
+	masked := make(map[string]bool, len(off))
+	for _, name := range off {
 		masked[name] = true
-	}
-	for _, text := range rules {
-		if r, err := ParseCapabilityRule(s, text); err == nil && r.Holds(address, client) {
-			for _, name := range r.Names {
-				masked[name] = true
-			}
-		}
 	}
 	return masked
 }
 
-// capabilityTexts completes a row whose values are lists of texts that read checks.
-func capabilityTexts(r Row, most int, read func(Service, string) (string, error), limits func(Service) string) Setting[[]string] {
+// mayBe tells whether whom of a rule may be a network, or a pattern that begins as client.
+func mayBe(whom, client string) bool {
+	if strings.IndexFunc(whom, func(c rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF.:/", c) }) < 0 {
+		return true
+	}
+	first, _, _ := strings.Cut(whom, "*")
+	return len(client) >= len(first) && strings.EqualFold(client[:len(first)], first)
+}
+
+// beginWith gives a row of lists another default than an empty list.
+func beginWith(s Setting[[]string], standard map[Service][]string) Setting[[]string] {
+	s.standard = func(service Service, _ string) any { return append([]string{}, standard[service]...) }
+	return s
+}
+
+// lists completes a row whose values are lists of texts that read checks and limits
+// describes.
+func lists(r Row, most int, read func(Service, string) (string, error), limits func(Service) string) Setting[[]string] {
 	row := &r
 	row.standard = func(Service, string) any { return []string{} }
 	row.show = func(v any) any { return slices.Clone(v.([]string)) }

@@ -62,6 +62,36 @@ var MaxCommandSize = count(Row{
 	Help: "How long a command may be, in bytes, without the literals of IMAP4; SASL lines have their own bound. A longer one is refused.",
 }, map[Service]bounds[int]{POP3: {512, 40, 16384}, IMAP4: {65536, 1024, 1048576}})
 
+// MaxMessagesPerCommand bounds what one IMAP4 command works on (RFC 9738).
+var MaxMessagesPerCommand = count(Row{
+	Name: "MaxMessagesPerCommand", Noun: "Settings", Page: Connection, Services: []Service{IMAP4},
+	Help: "How many messages one command of IMAP4 works on, at most; CAPABILITY tells clients with MESSAGELIMIT. FETCH, SEARCH, STORE, MOVE and UID EXPUNGE then take the newest and say where to go on; COPY, APPEND, SORT and THREAD of more are refused. Clients that do not know MESSAGELIMIT, which are most, see a mailbox that seems to lack messages: with MESSAGELIMIT in ClientCapabilityRules they have no limit. 2147483647 is no limit.",
+	warn: func(v any) string {
+		if v.(int) != Unlimited {
+			return "MaxMessagesPerCommand hides older messages of large mailboxes from clients that do not know MESSAGELIMIT."
+		}
+		return ""
+	},
+}, map[Service]bounds[int]{IMAP4: {Unlimited, 1000, Unlimited}})
+
+// MaxMessagesPerCopy bounds what one COPY or APPEND brings (RFC 9738).
+var MaxMessagesPerCopy = count(Row{
+	Name: "MaxMessagesPerCopy", Noun: "Settings", Page: Connection, Services: []Service{IMAP4},
+	Help: "How many messages one COPY or APPEND of IMAP4 brings, at most; CAPABILITY tells clients with SAVELIMIT, and more are refused. Does not count where MaxMessagesPerCommand is set. 2147483647 is no limit; an APPEND has at most 1000 messages in any case.",
+}, map[Service]bounds[int]{IMAP4: {Unlimited, 1000, Unlimited}})
+
+// MaxCommandTime bounds the work of one IMAP4 command.
+var MaxCommandTime = span(Row{
+	Name: "MaxCommandTime", Noun: "Settings", Page: Connection, Services: []Service{IMAP4},
+	Help: "How long a SEARCH, SORT, THREAD, ESEARCH or LIST of IMAP4 looks for what it was asked, at most; what takes longer is refused. That searches wait for others does not count; they do so for as long at most.",
+}, bounds[time.Duration]{2 * time.Minute, time.Second, time.Hour})
+
+// MaxCommandMemory bounds what IMAP4 commands hold.
+var MaxCommandMemory = size(Row{
+	Name: "MaxCommandMemory", Noun: "Settings", Page: Connection, Services: []Service{IMAP4},
+	Help: "How much memory the SORT, THREAD and LIST commands of IMAP4 that one user has under way hold together, at most; all users have twice as much. What needs more is refused, what others have is waited for.",
+}, bounds[int64]{512 << 20, 1 << 20, 1 << 40})
+
 // ProxyTargetPort is the port on a Mailbox server that is another host.
 var ProxyTargetPort = count(Row{
 	Name: "ProxyTargetPort", Noun: "Settings", Page: Connection, Services: both,

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/postern-mail/postern/mail"
 )
@@ -72,6 +73,12 @@ var ShowHiddenFoldersEnabled = yesNo(Row{
 	Help: "Whether IMAP4 lists hidden folders, those with a name, or a level of it, that begins with a full stop.",
 }, false)
 
+// MessageDowngradeEnabled gives surrogates of internationalized messages.
+var MessageDowngradeEnabled = yesNo(Row{
+	Name: "MessageDowngradeEnabled", Noun: "Settings", Page: Retrieval, Services: both,
+	Help: "Whether a message with UTF-8 in its header fields is rewritten, as RFC 6858 has it, for a client that does not switch UTF-8 on: encoded words instead of UTF-8, and instead of addresses outside ASCII one that cannot be replied to. What is stored stays. Without it such a message is sent as it is, which nearly all clients read; programs that copy mail then copy the original.",
+}, false)
+
 // CalendarOption says how calendar items are given to a client.
 type CalendarOption int
 
@@ -117,6 +124,24 @@ var OwaServerUrl = text(Row{
 	u, err := url.Parse(text)
 	if err != nil || len(text) > 2000 || u.Host == "" || u.User != nil || (u.Scheme != "https" && u.Scheme != "http") {
 		return "", mail.Errorf(mail.KindBadArgument, "is a URL such as https://mail.example.org/owa, or empty")
+	}
+	return u.String(), nil
+})
+
+// JmapSessionUrl is where JMAP clients find the same mail.
+var JmapSessionUrl = text(Row{
+	Name: "JmapSessionUrl", Noun: "Settings", Page: Retrieval, Type: "URL", Services: []Service{IMAP4},
+	Help: "The session resource of a JMAP server that gives the same mailboxes and messages, under the same object ids, to who has the same name and password: IMAP4 then offers JMAPACCESS and tells clients the URL. Empty when there is none.",
+}, "an https URL of at most 500 printable characters, or empty", func(Service, string) string {
+	return ""
+}, func(_ Service, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || len(text) > 500 || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" ||
+		strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", mail.Errorf(mail.KindBadArgument, "is a URL such as https://jmap.example.org/.well-known/jmap, or empty")
 	}
 	return u.String(), nil
 })

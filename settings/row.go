@@ -65,10 +65,12 @@ const (
 	Retrieval      Page = "Retrieval Settings"
 	ACME           Page = "ACME"
 	ProtocolLog    Page = "Protocol Log"
+
+	MailboxDatabase Page = "Mailbox Database"
 )
 
 // Pages lists the property pages in their order.
-var Pages = []Page{General, Binding, Authentication, Connection, Retrieval, ProtocolLog, ACME}
+var Pages = []Page{General, Binding, Authentication, Connection, Retrieval, ProtocolLog, ACME, MailboxDatabase}
 
 // Choice is one value of a setting that has a fixed set of them.
 type Choice struct {
@@ -97,7 +99,7 @@ func (r *Row) ChoicesOf(s Service) []Choice {
 // Row describes one setting. Rows are made in this package and never change.
 type Row struct {
 	Name     string    // also the cmdlets' parameter
-	Noun     string    // "Settings": of Set-PopSettings and the like; "Service": of Set-Service; "AcmeSettings"
+	Noun     string    // "Settings": of Set-PopSettings and the like; "Service": of Set-Service; "AcmeSettings"; "MailboxDatabase"
 	Page     Page      // where a console shows it
 	Type     string    // in words, for help: "IP:port list", "time span", …
 	Services []Service // where it exists

@@ -21,7 +21,8 @@ func follows(first stage) bool {
 }
 
 // follow runs a pipeline whose cmdlet goes on until ctx ends: each object goes through
-// the filters by itself and is shown at once. It gives an exit code.
+// the filters by itself and is shown at once, and a bar shows how far one is that has an end.
+// It gives an exit code.
 func (s *session) follow(ctx context.Context, stages []stage) int {
 	cmdlet := stages[0].cmdlet
 	parameters := map[string]string{}
@@ -38,6 +39,7 @@ func (s *session) follow(ctx context.Context, stages []stage) int {
 	}
 	var shown *manage.Result
 	table := followTable{s: s.Screen}
+	bar := NewBar(s.Screen)
 	misused := false
 	err := s.client.Follow(ctx, cmdlet.Name, parameters, func(r *manage.Result) error {
 		s.remarks(r)
@@ -56,8 +58,13 @@ func (s *session) follow(ctx context.Context, stages []stage) int {
 		if len(st.result.Objects) == 0 {
 			return nil
 		}
+		bar.End()
 		return table.print(st)
-	})
+	}, bar.Show)
+	bar.End()
+	if err == nil && ctx.Err() != nil && bar.Heard() != "" { // of a log nothing is heard: it has no end
+		err = &hint{mail.Errorf(mail.KindUnavailable, "it was ended before it was done"), s.endedAt(bar, cmdlet)}
+	}
 	if err != nil {
 		s.fail(cmdlet.Name, err)
 		if misused {

@@ -167,14 +167,22 @@ func (s *session) failed(name string, err error) int {
 func (s *session) feed(ctx context.Context, g *stage, st *stream) (*manage.Result, int) {
 	all := &manage.Result{View: g.cmdlet.View, Columns: g.cmdlet.Columns}
 	code := Done
-	answers := &consent{many: len(st.result.Objects) > 1}
-	for _, o := range st.result.Objects {
+	answers := &consent{many: len(st.result.Objects) > 1, bar: NewBar(s.Screen)}
+	defer answers.bar.End()
+	for i, o := range st.result.Objects {
+		if g.cmdlet.Long && answers.many {
+			answers.bar.Now(manage.Progress{Activity: g.cmdlet.Name, Done: int64(i), All: int64(len(st.result.Objects))})
+		}
 		bound, err := take(g.cmdlet, g.bound, o, st.expand)
 		var r *manage.Result
 		if err == nil {
 			r, err = s.call(ctx, g.cmdlet, bound, answers)
 		}
 		if err != nil {
+			answers.bar.End()
+			if ctx.Err() != nil && answers.bar.Heard() != "" {
+				err = &hint{err, s.endedAt(answers.bar, g.cmdlet)}
+			}
 			code = max(code, s.failed(g.name()+object(g.cmdlet, bound), err))
 			if answers.none || ctx.Err() != nil || errors.Is(err, errNobody) || unreachable(err) {
 				break
@@ -265,10 +273,12 @@ func scalar(v any) bool {
 	return false
 }
 
-// consent remembers the answers that are for all objects of a pipeline.
+// consent remembers the answers that are for all objects of a pipeline, and has the bar that
+// shows how many were dealt with.
 type consent struct {
 	many      bool // there are several objects
 	all, none bool
+	bar       *Bar
 }
 
 var (
@@ -286,6 +296,9 @@ func (s *session) call(ctx context.Context, cmdlet *manage.Cmdlet, bound map[str
 		}
 		yes := answers != nil && answers.all
 		if !yes {
+			if answers != nil {
+				answers.bar.End()
+			}
 			s.changes(result, s.Err)
 			if yes, err = s.confirmed(result.Confirm, answers); err != nil {
 				return nil, err
@@ -302,6 +315,9 @@ func (s *session) call(ctx context.Context, cmdlet *manage.Cmdlet, bound map[str
 	}
 	// A cmdlet that shows what it made need not tell it again.
 	if len(result.Objects) == 0 || result.WhatIf {
+		if answers != nil {
+			answers.bar.End()
+		}
 		s.changes(result, s.Err)
 	}
 	return result, nil

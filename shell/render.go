@@ -150,10 +150,24 @@ func printJSON(w io.Writer, values []any) error {
 	if len(values) == 1 {
 		v = values[0]
 	}
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return mail.Wrap(mail.KindServerBug, e.Encode(v))
+	if err := e.Encode(v); err != nil {
+		return mail.Wrap(mail.KindServerBug, err)
+	}
+	// JSON may have as they are what a terminal would obey.
+	var escaped bytes.Buffer
+	for _, r := range b.String() {
+		if r != '\n' && harmful(r) {
+			fmt.Fprintf(&escaped, `\u%04x`, r)
+		} else {
+			escaped.WriteRune(r)
+		}
+	}
+	_, err := escaped.WriteTo(w)
+	return mail.Wrap(mail.KindUnavailable, err)
 }
 
 // printCSV writes all objects with the properties of the first. Sizes are bytes.

@@ -29,6 +29,9 @@ type Screen struct {
 	// Terminal: Out is a terminal, so there is colour, and texts fit Width.
 	Terminal bool
 	Width    int
+	// ErrTerminal: Err is a terminal, so a line there may change, of ErrWidth columns.
+	ErrTerminal bool
+	ErrWidth    int
 	// Ask asks a question and gives the line that was typed; nil when nobody can
 	// be asked.
 	Ask func(question string) (string, error)
@@ -50,6 +53,12 @@ func Stdio() *Screen {
 		s.Terminal = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if width, _, err := term.GetSize(out); err == nil && width > 0 {
 			s.Width = width
+		}
+	}
+	if fd := int(os.Stderr.Fd()); term.IsTerminal(fd) && os.Getenv("TERM") != "dumb" {
+		s.ErrTerminal, s.ErrWidth = true, 80
+		if width, _, err := term.GetSize(fd); err == nil && width > 0 {
+			s.ErrWidth = width
 		}
 	}
 	if !term.IsTerminal(in) {
@@ -158,7 +167,7 @@ func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[stri
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.client.Run(ctx, cmdlet.Name, sent)
+	r, err := s.send(ctx, cmdlet, sent)
 	if unreachable(err) {
 		help, ok, helpErr := manage.Offline(ctx, cmdlet.Name, bound)
 		if !ok {
@@ -177,6 +186,29 @@ func (s *session) run(ctx context.Context, cmdlet *manage.Cmdlet, bound map[stri
 		r.File = nil
 	}
 	return r, err
+}
+
+// send has the server run a cmdlet, and shows how far one is that takes long.
+func (s *session) send(ctx context.Context, cmdlet *manage.Cmdlet, sent map[string]any) (*manage.Result, error) {
+	if !cmdlet.Long {
+		return s.client.Run(ctx, cmdlet.Name, sent)
+	}
+	bar := NewBar(s.Screen)
+	r, err := s.client.RunLong(ctx, cmdlet.Name, sent, bar.Show)
+	bar.End()
+	if err != nil && ctx.Err() != nil && bar.Heard() != "" {
+		err = &hint{err, s.endedAt(bar, cmdlet)}
+	}
+	return r, err
+}
+
+// endedAt says how far a cmdlet was that somebody ended.
+func (s *session) endedAt(bar *Bar, cmdlet *manage.Cmdlet) string {
+	text := s.Catalogue.say("The last that was heard of it: %s.", bar.Heard())
+	if cmdlet.Changes {
+		text += " " + s.Catalogue.say("What was done stays; Get-AuditLog has the record of it.")
+	}
+	return text
 }
 
 // unreachable tells whether err is that no server answered, and not its answer.

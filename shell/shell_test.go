@@ -281,7 +281,7 @@ func TestNoServer(t *testing.T) {
 	}{
 		{"Get-Help Set-PopSettings", Done, "SYNTAX"},
 		{"get-help about_ExitCodes", Done, "could not be understood"},
-		{"Get-Command *-Mailbox | measure", Done, "Count : 5"},
+		{"Get-Command *-Mailbox | measure", Done, "Count : 6"},
 		{"Get-Help Set-PopSetings", Failed, "no cmdlet"},
 		{"Get-PopSetings", Misused, "Did you mean Get-PopSettings?"},
 		{"Get-Command | Get-Mailbox", Failed, "no server is running"},
@@ -312,7 +312,7 @@ func TestComplete(t *testing.T) {
 		{"Set-CASMailbox -Identity b", []string{"bob@example.org"}},
 		{"Set-CASMailbox alice@example.org ", []string{"-Identity", "-PopEnabled"}},
 		{"Start-Service p", []string{"POP3"}},
-		{"Get-Help set-m", []string{"Set-Mailbox"}},
+		{"Get-Help set-m", []string{"Set-MailboxDatabase", "Set-Mailbox"}},
 		{"Get-Mailbox | Form", []string{"Format-List", "Format-Table"}},
 		{"Get-Mailbox | Sort-Object -D", []string{"-Descending"}},
 		{"Get-Mailbox | Set-CAS", []string{"Set-CASMailbox"}},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Catalogue gives the shell's own texts in another language: English source text
@@ -22,16 +23,23 @@ func (c Catalogue) say(english string, args ...any) string {
 	return fmt.Sprintf(english, args...)
 }
 
-// safe makes control and bidirectional characters of a foreign text visible, so
-// that it cannot write to the terminal. Line ends become spaces.
+// harmful tells the characters that a terminal obeys, or that show a text otherwise than
+// it is.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+}
+
+// safe makes control and bidirectional characters of a foreign text visible, and bytes
+// that are no UTF-8, so that it cannot write to the terminal. Line ends become spaces.
 func safe(text string) string {
-	harmful := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
-	if strings.IndexFunc(text, harmful) < 0 {
+	if strings.IndexFunc(text, harmful) < 0 && utf8.ValidString(text) {
 		return text
 	}
 	var b strings.Builder
-	for _, r := range text {
+	for i, r := range text {
 		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, text[i])
 		case r == '\n' || r == '\t':
 			b.WriteByte(' ')
 		case harmful(r):

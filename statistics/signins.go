@@ -121,7 +121,7 @@ func (h *History) Observe(a auth.Attempt) {
 	h.signIns.advance(slotOf(now))
 	k = h.signIns.add(k, h.signIns.slot, 1, now.Unix())
 	if a.Err == nil {
-		h.signIns.remember(a.Remote, k)
+		h.signIns.remember(a.Remote, h.signIns.rows[k])
 	}
 }
 
@@ -241,6 +241,7 @@ func (k key) signIn(n, last int64) SignIn {
 
 // row counts by the slot, at its number modulo slots.
 type row struct {
+	key
 	counts [slots]uint32
 	last   int64 // Unix seconds
 }
@@ -269,13 +270,13 @@ type signIns struct {
 	all   side             // rows without Others
 	users map[string]*side // by name, rows without Others
 
-	recent map[netip.AddrPort]key
+	recent map[netip.AddrPort]*row
 	order  []netip.AddrPort // of recent, a ring once it is full
 	next   int
 }
 
 func newSignIns(slot int64) signIns {
-	return signIns{slot: slot, rows: map[key]*row{}, users: map[string]*side{}, recent: map[netip.AddrPort]key{}}
+	return signIns{slot: slot, rows: map[key]*row{}, users: map[string]*side{}, recent: map[netip.AddrPort]*row{}}
 }
 
 // slotOf numbers the slots since the Unix epoch.
@@ -316,7 +317,7 @@ func (t *signIns) add(k key, slot int64, n uint32, last int64) key {
 	k = t.fit(k)
 	r := t.rows[k]
 	if r == nil {
-		r = &row{}
+		r = &row{key: k}
 		t.rows[k] = r
 		if !k.others {
 			*t.all.of(k.outcome)++
@@ -354,7 +355,7 @@ func (t *signIns) fit(k key) key {
 }
 
 // remember keeps which sign-in a connection belongs to.
-func (t *signIns) remember(remote netip.AddrPort, k key) {
+func (t *signIns) remember(remote netip.AddrPort, r *row) {
 	if !remote.IsValid() {
 		return
 	}
@@ -367,16 +368,16 @@ func (t *signIns) remember(remote netip.AddrPort, k key) {
 			t.next = (t.next + 1) % maxRecent
 		}
 	}
-	t.recent[remote] = k
+	t.recent[remote] = r
 }
 
 // identify moves a sign-in to the row with its client's name.
 func (t *signIns) identify(remote netip.AddrPort, client string) {
-	k, known := t.recent[remote]
-	r := t.rows[k]
-	if !known || r == nil || k.client == client || k.others {
+	r := t.recent[remote]
+	if r == nil || t.rows[r.key] != r || r.client == client || r.others {
 		return
 	}
+	k := r.key
 	c := &r.counts[t.slot%slots]
 	if *c == 0 {
 		return // it was in another slot
@@ -387,7 +388,7 @@ func (t *signIns) identify(remote netip.AddrPort, client string) {
 		t.drop(k)
 	}
 	k.client = client
-	t.recent[remote] = t.add(k, t.slot, 1, last)
+	t.recent[remote] = t.rows[t.add(k, t.slot, 1, last)]
 }
 
 // networkOf is the part of an address that one customer holds.

@@ -61,9 +61,14 @@ func Open(o Options) *History {
 	now := h.now()
 	h.signIns = newSignIns(slotOf(now))
 	h.series = newSeries(minuteOf(now))
-	if err := h.load(); err != nil {
-		h.log.Warn("the statistics cannot be read; they begin anew", "path", h.path, "error", err)
-	}
+	// A server starts without waiting for it; who asks, or has something to count, does.
+	h.mu.Lock()
+	go func() {
+		defer h.mu.Unlock()
+		if err := h.load(); err != nil {
+			h.log.Warn("the statistics cannot be read; they begin anew", "path", h.path, "error", err)
+		}
+	}()
 	return h
 }
 

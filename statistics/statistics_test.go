@@ -164,7 +164,7 @@ func TestManyUsers(t *testing.T) {
 	for i := range maxRows + 1000 {
 		k.user = fmt.Sprint(i)
 		s.add(k, 1000, 1, 1)
-		s.remember(netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)}), 1), k)
+		s.remember(netip.AddrPortFrom(netip.AddrFrom4([4]byte{1, byte(i >> 16), byte(i >> 8), byte(i)}), 1), &row{key: k})
 	}
 	if len(s.rows) != maxRows+1 || len(s.recent) != maxRecent || len(s.order) != maxRecent {
 		t.Error(len(s.rows), len(s.recent), len(s.order))

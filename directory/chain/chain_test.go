@@ -622,6 +622,36 @@ func TestLegacyOutside(t *testing.T) {
 	}
 }
 
+// Of somebody outside Postern keeps what it does with protocols.
+func TestProtocolsOutside(t *testing.T) {
+	f := make3(t, nil)
+	f.first.set(func(o *outside) { o.people = append(o.people, someone("1", "anna@example.org", "theirs")) })
+	e, err := f.Provide(t.Context(), f.must(t, "anna@example.org", "theirs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(url string, disabled ...string) error {
+		return f.Change(t.Context(), e.Name, func(e *directory.Entry) error {
+			e.ImapReferralURL, e.DisabledCapabilities = url, disabled
+			return nil
+		})
+	}
+	wantKind(t, "no URL", set("http://h/"), mail.KindBadArgument)
+	wantKind(t, "no capability", set("", "NONE"), mail.KindBadArgument)
+	if err := set("imap://two.example.org/", "IDLE"); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.must(t, "anna@example.org", "theirs"); e.ImapReferralURL != "imap://two.example.org/" || len(e.DisabledCapabilities) != 1 {
+		t.Errorf("got %+v", e)
+	}
+	if err := set(""); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.must(t, "anna@example.org", "theirs"); e.ImapReferralURL != "" || len(e.DisabledCapabilities) != 0 {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func TestClose(t *testing.T) {
 	f := make3(t, nil)
 	if err := f.Close(); err != nil || !f.first.closed || !f.second.closed {
@@ -724,7 +754,7 @@ func (s *slow) CheckPassword(ctx context.Context, name, password string) (*direc
 // many wait.
 func TestSlowDirectoryAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		late := &slow{took: 5 * time.Second}
+		late := &slow{took: 4 * time.Second} // three begin within the wait of a gate, one after the other
 		f := make3(t, func(links []Link) []Link {
 			late.outside = links[1].Source.(*outside)
 			links[1].Source = late
@@ -750,7 +780,7 @@ func TestSlowDirectoryAlone(t *testing.T) {
 			t.Errorf("our own directory: %v after %v", err, time.Since(began))
 		}
 		all.Wait()
-		if late.most != proofsStrangers || kinds[mail.KindAuthenticationFailed] != proofsStrangers || kinds[mail.KindUnavailable] != 200-proofsStrangers {
+		if late.most != proofsStrangers || kinds[mail.KindAuthenticationFailed] != 3*proofsStrangers || kinds[mail.KindUnavailable] != 200-3*proofsStrangers {
 			t.Errorf("%d at once, %v", late.most, kinds)
 		}
 	})

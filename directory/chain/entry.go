@@ -292,8 +292,8 @@ func owned(e *directory.Entry, what string) error {
 }
 
 // Change is part of directory.Writable. Of people of an external directory Postern
-// keeps Enabled, which can only take away, PopEnabled, ImapEnabled and LegacyMechanisms
-// that need no readable password; KindCannot for all else.
+// keeps Enabled, which can only take away, PopEnabled, ImapEnabled, DisabledCapabilities,
+// ImapReferralURL and LegacyMechanisms that need no readable password; KindCannot for all else.
 func (d *Directory) Change(ctx context.Context, name string, change func(*directory.Entry) error) error {
 	e, err := d.Lookup(ctx, name)
 	if err != nil {
@@ -334,6 +334,10 @@ func (d *Directory) Change(ctx context.Context, name string, change func(*direct
 			return nil, mail.Errorf(mail.KindCannot, "The password of %s is kept by the directory %s, and this server cannot read it.", e.Name, e.Directory)
 		}
 		is.Legacy = slices.Clone(next.LegacyMechanisms)
+		if err := directory.CheckProtocols(next); err != nil {
+			return nil, err
+		}
+		is.Disabled, is.Referral = slices.Clone(next.DisabledCapabilities), next.ImapReferralURL
 		return &is, nil
 	})
 	return err

@@ -40,7 +40,9 @@ type record struct {
 	Pop  *bool `json:"pop,omitempty"`
 	Imap *bool `json:"imap,omitempty"`
 	// Legacy are the legacy mechanisms that are switched on.
-	Legacy []string `json:"legacyMechanisms,omitempty"`
+	Legacy   []string `json:"legacyMechanisms,omitempty"`
+	Disabled []string `json:"disabledCapabilities,omitempty"`
+	Referral string   `json:"imapReferral,omitempty"`
 }
 
 func keyOf(dir, id string) string { return dir + "/" + id }
@@ -99,6 +101,7 @@ func (r *record) override(e *directory.Entry) {
 		e.ImapEnabled = *r.Imap
 	}
 	e.LegacyMechanisms = slices.Clone(r.Legacy)
+	e.DisabledCapabilities, e.ImapReferralURL = slices.Clone(r.Disabled), r.Referral
 }
 
 // people are the records in memory, written through. A record is never changed, only

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) directory.Writable) {
 		{"Change", change},
 		{"ChangeFails", changeFails},
 		{"LegacyMechanisms", legacyMechanisms},
+		{"Protocols", protocols},
 		{"ReadablePassword", readablePassword},
 		{"List", list},
 		{"Remove", remove},
@@ -417,6 +418,31 @@ func legacyMechanisms(t *testing.T, d directory.Writable) {
 	}
 	if r, ok := d.(directory.Readable); !ok || !r.HasReadable() {
 		wantKind(t, "Change to CRAM-MD5", set("CRAM-MD5"), mail.KindCannot)
+	}
+}
+
+func protocols(t *testing.T, d directory.Writable) {
+	e := anna()
+	e.ImapReferralURL, e.DisabledCapabilities = "imap://two.example.org/", []string{"IDLE"}
+	create(t, d, e, password)
+	set := func(url string, disabled ...string) error {
+		return d.Change(t.Context(), e.Name, func(e *directory.Entry) error {
+			e.ImapReferralURL, e.DisabledCapabilities = url, disabled
+			return nil
+		})
+	}
+	if e := find(t, d, e.Name); e.ImapReferralURL != "imap://two.example.org/" || !slices.Equal(e.DisabledCapabilities, []string{"IDLE"}) {
+		t.Errorf("got %+v", e)
+	}
+	for _, url := range []string{"two.example.org", "http://two.example.org/", "imap://u@two.example.org/", "imap://two.example.org", "imap://two.example.org/x"} {
+		wantKind(t, "Change to "+url, set(url), mail.KindBadArgument)
+	}
+	wantKind(t, "Change to IDEL", set("", "IDEL"), mail.KindBadArgument)
+	if err := set(""); err != nil {
+		t.Fatal(err)
+	}
+	if e := find(t, d, e.Name); e.ImapReferralURL != "" || len(e.DisabledCapabilities) != 0 {
+		t.Errorf("got %+v", e)
 	}
 }
 

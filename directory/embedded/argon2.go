@@ -68,7 +68,9 @@ func (a Argon2) sane() bool {
 }
 
 func (a Argon2) key(password string, salt []byte, size int) []byte {
-	return argon2.IDKey([]byte(password), salt, a.Time, a.Memory, a.Threads, uint32(size))
+	secret := []byte(password)
+	defer clear(secret)
+	return argon2.IDKey(secret, salt, a.Time, a.Memory, a.Threads, uint32(size))
 }
 
 // verify is the one place that pays for a password. password is prepared.

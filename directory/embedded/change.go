@@ -8,7 +8,6 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
-	"github.com/postern-mail/postern/settings"
 	"github.com/postern-mail/postern/store"
 )
 
@@ -34,7 +33,7 @@ func (d *Directory) Create(ctx context.Context, e directory.Entry, password stri
 	a := account{
 		ID: e.Account, Aliases: slices.Clone(e.Aliases), DisplayName: e.DisplayName,
 		Enabled: e.Enabled, Pop: e.PopEnabled, Imap: e.ImapEnabled, Reset: e.ResetPassword, Created: created.UTC().Round(0),
-		Legacy: slices.Clone(e.LegacyMechanisms), Disabled: slices.Clone(e.DisabledCapabilities),
+		Legacy: slices.Clone(e.LegacyMechanisms), Disabled: slices.Clone(e.DisabledCapabilities), Referral: e.ImapReferralURL,
 	}
 	if err := d.keepsReadable(e.LegacyMechanisms); err != nil {
 		return err
@@ -263,10 +262,8 @@ func acceptable(e directory.Entry) error {
 			return mail.Errorf(mail.KindBadArgument, "%q is no legacy mechanism, or is there twice.", m)
 		}
 	}
-	for i, name := range e.DisabledCapabilities {
-		if _, err := settings.AnyCapability(name); err != nil || slices.Index(e.DisabledCapabilities, name) != i {
-			return mail.Errorf(mail.KindBadArgument, "%q is no capability that can be switched off, or is there twice.", name)
-		}
+	if err := directory.CheckProtocols(e); err != nil {
+		return err
 	}
 	if len(e.Aliases) > MaxAliases || len(e.DisplayName) > MaxDisplayName {
 		return mail.Errorf(mail.KindBadArgument, "An entry has at most %d aliases and a display name of %d octets.", MaxAliases, MaxDisplayName)

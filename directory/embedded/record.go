@@ -42,6 +42,7 @@ type account struct {
 	Scram       []scramKeys    `json:"scram,omitempty"`
 	Legacy      []string       `json:"legacyMechanisms,omitempty"`
 	Disabled    []string       `json:"disabledCapabilities,omitempty"`
+	Referral    string         `json:"imapReferral,omitempty"`
 	Sealed      []byte         `json:"sealedPassword,omitempty"` // sealed with Options.Key
 }
 
@@ -65,8 +66,8 @@ func (h *held) entry() *directory.Entry {
 		Name: h.name, Aliases: append([]string(nil), h.Aliases...), Account: h.ID,
 		DisplayName: h.DisplayName, Enabled: h.Enabled, PopEnabled: h.Pop, ImapEnabled: h.Imap,
 		LegacyMechanisms: append([]string(nil), h.Legacy...), ReadablePassword: len(h.Sealed) > 0,
-		DisabledCapabilities: append([]string(nil), h.Disabled...),
-		ResetPassword:        h.Reset, Created: h.Created, PasswordChanged: h.Changed,
+		DisabledCapabilities: append([]string(nil), h.Disabled...), ImapReferralURL: h.Referral,
+		ResetPassword: h.Reset, Created: h.Created, PasswordChanged: h.Changed,
 	}
 }
 
@@ -76,7 +77,7 @@ func (h *held) with(e directory.Entry) account {
 	a.Aliases = append([]string(nil), e.Aliases...)
 	a.DisplayName, a.Enabled, a.Pop, a.Imap, a.Reset = e.DisplayName, e.Enabled, e.PopEnabled, e.ImapEnabled, e.ResetPassword
 	a.Legacy = append([]string(nil), e.LegacyMechanisms...)
-	a.Disabled = append([]string(nil), e.DisabledCapabilities...)
+	a.Disabled, a.Referral = append([]string(nil), e.DisabledCapabilities...), e.ImapReferralURL
 	if !sasl.NeedReadable(a.Legacy) {
 		a.Sealed = nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/postern-mail/postern/krb5/krb5test"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/test/mitkdc"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -168,16 +169,18 @@ func TestKDCs(t *testing.T) {
 		"silent": {[]string{silent.Addr().String()}, false}, "dead": {[]string{"127.0.0.1:1"}, false}, "no such host": {[]string{"kdc.invalid"}, false},
 	} {
 		o.KDCs, o.Timeout = x.kdcs, "00:00:02"
-		began := time.Now()
-		_, err := mustOpen(t, o).CheckPassword(t.Context(), "anna@example.org", "geheim")
+		var err error
+		for range 3 { // a busy machine stands still for longer than the time-out
+			stopwatch.Within(t, 5*time.Second, what, func() { _, err = mustOpen(t, o).CheckPassword(t.Context(), "anna@example.org", "geheim") })
+			if err == nil || !x.ok {
+				break
+			}
+		}
 		if x.ok && err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		if !x.ok {
 			wantKind(t, what, err, mail.KindUnavailable)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("%s: %s", what, took)
 		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/directory/directorytest"
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -479,7 +480,7 @@ func TestLies(t *testing.T) {
 			p, _, err = s.CheckToken(t.Context(), "", "opaque")
 			refusedWith(t, p, err, mail.KindUnavailable, "OpenID provider")
 			f.set(func() { f.serve, f.describe, f.keys = nil, nil, []jose.JSONWebKey{public("r", rsaKey)} })
-			end := time.Now().Add(5 * time.Second)
+			end := time.Now().Add(30 * time.Second)
 			for err != nil && time.Now().Before(end) {
 				time.Sleep(20 * time.Millisecond)
 				_, _, err = s.CheckToken(t.Context(), "", f.right(t, nil))
@@ -502,22 +503,20 @@ func TestSlow(t *testing.T) {
 		}
 	})
 	defer close(hang)
-	s := f.directory(t, func(o *Options) { o.Timeout = "00:00:01" })
-	began := time.Now()
-	p, _, err := s.CheckToken(t.Context(), "", f.right(t, nil))
-	refusedWith(t, p, err, mail.KindUnavailable, "")
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("it took %s", took)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	p, _, err = s.CheckToken(ctx, "", f.right(t, nil))
-	refusedWith(t, p, err, mail.KindUnavailable, "")
-	began = time.Now()
-	s.Close()
-	if took := time.Since(began); took > 500*time.Millisecond {
-		t.Errorf("closing took %s", took)
-	}
+	slow := func(o *Options) { o.Timeout = "00:00:01" }
+	token := f.right(t, nil)
+	stopwatch.Within(t, 1500*time.Millisecond, "a token", func() {
+		p, _, err := f.directory(t, slow).CheckToken(t.Context(), "", token)
+		refusedWith(t, p, err, mail.KindUnavailable, "")
+	})
+	stopwatch.Within(t, 550*time.Millisecond, "a client that goes, and closing", func() {
+		s := f.directory(t, slow)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		p, _, err := s.CheckToken(ctx, "", token)
+		refusedWith(t, p, err, mail.KindUnavailable, "")
+		s.Close()
+	})
 }
 
 // TestIntrospection asks the provider about tokens that are no JWTs.

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern/directory/passwd"
 	"github.com/postern-mail/postern/mail"
 	daemon "github.com/postern-mail/postern/test/saslauthd"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 func open(t *testing.T, o Options) *Source {
@@ -70,7 +71,7 @@ func TestSource(t *testing.T) {
 // Without a file the daemon alone says who gets in, and nobody who exists.
 func TestAlone(t *testing.T) {
 	s := daemon.Start(t, map[string]string{"anna": "geheim"})
-	d := open(t, Options{Socket: s.Socket, Domain: "example.org", Timeout: "00:00:02"})
+	d := open(t, Options{Socket: s.Socket, Domain: "example.org", Timeout: "00:00:30"})
 	_, err := d.Find(t.Context(), "anna@example.org")
 	wantKind(t, "Find", err, mail.KindCannot)
 	if p, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim"); err != nil || p.ID != "anna@example.org" {
@@ -128,14 +129,13 @@ func TestFaults(t *testing.T) {
 	}()
 	d := open(t, Options{Socket: socket, Domain: "example.org", Timeout: "00:00:01"})
 	for _, answer := range []string{"silent", "", "\x00", "\x00\x02", "\x00\x02O", "\x00\x00", "\xff\xffOK", "\x00\x02KO", "\x00\x03OKX", "\x00\x05hello"} {
-		answers <- answer
-		began := time.Now()
-		p, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim")
-		wantKind(t, fmt.Sprintf("%q: %v", answer, p), err, mail.KindUnavailable)
-		if time.Since(began) > 3*time.Second {
-			t.Errorf("%q took %s", answer, time.Since(began))
-		}
+		stopwatch.Within(t, 3*time.Second, fmt.Sprintf("%q", answer), func() {
+			answers <- answer
+			p, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim")
+			wantKind(t, fmt.Sprintf("%q: %v", answer, p), err, mail.KindUnavailable)
+		})
 	}
+	d = open(t, Options{Socket: socket, Domain: "example.org", Timeout: "00:00:30"})
 	answers <- "\x00\x0aOK Success"
 	if p, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim"); err != nil {
 		t.Errorf("%v, %v", p, err)

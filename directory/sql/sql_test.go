@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/directory/directorytest"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/test/postgresql"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 const table = `CREATE TABLE %[1]s (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text UNIQUE NOT NULL, password text, enabled boolean DEFAULT true,
@@ -106,18 +107,20 @@ func testRows(t *testing.T, s *postgresql.Server) {
 		{"SELECT $1 AS name, '{PLAIN}geheim' AS password, pg_sleep(30)", mail.KindUnavailable},
 		{"WITH gone AS (DELETE FROM pg_description RETURNING 1) SELECT $1 AS name, '{PLAIN}geheim' AS password", mail.KindUnavailable},
 	} {
-		d := open(t, Options{Database: s.URL(s.Addr), Query: x.query, Timeout: "00:00:01"})
-		began := time.Now()
-		p, err := d.CheckPassword(t.Context(), "x@x.example", "geheim")
-		switch {
-		case x.kind == -1 && err != nil:
-			t.Errorf("%s: %v, %v", x.query, p, err)
-		case x.kind != -1:
-			wantKind(t, x.query, err, x.kind)
+		timeout := "00:00:30" // on a busy machine, too
+		if strings.Contains(x.query, "pg_sleep") {
+			timeout = "00:00:01"
 		}
-		if time.Since(began) > 5*time.Second {
-			t.Errorf("%s: took %s", x.query, time.Since(began))
-		}
+		d := open(t, Options{Database: s.URL(s.Addr), Query: x.query, Timeout: timeout})
+		stopwatch.Within(t, 5*time.Second, x.query, func() {
+			p, err := d.CheckPassword(t.Context(), "x@x.example", "geheim")
+			switch {
+			case x.kind == -1 && err != nil:
+				t.Errorf("%s: %v, %v", x.query, p, err)
+			case x.kind != -1:
+				wantKind(t, x.query, err, x.kind)
+			}
+		})
 		d.Close()
 	}
 }
@@ -203,29 +206,31 @@ func testFaults(t *testing.T, s *postgresql.Server) {
 	d := open(t, Options{Database: s.URL(p.listener.Addr().String()), Query: fmt.Sprintf(query, name), Timeout: "00:00:01"})
 	right := func(when string) {
 		t.Helper()
-		if who, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim"); err != nil {
+		who, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim")
+		for try := 0; err != nil && try < 3; try++ { // a busy machine stands still for longer than the time-out
+			who, err = d.CheckPassword(t.Context(), "anna@example.org", "geheim")
+		}
+		if err != nil {
 			t.Errorf("%s: %v, %v", when, who, err)
 		}
 	}
 	right("at first")
 	for _, fault := range []string{"refuse", "silent", "lie", "cut"} {
 		p.set(fault)
-		began := time.Now()
-		for _, name := range []string{"anna@example.org", "nobody@example.org"} {
-			_, err := d.CheckPassword(t.Context(), name, "geheim")
-			if fault == "cut" && err == nil {
-				continue // the answer was before the cut
+		stopwatch.Within(t, 6*time.Second, fault+": four questions", func() {
+			for _, name := range []string{"anna@example.org", "nobody@example.org"} {
+				_, err := d.CheckPassword(t.Context(), name, "geheim")
+				if fault == "cut" && err == nil {
+					continue // the answer was before the cut
+				}
+				wantKind(t, fault, err, mail.KindUnavailable)
+				_, err = d.Find(t.Context(), name)
+				if fault == "cut" && (err == nil || mail.KindOf(err) == mail.KindNotFound) {
+					continue
+				}
+				wantKind(t, fault, err, mail.KindUnavailable)
 			}
-			wantKind(t, fault, err, mail.KindUnavailable)
-			_, err = d.Find(t.Context(), name)
-			if fault == "cut" && (err == nil || mail.KindOf(err) == mail.KindNotFound) {
-				continue
-			}
-			wantKind(t, fault, err, mail.KindUnavailable)
-		}
-		if took := time.Since(began); took > 6*time.Second {
-			t.Errorf("%s: four questions took %s", fault, took)
-		}
+		})
 		p.set("")
 		right("after " + fault)
 	}
@@ -233,7 +238,7 @@ func testFaults(t *testing.T, s *postgresql.Server) {
 
 func testRestart(t *testing.T, s *postgresql.Server) {
 	name := fill(t, s, []directorytest.Someone{{Person: directory.Person{Name: "anna@example.org"}, Password: "geheim"}})
-	d := open(t, Options{Database: s.URL(s.Addr), Query: fmt.Sprintf(query, name), Timeout: "00:00:02"})
+	d := open(t, Options{Database: s.URL(s.Addr), Query: fmt.Sprintf(query, name), Timeout: "00:00:30"})
 	for range 2 {
 		if p, err := d.CheckPassword(t.Context(), "anna@example.org", "geheim"); err != nil {
 			t.Fatalf("%v, %v", p, err)

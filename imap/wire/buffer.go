@@ -55,10 +55,15 @@ func (d *Decoder) grow(n int) {
 	d.buf, d.next, d.w, d.high = b, 0, kept, kept
 }
 
-// drop gives the read buffer back, and with it all unread bytes.
+// drop gives the read buffer back, and with it all unread bytes. Of what was read nothing stays,
+// because it may be a password.
 func (d *Decoder) drop() {
-	if d.buf != nil && &d.buf[0] != &d.small[0] {
+	switch {
+	case d.buf == nil:
+	case &d.buf[0] != &d.small[0]:
 		giveBack(d.buf, d.high)
+	default:
+		clear(d.small[:d.high])
 	}
 	d.buf, d.next, d.w, d.high = d.small[:], 0, 0, 0
 }

@@ -369,7 +369,7 @@ func TestLimits(t *testing.T) {
 		{"line", small, login, "a LOGIN " + x(int64(small.Line)-13) + " pw\r\n", 0, false},
 		{"line, one more", small, login, "a LOGIN " + x(int64(small.Line)-12) + " pw\r\n", mail.KindLimit, false},
 		{"line after login", large, login, "a LOGIN " + x(int64(large.Line)) + " pw {3+}\r\nabc\r\n", mail.KindLimit, false},
-		{"lines together", small, values, "a " + strings.Repeat("a {1+}\r\nx ", 1000) + "\r\n", mail.KindLimit, false},
+		{"lines together", small, values, "a " + strings.Repeat("a {1+}\r\nx ", 2000) + "\r\n", mail.KindLimit, false},
 		{"line without end", small, login, x(small.Discard + 10000), mail.KindLimit, true},
 		{"literal", small, login, "a LOGIN {1024+}\r\n" + x(1024) + " pw\r\n", 0, false},
 		{"literal, one more", small, login, "a LOGIN {1025+}\r\n" + x(1025) + " pw\r\n", mail.KindTooBig, false},
@@ -649,3 +649,24 @@ func BenchmarkReadCommand(b *testing.B) {
 type endless struct{ in []byte }
 
 func (r *endless) Read(p []byte) (int, error) { return copy(p, r.in), nil }
+
+// TestForgets: of a command that was read nothing stays in a buffer, small or borrowed.
+func TestForgets(t *testing.T) {
+	for _, padding := range []int{0, 1000} {
+		d, _ := decode(t, "a LOGIN anna \"Zq7secret\" "+strings.Repeat("x", padding)+"\r\n")
+		buf := d.buf
+		for d.Err() == nil && !d.over {
+			d.Skip()
+		}
+		if padding > 0 && &d.buf[0] == &d.small[0] {
+			t.Fatal("the line fits into the small buffer")
+		}
+		buf = d.buf
+		d.Release()
+		for name, b := range map[string][]byte{"small": d.small[:], "borrowed": buf} {
+			if bytes.Contains(b, []byte("Zq7secret")) {
+				t.Errorf("%d: the %s buffer still has the password", padding, name)
+			}
+		}
+	}
+}

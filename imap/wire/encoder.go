@@ -24,11 +24,12 @@ type constant string
 //	e.Untagged().Number(23).SP().Const("EXISTS").CRLF()
 //
 // The first error of the writer stays: later calls write nothing, and Flush gives
-// it. A buffer of 16 KiB is held from the first byte to Flush. An Encoder belongs
-// to one goroutine.
+// it. A buffer of 16 KiB, or 4 (see SetSmall), is held from the first byte to Flush. An
+// Encoder belongs to one goroutine.
 type Encoder struct {
 	w        io.Writer
 	buf      []byte // borrowed, or nil
+	small    bool   // the next one borrowed
 	err      error
 	utf8     bool
 	utf8Text bool // texts for people alone
@@ -51,6 +52,10 @@ func (e *Encoder) SetUTF8(on bool) { e.utf8 = on }
 // SetUTF8Text says whether texts for people may be UTF-8, whatever else may: after
 // LANGUAGE (RFC 5255, 3.5).
 func (e *Encoder) SetUTF8Text(on bool) { e.utf8Text = on }
+
+// SetSmall says whether a buffer of 4 KiB is enough: for who has not logged in, and may
+// ask for much without reading any of it.
+func (e *Encoder) SetSmall(on bool) { e.small = on }
 
 // Reset goes on with w, after STARTTLS or COMPRESS; call Flush before. A sticky
 // error is forgotten.
@@ -102,12 +107,18 @@ func (e *Encoder) fail(err error) {
 
 // room makes sure that n more bytes, at most mediumBuffer, fit into the buffer.
 func (e *Encoder) room(n int) {
-	if e.buf == nil {
-		e.buf = borrow(mediumBuffer)[:0]
+	if cap(e.buf)-len(e.buf) >= n {
+		return
 	}
-	if cap(e.buf)-len(e.buf) < n {
-		e.drain()
+	e.drain()
+	if cap(e.buf) >= n {
+		return
 	}
+	e.release()
+	if !e.small {
+		n = max(n, mediumBuffer)
+	}
+	e.buf = borrow(n)[:0]
 }
 
 // add appends a string of any length.
@@ -133,7 +144,7 @@ func (e *Encoder) send(b []byte) {
 		return
 	}
 	e.drain()
-	if len(b) < mediumBuffer {
+	if len(b) < cap(e.buf) {
 		e.buf = append(e.buf, b...)
 		return
 	}
@@ -348,6 +359,14 @@ func (e *Encoder) Mailbox(name string) *Encoder {
 		name = EncodeUTF7(name)
 	}
 	return e.AString(name)
+}
+
+// MailboxString writes what Mailbox does, as a string.
+func (e *Encoder) MailboxString(name string) *Encoder {
+	if !e.utf8 {
+		name = EncodeUTF7(name)
+	}
+	return e.String(name)
 }
 
 // Delimiter writes a hierarchy delimiter in quotes, or NIL for 0.

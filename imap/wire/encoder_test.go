@@ -43,6 +43,7 @@ func TestEncoder(t *testing.T) {
 		{`""`, func(e *Encoder) { e.String("") }},
 		{`"a\"\\b"`, func(e *Encoder) { e.String(`a"\b`) }},
 		{"{4}\r\na\r\nb", func(e *Encoder) { e.String("a\r\nb") }},
+		{"{3}\r\na\rb{3}\r\na\nb", func(e *Encoder) { e.String("a\rb").String("a\nb") }},
 		{"{3}\r\na?b", func(e *Encoder) { e.String("a\x00b") }},
 		{"{2}\r\né", func(e *Encoder) { e.String("é") }},
 		{"{2000}\r\n" + long, func(e *Encoder) { e.String(long) }},

@@ -29,10 +29,12 @@ type Limits struct {
 	SASLLine int
 }
 
-// LimitsBeforeLogin gives the bounds for somebody who did not authenticate yet.
+// LimitsBeforeLogin gives the bounds for somebody who did not authenticate yet. A line of
+// AUTHENTICATE with its initial response is as long as one of the exchange: a Kerberos
+// ticket of somebody in many groups, or a token, has 8 KiB, in base64 11.
 func LimitsBeforeLogin() Limits {
 	return Limits{
-		Line: 8 << 10, Literal: 1 << 10, LiteralSum: 8 << 10, NonSync: 4096,
+		Line: 12 << 10, Literal: 1 << 10, LiteralSum: 8 << 10, NonSync: 4096,
 		Depth: 50, Atoms: 10_000, Discard: 64 << 10, SASLLine: 12288,
 	}
 }

@@ -54,17 +54,7 @@ const noMatch = "\x00"
 // wildcards * and %, in UTF-8. It may be empty. What could not be a part of a name
 // is no fault: it becomes a pattern that nothing matches (RFC 5258, 3).
 func (d *Decoder) ListMailbox() string {
-	var b []byte
-	switch d.Peek() {
-	case '"', '{':
-		b = d.stringBytes()
-	default:
-		b = d.run(inPattern, "expected a mailbox pattern")
-	}
-	if len(b) > maxPattern {
-		d.limit(mail.KindLimit, "The mailbox pattern is too long.")
-		return ""
-	}
+	b := d.pattern("expected a mailbox pattern")
 	if d.err != nil {
 		return ""
 	}
@@ -73,6 +63,25 @@ func (d *Decoder) ListMailbox() string {
 		return noMatch
 	}
 	return name
+}
+
+// EntryMatch consumes an entry-match (RFC 5257, 5), which has the grammar of a
+// list-mailbox, and gives it as it stands; at most 1 KiB.
+func (d *Decoder) EntryMatch() string { return string(d.pattern("expected the name of an entry")) }
+
+// pattern consumes 1*list-char or a string.
+func (d *Decoder) pattern(what string) (b []byte) {
+	switch d.Peek() {
+	case '"', '{':
+		b = d.stringBytes()
+	default:
+		b = d.run(inPattern, what)
+	}
+	if len(b) > maxPattern {
+		d.limit(mail.KindLimit, "The mailbox pattern is too long.")
+		return nil
+	}
+	return b
 }
 
 func (d *Decoder) noName(why string) { d.Fail(mail.Errorf(mail.KindCannot, "%s", why)) }

@@ -51,6 +51,8 @@ type Fake struct {
 	Host      *Host
 	Records   *Records
 	Access    *Access
+	Store     *Store
+	Backups   *Backups
 	Sessions  *Sessions
 	Auth      *auth.Authenticator
 	Logs      map[settings.Service]*protolog.Log // nil until a test makes one
@@ -104,6 +106,9 @@ func Serve(t testing.TB) (*Fake, *manage.Client, string) {
 	return f, c, path
 }
 
+// Close ends what the parts have going on: where a test looks for that.
+func (f *Fake) Close() error { return f.Folders.(*store.Store).Close() }
+
 // New makes a server with the mailboxes alice and bob, one certificate for
 // ServerName, all services running, and a few sign-ins: two of alice at POP3 with a
 // password in the clear, one of bob at IMAP4, two refused.
@@ -122,6 +127,8 @@ func New() (*Fake, error) {
 		}},
 		Records:  &Records{},
 		Access:   &Access{},
+		Store:    &Store{IDs: []mail.AccountID{1, 2, 9}},
+		Backups:  &Backups{},
 		Sessions: &Sessions{},
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -155,7 +162,7 @@ func New() (*Fake, error) {
 	f.Auth = auth.New(auth.Options{Directory: f.Directory, Records: f.Records, Now: func() time.Time { return Now.Add(time.Duration(f.passed.Load())) }})
 	f.Server = manage.New(manage.Parts{
 		Statistics: figures,
-		Settings:   live, Directory: f.Directory, Mail: f.Mail, Folders: folders, Services: f.Services, Certificates: f.Certs,
+		Settings:   live, Directory: f.Directory, Mail: f.Mail, Folders: folders, Store: f.Store, Backups: f.Backups, Services: f.Services, Certificates: f.Certs,
 		Explain: f.explain, Matrix: f.matrix, Usable: f.usable, SetLoginPolicy: f.Auth.SetPolicy, Access: f.Access, Log: log, Audit: f.Audit, Events: f.Events, Host: f.Host, Records: f.Records, Authenticate: f.authenticate, AuthenticateOwner: f.authenticateOwner, Sealed: seal.Random(),
 		Auth:     f.Auth,
 		Sessions: f.Sessions, ProtocolLog: func(s settings.Service) *protolog.Log { return f.Logs[s] },
@@ -373,7 +380,7 @@ func openFolders(ids ...mail.AccountID) (*store.Store, error) {
 			return nil, err
 		}
 	}
-	return store.Open(engine, store.Options{})
+	return store.Open(engine, store.Options{Recovery: store.Recovery{Retention: 14 * 24 * time.Hour}})
 }
 
 // Mail is a store of accounts without mail.

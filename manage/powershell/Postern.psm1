@@ -65,9 +65,10 @@ function Disconnect-Postern {
     $script:Connection = $null
 }
 
-# Send-PosternRequest sends one request and gives the answer as objects.
+# Send-PosternRequest sends one request and gives the answer as objects. $Seconds is how long
+# it waits for it, 0 for as long as it takes.
 function Send-PosternRequest {
-    param([string] $Method, [string] $Path, [byte[]] $Body)
+    param([string] $Method, [string] $Path, [byte[]] $Body, [int] $Seconds = 150)
     if ($null -eq $script:Connection) {
         throw 'No server is connected. Connect-Postern connects one.'
     }
@@ -77,7 +78,7 @@ function Send-PosternRequest {
         Headers            = @{ Authorization = 'Bearer ' + [System.Net.NetworkCredential]::new('', $script:Connection.Token).Password }
         ContentType        = 'application/json; charset=utf-8'
         MaximumRedirection = 0 # the token is for this server only
-        TimeoutSec         = 150
+        TimeoutSec         = $Seconds
         UseBasicParsing    = $true
         ErrorAction        = 'Stop'
     }
@@ -131,9 +132,9 @@ function Save-PosternFile {
 }
 
 # Invoke-PosternCmdlet runs a cmdlet on the server for the function $Caller. $Kinds
-# says which parameters there are and how their values are sent.
+# says which parameters there are and how their values are sent. $Long: it may take hours.
 function Invoke-PosternCmdlet {
-    param([string] $Name, [System.Collections.IDictionary] $Bound, [System.Collections.IDictionary] $Kinds, [System.Management.Automation.PSCmdlet] $Caller, [bool] $Changes, [bool] $WhatIf)
+    param([string] $Name, [System.Collections.IDictionary] $Bound, [System.Collections.IDictionary] $Kinds, [System.Management.Automation.PSCmdlet] $Caller, [bool] $Changes, [bool] $Long, [bool] $WhatIf)
     $target, $save = '', ''
     try {
         $arguments = @{}
@@ -160,7 +161,7 @@ function Invoke-PosternCmdlet {
             }
         }
         $json = ConvertTo-Json -InputObject $arguments -Depth 5 -Compress
-        $result = Send-PosternRequest -Method Post -Path ('/api/cmdlet/' + $Name) -Body ([System.Text.Encoding]::UTF8.GetBytes($json))
+        $result = Send-PosternRequest -Method Post -Path ('/api/cmdlet/' + $Name) -Body ([System.Text.Encoding]::UTF8.GetBytes($json)) -Seconds $(if ($Long) { 0 } else { 150 })
     } catch {
         $text, $kind = $_.Exception.Message, 'Postern'
         if ($null -ne $_.ErrorDetails -and $_.ErrorDetails.Message) {
