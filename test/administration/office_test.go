@@ -9,7 +9,6 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,12 +29,14 @@ type office struct {
 	socket *manage.Client
 	token  string
 	web    *http.Client // signed in at the console
+	files  string       // the folder besides its own that the server may use
 }
 
 // open starts a server whose administrator is signed in everywhere.
 func open(t *testing.T) *office {
 	t.Helper()
-	o := &office{Server: server.Serve(t, server.Options{Accounts: []server.Account{{Name: "alice@example.org", Password: "correct horse battery"}}})}
+	files := t.TempDir()
+	o := &office{files: files, Server: server.Serve(t, server.Options{Sandbox: fmt.Sprintf("write = [%q]", files), Accounts: []server.Account{{Name: "alice@example.org", Password: "correct horse battery"}}})}
 	o.socket = manage.Dial(o.Socket)
 	t.Cleanup(o.socket.Close)
 	made := o.run(t, "New-ApiToken", map[string]any{"Name": "test", "Role": "Organization Administrator"})
@@ -117,8 +118,14 @@ func (o *office) inShell(t *testing.T, s settings.Service, row *settings.Row, va
 	}
 	args = append(args, "-"+row.Name)
 	switch v := value.(type) {
-	case []any, []string:
-		args = append(args, strings.ReplaceAll(strings.Trim(strings.TrimSuffix(strings.TrimPrefix(fmt.Sprint(v), "["), "]"), " "), " ", ","))
+	case []string:
+		args = append(args, strings.Join(v, ","))
+	case []any:
+		var texts []string
+		for _, e := range v {
+			texts = append(texts, fmt.Sprint(e))
+		}
+		args = append(args, strings.Join(texts, ","))
 	case bool:
 		args = append(args, fmt.Sprintf("$%t", v))
 	default:
@@ -338,6 +345,3 @@ func content(n *html.Node) string {
 	}
 	return b.String()
 }
-
-// folder gives a folder for log files.
-func folder(t *testing.T) string { return filepath.Join(t.TempDir(), "log") }

@@ -93,7 +93,7 @@ func openTerminal(t *testing.T, args ...string) *terminal {
 
 func (x *terminal) tmux(args ...string) string {
 	x.t.Helper()
-	out, code := server.Run(x.t, 20*time.Second, x.t.TempDir(), nil, "", "tmux", append([]string{"-L", x.socket}, args...)...)
+	out, code := server.Run(x.t, 60*time.Second, x.t.TempDir(), nil, "", "tmux", append([]string{"-L", x.socket}, args...)...)
 	if code != 0 {
 		x.t.Fatalf("tmux %v: %s", args, out)
 	}
@@ -111,7 +111,7 @@ func (x *terminal) typed(line string) {
 func (x *terminal) waitFor(text string) {
 	x.t.Helper()
 	screen := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if screen = x.tmux("capture-pane", "-p"); strings.Contains(screen, text) {
 			return
 		}

@@ -28,8 +28,8 @@ type sample struct {
 	shown     any // what good is shown as; nil when it is shown as it was given
 }
 
-// samples has a row for every row of settings.Table.
-func samples(t *testing.T) map[string]sample {
+// samples has a row for every row of settings.Table; files that they name are in the folder.
+func samples(t *testing.T, folder string) map[string]sample {
 	free := func() []string { return []string{server.FreeAddress(t)} }
 	return map[string]sample{
 		"StartupType":                       {good: "Manual", bad: "Sometimes"},
@@ -39,8 +39,8 @@ func samples(t *testing.T) map[string]sample {
 		"LoginType":                         {good: "PlainTextAuthentication", bad: "Open"},
 		"AuthMechanisms":                    {good: []string{"SCRAM-SHA-256-PLUS", "PLAIN"}, bad: []string{"ROT13"}},
 		"ExtendedProtectionPolicy":          {good: "Require", bad: "Perhaps"},
-		"ClientCertificateAuthorities":      {good: authorities(t), bad: "authorities.pem"},
-		"ClientCertificateRevocationList":   {good: []string{revocationList(t)}, bad: []string{"revoked.crl"}},
+		"ClientCertificateAuthorities":      {good: authorities(t, folder), bad: "authorities.pem"},
+		"ClientCertificateRevocationList":   {good: []string{revocationList(t, folder)}, bad: []string{"revoked.crl"}},
 		"RequireSecondFactor":               {good: true, bad: "perhaps"},
 		"WeakPasswordPolicy":                {good: "Refuse", bad: "Laugh"},
 		"X509CertificateName":               {good: "127.0.0.1", bad: "nobody.example"},
@@ -51,6 +51,10 @@ func samples(t *testing.T) map[string]sample {
 		"MaxConnectionsPerUser":             {good: 12, bad: 0},
 		"SessionTimeout":                    {good: "00:20:00", bad: "00:00:01"},
 		"MaxCommandSize":                    {good: 4096, bad: 1},
+		"MaxMessagesPerCommand":             {good: 5000, bad: 999},
+		"MaxMessagesPerCopy":                {good: 1000, bad: 1},
+		"MaxCommandTime":                    {good: "00:00:30", bad: "00:00:00"},
+		"MaxCommandMemory":                  {good: 64 << 20, bad: 1},
 		"ProxyTargetPort":                   {good: 10143, bad: 70000},
 		"ProxyProtocolNetworks":             {good: []string{"192.0.2.0/24", "2001:db8::/64"}, bad: []string{"lb.example.org"}},
 		"ProxyProtocolTls":                  {good: true, bad: "perhaps"},
@@ -66,7 +70,13 @@ func samples(t *testing.T) map[string]sample {
 		"MessageRetrievalMimeFormat":  {good: "TextOnly", bad: "Html"},
 		"MessageRetrievalSortOrder":   {good: "Descending", bad: "Up"},
 		"ShowHiddenFoldersEnabled":    {good: true, bad: "perhaps"},
+		"MessageDowngradeEnabled":     {good: true, bad: "perhaps"},
 		"CalendarItemRetrievalOption": {good: "InternetUrl", bad: "Url"},
+		"JmapSessionUrl":              {good: "https://jmap.example.org/.well-known/jmap", bad: "http://jmap.example.org"},
+		"SubmissionUsers":             {good: []string{"submission@example.org"}, bad: []string{strings.Repeat("x", 321)}},
+		"MailboxReferrals": {
+			good: []string{"Archive:imap://archive.example.org/Archive"}, shown: []string{"Archive: imap://archive.example.org/Archive"}, bad: []string{"Archive"},
+		},
 		"OwaServerUrl":                {good: "https://mail.example.org/owa", bad: "ftp://mail.example.org"},
 		"EnableExactRFC822Size":       {good: true, bad: "perhaps"},
 		"AcmeDirectory":               {good: "https://acme.example.org/directory", bad: "http://acme.example.org/"},
@@ -74,8 +84,10 @@ func samples(t *testing.T) map[string]sample {
 		"AcmeTermsAgreed":             {good: true, bad: "perhaps"},
 		"AcmeHttpBindings":            {good: free(), bad: []string{"127.0.0.1:0"}},
 		"AcmeTlsBindings":             {good: free(), bad: []string{"443"}},
+		"DeletedItemRetention":        {good: "30.00:00:00", bad: "4000.00:00:00"},
+		"RecoverableItemsQuota":       {good: 1 << 30 * 5, bad: 1},
 		"ProtocolLogEnabled":          {good: true, bad: "perhaps"},
-		"LogFileLocation":             {good: folder(t), bad: "log"},
+		"LogFileLocation":             {good: filepath.Join(folder, "log"), bad: "log"},
 		"LogFileRollOverSettings":     {good: "Hourly", bad: "Yearly"},
 		"LogPerFileSizeQuota":         {good: 100000, bad: 1},
 		"ProtocolLogFormat":           {good: "Json", bad: "Xml"},
@@ -94,7 +106,7 @@ type face struct {
 // in the console: the same values act, the same are refused, in the same words.
 func TestEverySetting(t *testing.T) {
 	office := open(t)
-	all := samples(t)
+	all := samples(t, office.files)
 	for _, row := range settings.Table {
 		given, ok := all[row.Name]
 		if !ok {
@@ -166,21 +178,21 @@ func refusal(t *testing.T, err error) string {
 }
 
 // authorities writes a file with the certificate of an authority.
-func authorities(t *testing.T) string {
+func authorities(t *testing.T, folder string) string {
 	t.Helper()
 	_, der, _ := authority(t)
-	return writePEM(t, "CERTIFICATE", der)
+	return writePEM(t, folder, "CERTIFICATE", der)
 }
 
 // revocationList makes a file with a list of revoked certificates.
-func revocationList(t *testing.T) string {
+func revocationList(t *testing.T, folder string) string {
 	t.Helper()
 	c, _, key := authority(t)
 	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}, c, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return writePEM(t, "X509 CRL", der)
+	return writePEM(t, folder, "X509 CRL", der)
 }
 
 func authority(t *testing.T) (c *x509.Certificate, der []byte, key *ecdsa.PrivateKey) {
@@ -199,9 +211,9 @@ func authority(t *testing.T) (c *x509.Certificate, der []byte, key *ecdsa.Privat
 	return c, der, key
 }
 
-func writePEM(t *testing.T, kind string, der []byte) string {
+func writePEM(t *testing.T, folder, kind string, der []byte) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "file.pem")
+	path := filepath.Join(folder, strings.ReplaceAll(kind, " ", "")+".pem")
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644); err != nil {
 		t.Fatal(err)
 	}

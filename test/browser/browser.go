@@ -20,7 +20,7 @@ import (
 )
 
 // stepTime bounds one step: a click and the page that follows.
-const stepTime = 20 * time.Second
+const stepTime = 60 * time.Second
 
 // Page is one tab of a browser with an empty profile. Its steps fail the test when
 // they cannot be done within 20 s. One goroutine uses it.

@@ -72,7 +72,7 @@ func pebble(t *testing.T, life time.Duration) *authority {
 	trust := x509.NewCertPool()
 	trust.AppendCertsFromPEM(text)
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, DisableKeepAlives: true}}
-	a.Within(t, 30*time.Second, "waiting for Pebble's root", func() bool {
+	a.Within(t, 60*time.Second, "waiting for Pebble's root", func() bool {
 		answer, err := client.Get("https://" + management + "/roots/0")
 		if err != nil {
 			return false
@@ -271,9 +271,13 @@ func TestSwap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the server")
 	}
-	s := server.Serve(t, server.Options{})
+	files := t.TempDir()
+	s := server.Serve(t, server.Options{Sandbox: fmt.Sprintf("read = [%q]", files)})
 	make := func(host string) (string, *x509.Certificate) {
-		dir := t.TempDir()
+		dir, err := os.MkdirTemp(files, "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		pair, err := certificate.SelfSigned([]string{host}, dir)
 		if err != nil {
 			t.Fatal(err)
@@ -295,7 +299,7 @@ func TestSwap(t *testing.T) {
 	}
 	until := func(want *x509.Certificate) {
 		t.Helper()
-		server.Eventually(t, 40*time.Second, "the new certificate", func() bool { return shown(t, s.IMAPS, "mail.example.org", nil).Equal(want) })
+		server.Eventually(t, 60*time.Second, "the new certificate", func() bool { return shown(t, s.IMAPS, "mail.example.org", nil).Equal(want) })
 	}
 	until(a)
 	roots := x509.NewCertPool()

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { server.Main(m) }
 
 // limit bounds one run of a client.
-const limit = 60 * time.Second
+const limit = 120 * time.Second
 
 // loginTypes are all there are, weakest first.
 var loginTypes = []string{"PlainTextLogin", "PlainTextAuthentication", "SecureLogin"}
@@ -76,8 +76,31 @@ func message(i int) string {
 		"--b\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=a.bin\r\nContent-Transfer-Encoding: base64\r\n\r\nAAECAwQF\r\n--b--\r\n"
 }
 
-// script runs a script of testdata with arguments and gives its output and code.
+// fill makes a mailbox of an account with n messages.
+func fill(t *testing.T, s *server.Server, who server.Account, mailbox string, n int) {
+	t.Helper()
+	c := s.Login(t, who)
+	defer c.Conn.Close()
+	c.MustIMAP("CREATE %s", mailbox)
+	// Some at once (RFC 3502).
+	for i := 0; i < n; {
+		var command strings.Builder
+		fmt.Fprintf(&command, "APPEND %s", mailbox)
+		for end := min(n, i+100); i < end; i++ {
+			fmt.Fprintf(&command, " {%d+}\r\n%s", len(message(i)), message(i))
+		}
+		c.MustIMAP("%s", command.String())
+	}
+}
+
+// script runs a Python script of testdata with arguments and gives its output and code.
 func script(t *testing.T, name string, arguments map[string]any) (string, int) {
+	t.Helper()
+	return scriptOf(t, "python3", "python3", name, arguments)
+}
+
+// scriptOf is script for another interpreter, which is in a Debian package.
+func scriptOf(t *testing.T, interpreter, debian, name string, arguments map[string]any) (string, int) {
 	t.Helper()
 	text, err := json.Marshal(arguments)
 	if err != nil {
@@ -87,7 +110,7 @@ func script(t *testing.T, name string, arguments map[string]any) (string, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return server.Run(t, limit, dir, []string{"PYTHONDONTWRITEBYTECODE=1"}, "", server.Program(t, "python3", "python3"), name, string(text))
+	return server.Run(t, limit, dir, []string{"PYTHONDONTWRITEBYTECODE=1"}, "", server.Program(t, interpreter, debian), name, string(text))
 }
 
 // subjects gives the subjects of a mailbox in order, read over IMAP.

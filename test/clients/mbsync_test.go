@@ -281,3 +281,38 @@ func TestMbsyncRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestMbsyncOldMail: mail with 8-bit in its header is brought in, and taken away again,
+// byte by byte, by a program that does not say ENABLE UTF8=ACCEPT.
+func TestMbsyncOldMail(t *testing.T) {
+	old := []string{
+		"From: Hans M\xfcller <hans@example.org>\nSubject: Gr\xfc\xdfe\n\nLatin-1\n",
+		"From: Jürgen <jürgen@exämple.org>\nTo: bob@example.org\nSubject: Grüße\nX-Note: ü\n\nUTF-8\n",
+		"From: ivan@example.org\nSubject: \xf0\xd2\xc9\xd7\xc5\xd4\n\nKOI8-R\n",
+	}
+	s := serve(t, 0)
+	s.SetLoginType("PlainTextLogin")
+	for _, dir := range []string{"new", "cur", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(s.Folder, "mail/INBOX", dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, text := range old {
+		write(t, filepath.Join(s.Folder, fmt.Sprintf("mail/INBOX/new/%d.old.host", i)), text)
+	}
+	mbsync{t, s, s.Folder}.must(clear, "LOGIN")
+	away := mbsync{t, s, filepath.Join(s.Folder, "away")}
+	if err := os.MkdirAll(away.folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	away.must(clear, "LOGIN")
+	var got []string
+	for _, f := range away.near("INBOX") {
+		got = append(got, withoutTUID(strings.ReplaceAll(f.text, "\r\n", "\n")))
+	}
+	slices.Sort(got)
+	slices.Sort(old)
+	if !slices.Equal(got, old) {
+		t.Errorf("came back\n%q\nand not\n%q", got, old)
+	}
+}

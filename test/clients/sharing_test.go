@@ -74,7 +74,7 @@ func TestSharing(t *testing.T) {
 		`owner=office@test.example mailbox=INBOX for=alice@test.example before=lrs after=lrsw`, `for=-anyone before="" after=x`,
 	} {
 		// The output is read beside the test.
-		server.Eventually(t, 30*time.Second, "the log says "+part, func() bool { return strings.Contains(s.Output(), part) })
+		server.Eventually(t, 60*time.Second, "the log says "+part, func() bool { return strings.Contains(s.Output(), part) })
 		if n := strings.Count(s.Output(), part); n != 1 {
 			t.Errorf("%q stands %d times in the log", part, n)
 		}

@@ -194,6 +194,52 @@ func TestFolders(t *testing.T) {
 	d.WaitText("[data-test=done]", "Right taken away")
 }
 
+// TestDeleted: what was deleted is listed, with who did it, restored, and removed; what a
+// sender and a client wrote stays text.
+func TestDeleted(t *testing.T) {
+	d := sit(t)
+	c := d.Login(t, alice)
+	defer c.Conn.Close()
+	c.MustIMAP(`ID ("name" "Mutt <b>x</b>" "version" "2.2")`)
+	c.Append("INBOX", "", "From: Eve <eve@example.org>\r\nSubject: <b>Minutes</b> of the meeting\r\n\r\nText\r\n")
+	c.Append("INBOX", "", "From: =?utf-8?q?J=C3=B6rg?= <joerg@example.org>\r\nSubject: "+strings.Repeat("A very long subject ", 12)+"\r\n\r\nText\r\n")
+	c.Append("INBOX", "", "Subject: =?utf-8?q?=E2=80=AEgnp.exe?=\r\n\r\nText\r\n")
+	const page = "/mailboxes/mailbox/deleted?name=alice%40example.org"
+	d.at(page)
+	d.WaitText("[data-test=nothing]", "nothing that could be brought back")
+	d.look("mailbox-deleted-none")
+	c.MustIMAP("SELECT INBOX")
+	c.MustIMAP(`STORE 1:* +FLAGS.SILENT (\Deleted)`)
+	c.MustIMAP("EXPUNGE")
+	d.at(page)
+	if text := d.Text("[data-test=deleted]"); !strings.Contains(text, "<b>Minutes</b>") || !strings.Contains(text, "Jörg") || !strings.Contains(text, "LOGIN command") || strings.Contains(text, "\u202e") {
+		t.Errorf("the list says %q", text)
+	}
+	d.look("mailbox-deleted")
+	d.Type("[data-test=search-subject]", "minutes")
+	d.Follow("[data-test=search-go]")
+	if text := d.Text("[data-test=deleted]"); strings.Contains(text, "Jörg") {
+		t.Errorf("the list says %q", text)
+	}
+	d.Follow("[data-test=deleted] [data-test^=restore-]")
+	d.WaitText("[data-test=changes]", "restored")
+	d.judge("a message before it is restored")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "Message restored")
+	d.judge("a message that was restored")
+	if got := strings.Join(c.MustIMAP("STATUS INBOX (MESSAGES)"), ""); !strings.Contains(got, "MESSAGES 1)") {
+		t.Error(got)
+	}
+	d.at(page)
+	d.Follow("[data-test=deleted] [data-test^=purge-]")
+	d.WaitText("main", "cannot be undone")
+	d.Follow("[data-test=apply]")
+	d.WaitText("[data-test=done]", "Message removed")
+	d.at("/console/mailbox-database")
+	d.WaitText("main", "DeletedItemRetention")
+	d.look("console-mailbox-database")
+}
+
 // TestLoginPolicies: whom one would have refused is told while it is typed; it is made,
 // holds, and is removed; groups beside it.
 func TestLoginPolicies(t *testing.T) {

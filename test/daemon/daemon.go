@@ -5,7 +5,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -37,7 +39,7 @@ func Run(t testing.TB, cmd *exec.Cmd, address, log string) *Process {
 		cmd.Wait()
 		close(p.done)
 	}()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			c.Close()
@@ -67,4 +69,35 @@ func (p *Process) Stop(signal syscall.Signal) {
 		p.cmd.Process.Kill()
 		<-p.done
 	}
+}
+
+// Home is a folder for a server that runs as a user of its own.
+type Home struct {
+	Folder   string // which everybody may enter
+	Owner    *user.User
+	UID, GID int // of Owner
+}
+
+// NewHome makes one in /tmp, which ends with the test. The server runs as mail, or where the
+// test is not root's as who runs the test.
+func NewHome(t testing.TB, name string) Home {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "postern-"+name+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	owner, err := user.Current()
+	if os.Getuid() == 0 {
+		owner, err = user.Lookup("mail")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(owner.Uid)
+	gid, _ := strconv.Atoi(owner.Gid)
+	return Home{dir, owner, uid, gid}
 }

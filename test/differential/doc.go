@@ -1,5 +1,6 @@
 // Package differential has Postern and Debian's Dovecot answer the same commands
-// and compares what they say. A script in testdata is a conversation of one or
+// and compares what they say, and Debian's Cyrus where only that has an extension; random
+// sessions have all three. A script in testdata is a conversation of one or
 // more sessions of one account that is made anew for it. Its lines name a session,
 // say how (":" a command, "!" bytes as they are, with Go's escapes) and what:
 //

@@ -46,6 +46,8 @@ func normal(response []byte) string {
 		return strings.TrimSpace("* " + chosen(rest))
 	case word == "CAPABILITY" || word == "ID":
 		return "* " + word
+	case word == "ACL" || word == "MYRIGHTS" || word == "LISTRIGHTS" || word == "METADATA" || word == "QUOTA" || word == "QUOTAROOT":
+		return "* " + word + " " + access(word, more)
 	}
 	if kind, items, ok := strings.Cut(more, " "); ok && kind == "FETCH" {
 		return "* " + word + " FETCH " + fetched(items)
@@ -107,6 +109,53 @@ func listed(s string) string {
 		out += " " + strings.ReplaceAll(show(v, false), `"`, "")
 	}
 	return out
+}
+
+// access normalises what is behind ACL, MYRIGHTS and LISTRIGHTS, whose rights are sets, and
+// METADATA, whose entries have no order.
+func access(word, s string) string {
+	values, err := imapview.ParseValues([]byte(s))
+	if err != nil || len(values) < 2 {
+		return fmt.Sprintf("%s (%v)", s, err)
+	}
+	letters := func(rights string) string {
+		list := []byte(rights)
+		slices.Sort(list)
+		// What RFC 2086 called c and d stands for others; n is of ANNOTATE, digits are Cyrus's.
+		return string(slices.DeleteFunc(list, func(c byte) bool { return strings.IndexByte("cdn0123456789", c) >= 0 }))
+	}
+	name, rest := values[0].Text, values[1:]
+	var out []string
+	switch word {
+	case "MYRIGHTS":
+		return fmt.Sprintf("%q %s", name, letters(rest[0].Text))
+	case "LISTRIGHTS":
+		for _, v := range rest[1:] {
+			if l := letters(v.Text); l != "" {
+				out = append(out, l)
+			}
+		}
+		slices.Sort(out)
+		return fmt.Sprintf("%q %s %s", name, rest[0].Text, strings.Join(out, " "))
+	case "QUOTA": // its root's name, and what is used, are each server's own
+		return ""
+	case "ACL":
+		for pair := range slices.Chunk(rest, 2) {
+			if len(pair) == 2 {
+				out = append(out, pair[0].Text+" "+letters(pair[1].Text))
+			}
+		}
+	case "METADATA":
+		for pair := range slices.Chunk(rest[0].List, 2) {
+			if len(pair) == 2 {
+				out = append(out, pair[0].Text+" "+show(pair[1], false))
+			}
+		}
+	default:
+		return fmt.Sprintf("%q", name)
+	}
+	slices.Sort(out)
+	return fmt.Sprintf("%q %s", name, strings.Join(out, ", "))
 }
 
 // statusItems normalises what is behind STATUS.

@@ -65,6 +65,10 @@ type player struct {
 	pop3     string
 	sessions map[string]*talk
 	count    int
+
+	guest   server.Account // logs in sessions whose name begins with "g"
+	others  string         // where the guest finds the account's mailboxes
+	guestID string         // the guest in a list of rights
 }
 
 type talk struct {
@@ -85,7 +89,8 @@ func (p *player) dial(addr string) *talk {
 }
 
 // session gives a session by name, which is opened at its first use. Names that
-// begin with "p" are POP3's, with "n" ones that do not log in by themselves.
+// begin with "p" are POP3's, with "g" a guest's, with "n" ones that do not log in by
+// themselves.
 func (p *player) session(name string) *talk {
 	p.t.Helper()
 	if c := p.sessions[name]; c != nil {
@@ -100,9 +105,22 @@ func (p *player) session(name string) *talk {
 		c = p.dial(p.imap)
 		c.line(p.t)
 		if name[0] != 'n' {
-			p.send(c, fmt.Sprintf("l LOGIN %s %s\r\n", p.account.Name, p.account.Password))
-			if out := p.tagged(c, "l"); len(out) == 0 || !strings.HasPrefix(out[len(out)-1], "l OK") {
-				p.t.Fatalf("login: %q", out)
+			who := p.account
+			if name[0] == 'g' {
+				who = p.guest
+			}
+			for try := 0; ; try++ {
+				p.send(c, fmt.Sprintf("l LOGIN %s %s\r\n", who.Name, who.Password))
+				out := p.tagged(c, "l")
+				answer := out[len(out)-1]
+				if strings.HasPrefix(answer, "l OK") {
+					break
+				}
+				// Cyrus makes the mailboxes then, which may fail while it does so for another.
+				if try == 20 || answer != "l NO [UNAVAILABLE]" {
+					p.t.Fatalf("login: %q", out)
+				}
+				time.Sleep(quiet)
 			}
 		}
 	}
@@ -125,14 +143,23 @@ func (p *player) send(c *talk, text string) {
 	c.conn.Write([]byte(text))
 }
 
+// response reads one response as it stands; nil at the end.
+func (p *player) response(c *talk) []byte {
+	c.conn.SetReadDeadline(time.Now().Add(patience))
+	b, err := imapview.ReadResponse(c.r)
+	if err != nil {
+		c.gone = true
+		return nil
+	}
+	return b
+}
+
 // tagged reads up to the tagged answer, a request to go on, or the end.
 func (p *player) tagged(c *talk, tag string) (out []string) {
 	for {
-		c.conn.SetReadDeadline(time.Now().Add(patience))
-		b, err := imapview.ReadResponse(c.r)
+		b := p.response(c)
 		switch {
-		case err != nil:
-			c.gone = true
+		case b == nil:
 			return append(out, "(closed)")
 		case strings.HasPrefix(string(b), "+"):
 			return append(out, "+")
@@ -210,6 +237,10 @@ func (p *player) play(s step) []string {
 	p.send(c, tag+" "+text+"\r\n")
 	out := p.tagged(c, tag)
 	for i, line := range out {
+		if p.others != "" {
+			line = strings.NewReplacer(p.others, "$OTHERS", p.guestID, "$GUEST", p.account.Name, "$USER").Replace(line)
+			out[i] = line
+		}
 		if rest, ok := strings.CutPrefix(line, tag+" "); ok {
 			out[i] = "tag " + rest
 		} else if !strings.Contains(text, "SPECIAL-USE") {
@@ -240,20 +271,24 @@ func inOrder(lines []string) []string {
 		}
 		return s
 	}
-	// Codes that Dovecot gives only with CONDSTORE, or not at all.
+	// Codes that Dovecot gives only with CONDSTORE, or not at all; what Cyrus says of what it has.
 	lines = slices.DeleteFunc(lines, func(s string) bool {
-		return s == "* OK [HIGHESTMODSEQ #]" || s == "* OK [MAILBOXID (#)]"
+		return s == "* OK [HIGHESTMODSEQ #]" || s == "* OK [MAILBOXID (#)]" || s == "* OK" || strings.HasPrefix(s, "* OK [ANNOTATIONS ") || strings.HasPrefix(s, "* OK [URLMECH ")
 	})
 	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(class(a), class(b)) })
 	return lines
 }
 
-var literal = regexp.MustCompile(`@([\w.-]+\.eml)|<<([^>]*)>>|\$(USER|PASS)`)
+var literal = regexp.MustCompile(`@([\w.-]+\.eml)|<<([^>]*)>>|\$(USER|PASS|GUEST)|(\$OTHERS)(/\S+)`)
 
-// literals puts messages for @name.eml and literals for <<text>>.
+// literals puts messages for @name.eml and literals for <<text>>, and names that differ.
 func (p *player) literals(text string) string {
 	return literal.ReplaceAllStringFunc(text, func(s string) string {
 		switch {
+		case s == "$GUEST":
+			return p.guestID
+		case strings.HasPrefix(s, "$OTHERS"):
+			return strconv.Quote(p.others + s[len("$OTHERS"):])
 		case s == "$USER":
 			return p.account.Name
 		case s == "$PASS":

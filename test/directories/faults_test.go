@@ -236,7 +236,7 @@ func (f *failing) run(t *testing.T) {
 			t.Errorf("%s, %s: our own directory: %s", f.name, c.name, local)
 		}
 		began := time.Now()
-		server.Eventually(t, 30*time.Second, f.name+", "+c.name+": well again", func() bool {
+		server.Eventually(t, 60*time.Second, f.name+", "+c.name+": well again", func() bool {
 			a := tries.from("127.9.0.1", f.right(next()))
 			if a.text != "OK" && a.text != "NO [UNAVAILABLE]" {
 				t.Fatalf("%s, after %s: who is right hears %s", f.name, c.name, a)
@@ -249,7 +249,7 @@ func (f *failing) run(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "%-26s %-24s %-32s %-10s %s\n", c.name, right, wrong, local.took.Round(10*time.Millisecond), well.Round(10*time.Millisecond))
 	}
-	server.Eventually(t, 30*time.Second, f.name+": as many sockets as before", func() bool { return sockets(t, s) <= before })
+	server.Eventually(t, 60*time.Second, f.name+": as many sockets as before", func() bool { return sockets(t, s) <= before })
 	fmt.Fprintf(&table, "sockets before %d, after %d\n", before, sockets(t, s))
 	t.Log("\n" + table.String())
 	f.noGoroutinesLeft(t, s)
@@ -406,7 +406,7 @@ func (f *failing) noGoroutinesLeft(t *testing.T, s *server.Server) {
 	time.Sleep(time.Second)
 	count := func(s *server.Server) (int, string) {
 		syscall.Kill(s.PID(), syscall.SIGQUIT)
-		server.Eventually(t, 20*time.Second, "the goroutines are told", func() bool { return !s.Running() })
+		server.Eventually(t, 60*time.Second, "the goroutines are told", func() bool { return !s.Running() })
 		return strings.Count(s.Output(), "\ngoroutine "), s.Output()
 	}
 	want, _ := count(fresh)
@@ -628,7 +628,7 @@ func failingOIDC(t *testing.T, toxics *toxiproxy.Server) *failing {
 		right: func(i int) string { return bearer("anna@example.org", tokens[i%len(tokens)]) },
 		wrong: func(i int) string { return bearer(person(i), invented(i)) },
 	}
-	table := openidTable(t, p, "")
+	table := openidTable(t, p, faultTimeout)
 	f.table = table[:strings.LastIndex(table, "[[directories]]")]
 	addr := strings.TrimPrefix(p.Issuer, "http://")
 	p.Down()

@@ -25,7 +25,7 @@ domains = ["example.org"]
 keytab = %q
 realms = { %q = "example.org" }
 kdcs = [%q]
-timeout = "00:00:03"
+timeout = "00:00:08"
 %s
 [[directories]]
 kind = "embedded"

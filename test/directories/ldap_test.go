@@ -37,7 +37,7 @@ base = %q
 bind_dn = %q
 bind_password = %q
 quota_attribute = "mailQuota"
-timeout = "00:00:03"
+timeout = "00:00:20"
 %s`, s.Clear, s.CAFile, slapd.PeopleBase, slapd.Reader, slapd.ReaderPassword, more)
 }
 
@@ -131,15 +131,23 @@ func TestLDAP(t *testing.T) {
 	if out, code := curl(t, s, "imaps", "anna.new@example.org", password); code != 67 {
 		t.Errorf("the old password: %d %s", code, out)
 	}
-	if out, code := curl(t, s, "imaps", "anna.new@example.org", "next"); code != 0 {
-		t.Errorf("the new password: %d %s", code, out)
-	}
-
 	// The directory is down: who signed in before goes on, others hear that it is
 	// not their password.
-	ldap.Stop()
-	if out, code := curl(t, s, "imaps", "anna.new@example.org", "next"); code != 0 {
-		t.Errorf("remembered: %d %s", code, out)
+	for try := 0; ; try++ {
+		signedIn := time.Now()
+		if out, code := curl(t, s, "imaps", "anna.new@example.org", "next"); code != 0 {
+			t.Errorf("the new password: %d %s", code, out)
+		}
+		ldap.Stop()
+		out, code := curl(t, s, "imaps", "anna.new@example.org", "next")
+		if code == 0 {
+			break
+		}
+		if time.Since(signedIn) < 5*time.Second || try == 3 {
+			t.Errorf("remembered: %d %s", code, out)
+			break
+		}
+		ldap.Run() // on a busy machine the time was up
 	}
 	if answers := s.Deliver(t, message, "nobody@example.org"); !strings.HasPrefix(answers[0], "451") {
 		t.Errorf("delivery while the directory is down: %v", answers)

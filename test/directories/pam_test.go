@@ -23,7 +23,7 @@ socket = %q
 domain = "example.org"
 users_file = %q
 first_uid = 1000
-timeout = "00:00:03"
+timeout = "00:00:20"
 `, daemon.Socket, users)})
 	s.MustDeliver(t, message, "anna@example.org")
 	for _, nobody := range []string{"nobody@example.org", "root@example.org"} {

@@ -15,7 +15,7 @@ func TestOpenIDOfLDAP(t *testing.T) {
 	ldap, p := slapd.Start(t, slapd.Options{}), openid.Start(t)
 	addPerson(ldap, "anna", "mailAlternateAddress", "a.n@example.org", "mailQuota", "5MB")
 	addPerson(ldap, "bert")
-	provider := strings.Replace(openidTable(t, p, ""), `name = "company"`, "name = \"login\"\npeople = \"company\"", 1)
+	provider := strings.Replace(openidTable(t, p, `"00:00:20"`), `name = "company"`, "name = \"login\"\npeople = \"company\"", 1)
 	provider = provider[:strings.LastIndex(provider, "[[directories]]")]
 	s := server.Serve(t, server.Options{
 		Accounts:    []server.Account{{Name: "root@local.example", Password: "local"}},

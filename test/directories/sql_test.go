@@ -19,7 +19,7 @@ kind = "sql"
 name = "people"
 database = %q
 query = "SELECT id, name, password, enabled, quota, aliases FROM people WHERE name = $1 OR $1 = ANY (string_to_array(aliases, ','))"
-timeout = "00:00:02"
+timeout = "00:00:20"
 scram = true
 upgrade = true
 `, db.URL(db.Addr))})

@@ -62,6 +62,18 @@ func (l *ledger) compose(account, size int) (id, text string) {
 	return id, text
 }
 
+// acknowledged counts messages.
+func (l *ledger) acknowledged() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fates {
+		if f.acknowledged {
+			n++
+		}
+	}
+	return n
+}
+
 // change alters the fate of a message.
 func (l *ledger) change(id string, f func(*fate)) {
 	l.mu.Lock()
@@ -88,14 +100,19 @@ func TestKill(t *testing.T) {
 	s := server.Serve(t, server.Options{Accounts: accounts})
 	s.SetLoginType("PlainTextLogin")
 	l := &ledger{fates: map[string]*fate{}, uids: map[string]string{}}
+	const storms = 20 // messages at least that are acknowledged in each cycle
 	for cycle := range cycles {
 		var wg sync.WaitGroup
 		stop := make(chan struct{})
+		was := l.acknowledged()
 		for i := range 4 {
 			wg.Go(func() { storm(stop, func() error { return deliver(s, l, i%2) }) })
 			wg.Go(func() { storm(stop, func() error { return session(s, l, i%2) }) })
 		}
 		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
+		for end := time.Now().Add(30 * time.Second); l.acknowledged() < was+storms && time.Now().Before(end); {
+			time.Sleep(5 * time.Millisecond) // a busy machine stood still
+		}
 		s.Kill()
 		close(stop)
 		wg.Wait()
@@ -105,17 +122,14 @@ func TestKill(t *testing.T) {
 			return
 		}
 	}
-	acknowledged, removed := 0, 0
+	acknowledged, removed := l.acknowledged(), 0
 	for _, f := range l.fates {
-		if f.acknowledged {
-			acknowledged++
-		}
 		if f.removed {
 			removed++
 		}
 	}
 	t.Logf("%d cycles: %d messages sent, %d acknowledged, %d of them removed again; none lost", cycles, len(l.fates), acknowledged, removed)
-	if acknowledged < 20*cycles {
+	if acknowledged < storms*cycles {
 		t.Errorf("only %d messages were acknowledged: the storm was none", acknowledged)
 	}
 }

@@ -7,9 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/postern-mail/postern/test/server"
 )
@@ -92,40 +90,11 @@ func TestOneProcess(t *testing.T) {
 	healthy(t, s)
 }
 
-// mount gives a file system of its own of so many MiB, as root. Others skip the
-// test, and say so; in CI that is a failure.
-func mount(t *testing.T, mib int) string {
-	t.Helper()
-	notTested := t.Skipf
-	if os.Getenv("CI") != "" {
-		notTested = t.Fatalf
-	}
-	if os.Getuid() != 0 {
-		notTested("NOT TESTED: only root can mount a small file system; run the tests as root")
-	}
-	dir := filepath.Join(folder(t), "disk")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm,mode=700", mib), "tmpfs", dir).CombinedOutput(); err != nil {
-		if strings.Contains(string(out), "permission denied") {
-			notTested("NOT TESTED: this root may not mount: %s", out)
-		}
-		t.Fatalf("mount: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v\n%s", err, out)
-		}
-	})
-	return dir
-}
-
 // TestReadOnlyDisk: a data folder that cannot be written is refused at the start,
 // with the reason; when it can be written again everything is there.
 func TestReadOnlyDisk(t *testing.T) {
 	long(t)
-	disk := mount(t, 128)
+	disk := server.SmallDisk(t, 128)
 	data := filepath.Join(disk, "data")
 	s := server.Serve(t, server.Options{Data: data, Accounts: []server.Account{alice}})
 	s.MustDeliver(t, "Subject: kept\r\n\r\nkept\r\n", alice.Name)
@@ -145,84 +114,5 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	remount("rw")
 	s.Restart()
-	healthy(t, s)
-}
-
-// TestFullDisk fills the disk under a running server: deliveries and APPEND are
-// refused for the moment, what was acknowledged stays, and when there is room
-// again, after a restart at the latest, mail is taken again.
-func TestFullDisk(t *testing.T) {
-	long(t)
-	disk := mount(t, 96)
-	s := server.Serve(t, server.Options{Data: filepath.Join(disk, "data"), Accounts: []server.Account{alice}})
-	s.MustDeliver(t, "Subject: kept\r\n\r\nkept\r\n", alice.Name)
-	open := s.Login(t, alice)
-	open.MustIMAP("SELECT INBOX")
-
-	filler := filepath.Join(disk, "filler")
-	f, err := os.Create(filler)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for block := make([]byte, 1<<20); ; {
-		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	// Some more may fit into files that have their room already.
-	acknowledged := 1
-	refused := ""
-	large := "Subject: more\r\n\r\n" + strings.Repeat("some more text that nobody has sent before, to fill the disk\r\n", 4000)
-	for deadline := time.Now().Add(patience); refused == "" && time.Now().Before(deadline); {
-		for _, reply := range s.Deliver(t, large, alice.Name) {
-			if strings.HasPrefix(reply, "250 ") {
-				acknowledged++
-			} else {
-				refused = reply
-			}
-		}
-	}
-	if !strings.HasPrefix(refused, "4") {
-		t.Errorf("after %d messages LMTP says %q, want 4xx", acknowledged, refused)
-	}
-	open.Write(fmt.Sprintf("a1 APPEND INBOX {%d+}\r\n%s\r\n", len(large), large))
-	said := open.Until("a1 ")
-	if last := said[len(said)-1]; !strings.HasPrefix(last, "a1 NO ") {
-		t.Errorf("APPEND says %s", last)
-	}
-	if !s.Running() {
-		t.Fatalf("the server has ended:\n%s", s.Output())
-	}
-	// Who reads is not harmed.
-	if got, answer := open.IMAP("FETCH 1 (BODY.PEEK[])"); !strings.HasPrefix(answer, "OK") || !strings.Contains(strings.Join(got, "\n"), "Subject: kept") {
-		t.Errorf("FETCH on a full disk: %s %q", answer, got)
-	}
-
-	if err := os.Remove(filler); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	count := func() int {
-		c := s.Login(t, alice)
-		var n int
-		got := c.MustIMAP("STATUS INBOX (MESSAGES)")
-		if k, _ := fmt.Sscanf(got[0], "* STATUS INBOX (MESSAGES %d)", &n); k != 1 {
-			t.Fatalf("STATUS: %q", got)
-		}
-		return n
-	}
-	s.Restart()
-	if n := count(); n < acknowledged {
-		t.Errorf("%d messages are there, %d were acknowledged", n, acknowledged)
-	}
-	before := count()
-	s.MustDeliver(t, large, alice.Name)
-	if n := count(); n != before+1 {
-		t.Errorf("after one more there are %d messages, want %d", n, before+1)
-	}
 	healthy(t, s)
 }

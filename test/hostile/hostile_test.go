@@ -3,15 +3,12 @@
 package hostile
 
 import (
-	"bufio"
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/postern-mail/postern/test/server"
+	"github.com/postern-mail/postern/test/stopwatch"
 )
 
 func TestMain(m *testing.M) { server.Main(m) }
@@ -39,37 +36,20 @@ func serve(t *testing.T) *server.Server {
 // once, and still has the message.
 func healthy(t *testing.T, s *server.Server) {
 	t.Helper()
-	begin := time.Now()
-	c := s.Login(t, alice)
-	c.MustIMAP("EXAMINE INBOX")
-	if got := strings.Join(c.MustIMAP("FETCH 1 (BODY.PEEK[])"), "\n"); !strings.Contains(got, "Subject: kept") {
-		t.Errorf("the first message is now\n%s", got)
-	}
-	c.MustIMAP("LOGOUT")
-	if took := time.Since(begin); took > 10*time.Second {
-		t.Errorf("a login and a FETCH took %v", took)
-	}
+	stopwatch.Within(t, 10*time.Second, "a login and a FETCH", func() {
+		c := s.Login(t, alice)
+		c.MustIMAP("EXAMINE INBOX")
+		if got := strings.Join(c.MustIMAP("FETCH 1 (BODY.PEEK[])"), "\n"); !strings.Contains(got, "Subject: kept") {
+			t.Errorf("the first message is now\n%s", got)
+		}
+		c.MustIMAP("LOGOUT")
+	})
 }
 
 // peak gives the most memory that the process ever had, in MiB.
 func peak(t *testing.T, s *server.Server) int {
 	t.Helper()
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", s.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "VmHWM:" {
-			kib, err := strconv.Atoi(fields[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kib >> 10
-		}
-	}
-	t.Fatal("the process's status has no VmHWM")
-	return 0
+	return int(s.Memory("VmHWM") >> 20)
 }
 
 // bounded runs work and proves that the server's memory never grew by more than

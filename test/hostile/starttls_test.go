@@ -1,28 +1,11 @@
 package hostile
 
 import (
-	"crypto/tls"
-	"net"
 	"strings"
 	"testing"
 
 	"github.com/postern-mail/postern/test/server"
 )
-
-// clientHello gives the first bytes of a TLS handshake.
-func clientHello(t *testing.T) string {
-	t.Helper()
-	ours, theirs := net.Pipe()
-	defer ours.Close()
-	defer theirs.Close()
-	go tls.Client(ours, &tls.Config{ServerName: "localhost", InsecureSkipVerify: true}).Handshake() // it never gets an answer
-	buf := make([]byte, 16<<10)
-	n, err := theirs.Read(buf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(buf[:n])
-}
 
 // TestInjection sends bytes behind STARTTLS and STLS in the same segment: the
 // connection ends, and nothing that came in the clear is done, before the
@@ -30,7 +13,7 @@ func clientHello(t *testing.T) string {
 func TestInjection(t *testing.T) {
 	s := serve(t)
 	s.SetLoginType("PlainTextLogin")
-	hello := clientHello(t)
+	hello := helloOf(t, anyone())
 	imapWords := "i1 LOGIN " + alice.Name + " \"" + alice.Password + "\"\r\n"
 	lmtpWords := "LHLO evil.example\r\nMAIL FROM:<>\r\n"
 	popWords := "USER " + alice.Name + "\r\nPASS " + alice.Password + "\r\n"

@@ -87,6 +87,15 @@ func (c *Client) Wait(tag string) (Reply, error) {
 	}
 }
 
+// Next reads one response that comes between commands, as NOTIFY asks for.
+func (c *Client) Next() ([]byte, error) {
+	response, err := ReadResponse(c.r)
+	if err == nil {
+		err = c.View.Untagged(response)
+	}
+	return response, err
+}
+
 // Idle sends IDLE, waits for leave, and then reads until done has been called and
 // the tagged response came. each is called after every response, and the IDLE ends
 // when it returns false.

@@ -20,6 +20,8 @@ type Message struct {
 	Flags  string // sorted, with single spaces between, without \Recent; see Known
 	Known  bool   // Flags was told
 	ModSeq uint64 // 0: not known
+
+	told int // the command, as View counts them, during which Flags was told last
 }
 
 // View is what a client knows of the selected mailbox. Messages are in the order of
@@ -27,10 +29,11 @@ type Message struct {
 type View struct {
 	Messages []Message
 	Keywords map[string]bool // of the FLAGS response, in lower case; nil before one
-	QResync  bool            // ENABLED QRESYNC was seen
+	QResync  bool            // ENABLED QRESYNC, or UIDONLY, was seen: VANISHED comes, no EXPUNGE
 
 	named   int    // no message above this place has a UID; keeps learning a large mailbox linear
 	command string // under way, in upper case and with its UID; "" when there is none
+	begun   int    // how many commands were sent
 }
 
 // Begin says that a command has been sent: its text without the tag. SELECT and
@@ -40,6 +43,7 @@ func (v *View) Begin(command string) {
 	if len(words) == 0 {
 		return
 	}
+	v.begun++
 	v.command = words[0]
 	if words[0] == "UID" && len(words) > 1 {
 		v.command += " " + words[1]
@@ -54,6 +58,9 @@ func (v *View) Begin(command string) {
 func (v *View) End(condition string) {
 	if condition == "OK" && (v.command == "CLOSE" || v.command == "UNSELECT") {
 		v.Messages, v.named = nil, 0
+	}
+	if condition == "OK" && v.command == "UNAUTHENTICATE" {
+		*v = View{}
 	}
 	v.command = ""
 }
@@ -93,7 +100,9 @@ func (v *View) take(rest []byte) error {
 	case "VANISHED":
 		return v.vanished(rest)
 	case "ENABLED":
-		v.QResync = v.QResync || slices.Contains(strings.Fields(strings.ToUpper(string(rest))), "QRESYNC")
+		for _, name := range strings.Fields(strings.ToUpper(string(rest))) {
+			v.QResync = v.QResync || name == "QRESYNC" || name == "UIDONLY"
+		}
 	}
 	return nil
 }
@@ -244,7 +253,7 @@ func (v *View) fetched(n uint32, items []Item) error {
 			if err != nil {
 				return err
 			}
-			m.Flags, m.Known = flags, true
+			m.Flags, m.Known, m.told = flags, true, v.begun
 		case "MODSEQ":
 			if len(item.Value.List) != 1 {
 				return fmt.Errorf("MODSEQ needs a list of one")
@@ -316,6 +325,25 @@ func (v *View) flags(list Value) (string, error) {
 	sort.Strings(names)
 	return strings.Join(names, " "), nil
 }
+
+// Restore puts messages, which a client remembered and brought up to what SELECT with
+// QRESYNC told, in the place of those that the view has; there are as many. What has no
+// UID yet stands behind the rest.
+func (v *View) Restore(messages []Message) {
+	v.Messages = messages
+	for i := range messages {
+		messages[i].told = 0
+	}
+	v.named = 0
+	for v.named < len(messages) && messages[v.named].UID != 0 {
+		v.named++
+	}
+}
+
+// Told tells whether the flags of message n were told since the last command was sent. Only
+// FETCH responses that a UID command causes must have the UID: what another session did
+// meanwhile may come without.
+func (v *View) Told(n int) bool { return v.begun > 0 && v.Messages[n-1].told == v.begun }
 
 // SetFlags changes what the client believes of message n without being told: it
 // sent a STORE with .SILENT that was answered with OK. flags are sorted and in

@@ -81,19 +81,24 @@ func newHouse(t *testing.T) *house {
 	if _, err := h.Manage().Run(ctx, caller, "Set-ConsoleSettings", fmt.Appendf(nil, `{"SSLBindings": [%q]}`, server.FreeAddress(t))); err != nil {
 		t.Fatal(err)
 	}
-	for n := range people {
-		p := &person{n: n, canary: fmt.Sprintf("canary%02d%08x", n, rand.Uint32()), letters: 2 + n%4}
-		p.name, p.password = p.canary+"@isolation.example", "password of "+p.canary
-		if err := h.enter(ctx, p); err != nil {
-			t.Fatal(err)
-		}
-		h.people = append(h.people, p)
-	}
 	if err := h.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	h.pop, h.imap = address(t, h.Addrs(settings.POP3)), address(t, h.Addrs(settings.IMAP4))
 	return h
+}
+
+// populate lets people in.
+func (h *house) populate(t *testing.T) {
+	t.Helper()
+	for n := range people {
+		p := &person{n: n, canary: fmt.Sprintf("canary%02d%08x", n, rand.Uint32()), letters: 2 + n%4}
+		p.name, p.password = p.canary+"@isolation.example", "password of "+p.canary
+		if err := h.enter(context.Background(), p); err != nil {
+			t.Fatal(err)
+		}
+		h.people = append(h.people, p)
+	}
 }
 
 func address(t *testing.T, b listener.Bindings) string {
@@ -224,6 +229,7 @@ func own(p *person, clients ...*client) error {
 // TestCanary: fifty people do at the same time whatever can be done.
 func TestCanary(t *testing.T) {
 	h := newHouse(t)
+	h.populate(t)
 	h.each(t, h.furnish)
 	before := make([]string, people)
 	h.each(t, func(p *person) (err error) {
@@ -423,6 +429,9 @@ func (h *house) guess(p *person) error {
 		}
 		// All of it for one, because there are many ways.
 		if victim.n == (p.n+1)%people {
+			const url = `"imap://WORD%40isolation.example@h/INBOX/;uid=1;urlauth=anonymous`
+			commands = append(commands, "URLFETCH "+url+":internal:01"+strings.Repeat("0", 64)+`"`, "GENURLAUTH "+url+`" INTERNAL`,
+				`APPEND INBOX CATENATE (URL `+url+":internal:01"+strings.Repeat("0", 64)+`")`)
 			for _, form := range []string{
 				"WORD-folder", "WORD-folder/WORD-sub", "WORD-gone", "WORD@isolation.example", "WORD@isolation.example/INBOX",
 				"user/WORD/INBOX", "user.WORD", "Other Users/WORD@isolation.example/INBOX", "Other Users/WORD/WORD-folder", "Shared/WORD-folder",
@@ -431,7 +440,7 @@ func (h *house) guess(p *person) error {
 				for _, command := range []string{
 					`STATUS "%s" (MESSAGES)`, `DELETE "%s"`, `RENAME "%s" "WORD-mine"`, `SUBSCRIBE "%s"`, `UNSUBSCRIBE "%s"`,
 					`COPY 1 "%s"`, `MOVE 1 "%s"`, `UID COPY 1 "%s"`, `APPEND "%s" {}`, `LIST "%s" *`, `LIST "" "%s"`, `LIST "" ("%s" "%s/*") RETURN (STATUS (MESSAGES))`,
-					`SELECT "%s"`, `EXAMINE "%s"`, "SELECT INBOX",
+					`RESETKEY "%s"`, `SELECT "%s"`, `EXAMINE "%s"`, "SELECT INBOX",
 				} {
 					commands = append(commands, strings.ReplaceAll(command, "%s", form))
 				}
@@ -471,6 +480,7 @@ func plain(authzid, name, password string) string {
 // TestNewAccountOfAnOldName: what belonged to somebody of the same name is gone.
 func TestNewAccountOfAnOldName(t *testing.T) {
 	h := newHouse(t)
+	h.populate(t)
 	h.people = h.people[:2]
 	h.each(t, h.furnish)
 	p := h.people[0]

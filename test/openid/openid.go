@@ -162,7 +162,7 @@ func (p *Provider) Rotate() {
 	if err := syscall.Kill(p.process.PID(), syscall.SIGHUP); err != nil {
 		p.t.Fatal(err)
 	}
-	p.process.Within(p.t, 20*time.Second, "a new key", func() bool { return strings.Count(p.process.Output(), "rotated") == p.keys-1 })
+	p.process.Within(p.t, 60*time.Second, "a new key", func() bool { return strings.Count(p.process.Output(), "rotated") == p.keys-1 })
 }
 
 // Token gives a token of somebody for a resource; more are further parameters, in

@@ -15,6 +15,7 @@ import (
 	"github.com/postern-mail/postern/directory"
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/manage"
+	"github.com/postern-mail/postern/test/authority"
 )
 
 // TestActing lets people act for others by every mechanism that has an authorization
@@ -38,8 +39,8 @@ func TestActing(t *testing.T) {
 	target := func(name string) string { return address(name, 0) }
 	r.run(t, "Add-MailboxPermission", map[string]any{"User": proxy, "AccessRights": "Impersonation"})
 	r.run(t, "Add-MailboxPermission", map[string]any{"User": clerk, "Identity": target(anna)})
-	ours := newAuthority(t)
-	trust := writePEM(t, "CERTIFICATE", ours.certificate.Raw)
+	ours := authority.New(t)
+	trust := writePEM(t, "CERTIFICATE", ours.Certificate.Raw)
 	for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
 		r.run(t, set, map[string]any{"ClientCertificateAuthorities": trust})
 	}
@@ -69,7 +70,7 @@ func TestActing(t *testing.T) {
 			heard := map[string]string{} // what a refusal said, by who
 			for _, w := range wanted {
 				at := fmt.Sprintf("%s %s: %s for %q", protocol, m, w.user, w.authzid)
-				certificate := ours.client(t, func(c *x509.Certificate) { c.EmailAddresses = []string{w.user} })
+				certificate := ours.Client(t, func(c *x509.Certificate) { c.EmailAddresses = []string{w.user} })
 				config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", Certificates: []tls.Certificate{certificate}}
 				c, err := r.dialTLS(protocol, ways[4], config)
 				if err != nil {

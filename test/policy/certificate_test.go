@@ -1,12 +1,8 @@
 package policy
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -19,57 +15,8 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/mail"
+	"github.com/postern-mail/postern/test/authority"
 )
-
-// authority issues client certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "clients"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	a := &authority{}
-	a.certificate, a.key = a.issue(t, template)
-	return a
-}
-
-// issue makes a certificate; an authority's first one is its own.
-func (a *authority) issue(t *testing.T, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parent, signer := a.certificate, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, key
-}
-
-// client issues a client certificate, changed by change.
-func (a *authority) client(t *testing.T, change func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	change(template)
-	c, key := a.issue(t, template)
-	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key, Leaf: c}
-}
 
 func writePEM(t *testing.T, kind string, der []byte) string {
 	t.Helper()
@@ -86,8 +33,8 @@ func writePEM(t *testing.T, kind string, der []byte) string {
 func TestClientCertificates(t *testing.T) {
 	r := start(t, 1)
 	r.login(t, mail.SecureLogin)
-	ours, theirs := newAuthority(t), newAuthority(t)
-	path := writePEM(t, "CERTIFICATE", ours.certificate.Raw)
+	ours, theirs := authority.New(t), authority.New(t)
+	path := writePEM(t, "CERTIFICATE", ours.Certificate.Raw)
 	trust := func(path, protection string) {
 		for _, set := range []string{"Set-PopSettings", "Set-ImapSettings"} {
 			r.run(t, set, map[string]any{"ClientCertificateAuthorities": path, "ExtendedProtectionPolicy": protection})
@@ -112,19 +59,19 @@ func TestClientCertificates(t *testing.T) {
 		authzid     string
 		want        string
 	}{
-		{"an e-mail address", new(ours.client(t, named(name))), "", "ok"},
-		{"in upper case", new(ours.client(t, named(strings.ToUpper(name)))), "", "ok"},
-		{"own authzid", new(ours.client(t, named(name))), name, "ok"},
-		{"the common name", new(ours.client(t, func(c *x509.Certificate) { c.Subject.CommonName = name })), "", "ok"},
-		{"the second of two", new(ours.client(t, named(address(off, 0), name))), name, "ok"},
-		{"the first of two", new(ours.client(t, named(address(off, 0), name))), "", "off"},
-		{"another's authzid", new(ours.client(t, named(name))), address(noPOP, 0), "foreign"},
-		{"nobody", new(ours.client(t, named("nobody@example.org"))), "", "failed"},
-		{"no name", new(ours.client(t, func(*x509.Certificate) {})), name, "failed"},
-		{"switched off", new(ours.client(t, named(address(off, 0)))), "", "off"},
-		{"another authority", new(theirs.client(t, named(name))), "", no},
-		{"expired", new(ours.client(t, func(c *x509.Certificate) { named(name)(c); c.NotAfter = time.Now().Add(-time.Minute) })), "", no},
-		{"for servers", new(ours.client(t, func(c *x509.Certificate) {
+		{"an e-mail address", new(ours.Client(t, named(name))), "", "ok"},
+		{"in upper case", new(ours.Client(t, named(strings.ToUpper(name)))), "", "ok"},
+		{"own authzid", new(ours.Client(t, named(name))), name, "ok"},
+		{"the common name", new(ours.Client(t, func(c *x509.Certificate) { c.Subject.CommonName = name })), "", "ok"},
+		{"the second of two", new(ours.Client(t, named(address(off, 0), name))), name, "ok"},
+		{"the first of two", new(ours.Client(t, named(address(off, 0), name))), "", "off"},
+		{"another's authzid", new(ours.Client(t, named(name))), address(noPOP, 0), "foreign"},
+		{"nobody", new(ours.Client(t, named("nobody@example.org"))), "", "failed"},
+		{"no name", new(ours.Client(t, func(*x509.Certificate) {})), name, "failed"},
+		{"switched off", new(ours.Client(t, named(address(off, 0)))), "", "off"},
+		{"another authority", new(theirs.Client(t, named(name))), "", no},
+		{"expired", new(ours.Client(t, func(c *x509.Certificate) { named(name)(c); c.NotAfter = time.Now().Add(-time.Minute) })), "", no},
+		{"for servers", new(ours.Client(t, func(c *x509.Certificate) {
 			named(name)(c)
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 		})), "", no},
@@ -175,10 +122,10 @@ func TestClientCertificates(t *testing.T) {
 		certificate tls.Certificate
 		want        string
 	}{
-		"good":              {ours.client(t, named(name)), "The certificate is for " + name},
-		"another authority": {theirs.client(t, named(name)), "The certificate does not count"},
-		"somebody else's":   {ours.client(t, named("nobody@example.org")), "The certificate is for nobody@example.org."},
-		"without a name":    {ours.client(t, func(*x509.Certificate) {}), "no name that a mailbox could have"},
+		"good":              {ours.Client(t, named(name)), "The certificate is for " + name},
+		"another authority": {theirs.Client(t, named(name)), "The certificate does not count"},
+		"somebody else's":   {ours.Client(t, named("nobody@example.org")), "The certificate is for nobody@example.org."},
+		"without a name":    {ours.Client(t, func(*x509.Certificate) {}), "no name that a mailbox could have"},
 	} {
 		text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.certificate.Certificate[0]}))
 		result := r.run(t, "Test-Login", map[string]any{"Identity": name, "Protocol": "IMAP4", "ConnectionType": "Ssl", "Certificate": text})
@@ -204,7 +151,7 @@ func TestClientCertificates(t *testing.T) {
 		if err != nil {
 			t.Skip("curl is not here")
 		}
-		certificate := ours.client(t, named(name))
+		certificate := ours.Client(t, named(name))
 		key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 		if err != nil {
 			t.Fatal(err)
@@ -227,8 +174,8 @@ func TestRevokedCertificates(t *testing.T) {
 	}
 	r := start(t, 1)
 	r.login(t, mail.SecureLogin)
-	ours := newAuthority(t)
-	key, err := x509.MarshalPKCS8PrivateKey(ours.key)
+	ours := authority.New(t)
+	key, err := x509.MarshalPKCS8PrivateKey(ours.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,14 +201,14 @@ func TestRevokedCertificates(t *testing.T) {
 				t.Fatalf("openssl %q: %v: %s", args, err, out)
 			}
 		}
-		command("ca", "-gencrl", "-config", filepath.Join(dir, "openssl.cnf"), "-keyfile", writePEM(t, "PRIVATE KEY", key), "-cert", writePEM(t, "CERTIFICATE", ours.certificate.Raw), "-crlsec", seconds, "-out", list+".pem")
+		command("ca", "-gencrl", "-config", filepath.Join(dir, "openssl.cnf"), "-keyfile", writePEM(t, "PRIVATE KEY", key), "-cert", writePEM(t, "CERTIFICATE", ours.Certificate.Raw), "-crlsec", seconds, "-out", list+".pem")
 		command("crl", "-in", list+".pem", "-outform", form, "-out", list+".new")
 		if err := os.Rename(list+".new", list); err != nil {
 			t.Fatal(err)
 		}
 	}
 	client := func(serial int64) *tls.Certificate {
-		c := ours.client(t, func(c *x509.Certificate) {
+		c := ours.Client(t, func(c *x509.Certificate) {
 			c.SerialNumber, c.EmailAddresses = big.NewInt(serial), []string{address(anna, 0)}
 		})
 		return &c
@@ -284,7 +231,7 @@ func TestRevokedCertificates(t *testing.T) {
 	}
 	set := func(lists ...string) {
 		for _, cmdlet := range []string{"Set-PopSettings", "Set-ImapSettings"} {
-			r.run(t, cmdlet, map[string]any{"ClientCertificateAuthorities": writePEM(t, "CERTIFICATE", ours.certificate.Raw), "ClientCertificateRevocationList": lists})
+			r.run(t, cmdlet, map[string]any{"ClientCertificateAuthorities": writePEM(t, "CERTIFICATE", ours.Certificate.Raw), "ClientCertificateRevocationList": lists})
 		}
 	}
 	revoke("PEM", "3600", "1001")

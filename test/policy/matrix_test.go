@@ -17,6 +17,7 @@ import (
 	"github.com/postern-mail/postern/mail"
 	"github.com/postern-mail/postern/sasl"
 	"github.com/postern-mail/postern/statistics"
+	"github.com/postern-mail/postern/test/authority"
 )
 
 // The dimensions of TestMatrix beside protocols and LoginTypes.
@@ -263,8 +264,8 @@ type certificates struct {
 
 func newCertificates(t *testing.T, workers int) *certificates {
 	t.Helper()
-	ours, theirs := newAuthority(t), newAuthority(t)
-	c := &certificates{path: writePEM(t, "CERTIFICATE", ours.certificate.Raw), made: map[string]*tls.Certificate{}}
+	ours, theirs := authority.New(t), authority.New(t)
+	c := &certificates{path: writePEM(t, "CERTIFICATE", ours.Certificate.Raw), made: map[string]*tls.Certificate{}}
 	for w := range workers {
 		s := &speaker{worker: w}
 		for _, protocol := range protocols {
@@ -279,7 +280,7 @@ func newCertificates(t *testing.T, workers int) *certificates {
 				if credentials != "empty-password" {
 					name, _ = s.who(protocol, credentials)
 				}
-				made := from.client(t, func(x *x509.Certificate) {
+				made := from.Client(t, func(x *x509.Certificate) {
 					if name != "" {
 						x.EmailAddresses = []string{name}
 					}

@@ -246,15 +246,7 @@ func (s *speaker) sasl(c cell, conn *client) (dialogue, error) {
 		}
 		d.replies = []func(string) string{fixed("AQ==")} // to the challenge of a refused token
 	case c.method.mechanism == "CRAM-MD5":
-		d.replies = []func(string) string{func(challenge string) string {
-			text, err := base64.StdEncoding.DecodeString(challenge)
-			if err != nil {
-				return "*"
-			}
-			digest := hmac.New(md5.New, []byte(pass))
-			digest.Write(text)
-			return encode(fmt.Sprintf("%s %x", name, digest.Sum(nil)))
-		}}
+		d.replies = []func(string) string{cram(name, pass)}
 		return d, nil
 	case c.method == byDomain:
 		first, d.ahead = ntlmNegotiate, 2
@@ -319,6 +311,19 @@ func tokenMessage(mechanism, name, token, authzid string) string {
 		return "user=" + name + "\x01auth=Bearer " + token + "\x01\x01"
 	}
 	return "n,a=" + name + ",\x01host=localhost\x01auth=Bearer " + token + "\x01\x01"
+}
+
+// cram answers CRAM-MD5's challenge (RFC 2195, 2).
+func cram(name, pass string) func(challenge string) string {
+	return func(challenge string) string {
+		text, err := base64.StdEncoding.DecodeString(challenge)
+		if err != nil {
+			return "*"
+		}
+		digest := hmac.New(md5.New, []byte(pass))
+		digest.Write(text)
+		return encode(fmt.Sprintf("%s %x", name, digest.Sum(nil)))
+	}
 }
 
 // apop is the digest of APOP (RFC 1939, 7) for a greeting's time stamp; one of nothing

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,6 +203,8 @@ type asked struct {
 	// tickets are accepted, unless nil.
 	tickets *tickets
 	total   int
+	what    []string    // since takeWhat, in its order
+	panics  atomic.Bool // CheckPassword does
 }
 
 var (
@@ -209,7 +212,7 @@ var (
 	_ directory.Readable = (*asked)(nil)
 )
 
-func (a *asked) count(name string) {
+func (a *asked) count(name, what string) {
 	worker := -1
 	if _, rest, ok := strings.Cut(name, ".w"); ok {
 		fmt.Sscanf(rest, "%d@example.org", &worker)
@@ -218,6 +221,16 @@ func (a *asked) count(name string) {
 	defer a.mu.Unlock()
 	a.times[worker]++
 	a.total++
+	a.what = append(a.what, what)
+}
+
+// takeWhat gives what was asked for, and begins a new list.
+func (a *asked) takeWhat() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	what := a.what
+	a.what = nil
+	return what
 }
 
 // take gives a worker's count and begins a new one.
@@ -237,7 +250,7 @@ func (a *asked) sum() int {
 }
 
 func (a *asked) Lookup(ctx context.Context, name string) (*directory.Entry, error) {
-	a.count(name)
+	a.count(name, "Lookup")
 	return a.Directory.Lookup(ctx, name)
 }
 
@@ -245,18 +258,21 @@ func (a *asked) CheckPassword(ctx context.Context, name, password string) (*dire
 	if password == "" {
 		a.t.Errorf("an empty password of %s reached the directory", name)
 	}
-	a.count(name)
+	a.count(name, "CheckPassword")
+	if a.panics.Load() {
+		_ = []byte(password)[len(password)]
+	}
 	return a.Directory.CheckPassword(ctx, name, password)
 }
 
 func (a *asked) ScramKeys(ctx context.Context, name string, hash directory.Hash) (*directory.Entry, directory.ScramKeys, error) {
-	a.count(name)
+	a.count(name, "ScramKeys")
 	return a.Directory.ScramKeys(ctx, name, hash)
 }
 
 // CheckAnswer is part of directory.Readable.
 func (a *asked) CheckAnswer(ctx context.Context, name string, right func([]byte) bool) (*directory.Entry, error) {
-	a.count(name)
+	a.count(name, "CheckAnswer")
 	return a.Directory.(directory.Readable).CheckAnswer(ctx, name, right)
 }
 

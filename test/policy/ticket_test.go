@@ -64,7 +64,7 @@ func (a *asked) CheckTicket(ctx context.Context, service string, token []byte) (
 		realm = request.Ticket.Realm
 	}
 	name, _, _ := strings.Cut(strings.ToLower(realm), ".")
-	a.count("." + name + "@example.org")
+	a.count("."+name+"@example.org", "CheckTicket")
 	acceptor := a.tickets.acceptors[realm]
 	if acceptor == nil {
 		return nil, nil, mail.Errorf(mail.KindAuthenticationFailed, "")

@@ -70,6 +70,10 @@ func (s *speaker) transcript(t *testing.T, c *client, at cell, who string) strin
 		d = saslDialogue(at, first, func(challenge string) string { return step(talk, challenge) })
 	case at.method.mechanism == "LOGIN":
 		d = saslDialogue(at, name, fixed(encode(pass)))
+	case at.method.mechanism == "APOP":
+		d = dialogue{opening: "APOP " + name + " " + apop(c.greeting, pass)}
+	case at.method.mechanism == "CRAM-MD5":
+		d = dialogue{opening: map[string]string{"POP3": "AUTH ", "IMAP4": "AUTHENTICATE "}[at.protocol] + "CRAM-MD5", replies: []func(string) string{cram(name, pass)}}
 	default:
 		d = saslDialogue(at, "\x00"+name+"\x00"+pass)
 	}

@@ -111,7 +111,7 @@ func (s *Server) Run() {
 	}
 	s.done = make(chan struct{})
 	go func() { s.process.Wait(); close(s.done) }()
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		c, err := pgx.Connect(ctx, s.URL(s.Addr))
 		if err == nil {

@@ -35,7 +35,7 @@ func parse(t *testing.T, text []byte) parsed {
 		}
 		t.Skip("the PowerShell parser is missing: scripts/test-packages installs it")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
 	defer cancel()
 	// Compiling the parser well would take longer than all that it reads.
 	cmd := exec.CommandContext(ctx, server.Program(t, "node", "nodejs"), "--liftoff-only", "parse.cjs", tools)

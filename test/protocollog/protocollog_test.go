@@ -6,7 +6,6 @@ package protocollog
 import (
 	"bufio"
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -37,37 +36,11 @@ func serve(t *testing.T) *server.Server {
 	return server.Serve(t, server.Options{Accounts: []server.Account{alice, bob}})
 }
 
-// objects runs a cmdlet and gives its objects.
-func objects(t *testing.T, s *server.Server, args ...string) []map[string]any {
-	t.Helper()
-	out := s.MustShell(append(args, "|", "ConvertTo-Json")...)
-	if strings.TrimSpace(out) == "[]" {
-		return nil
-	}
-	// Warnings go to the other stream, which stands before or behind.
-	if i := strings.IndexAny(out, "[{"); i > 0 {
-		out = out[i:]
-	}
-	d := json.NewDecoder(strings.NewReader(out))
-	var list []map[string]any
-	if strings.HasPrefix(out, "{") {
-		var one map[string]any
-		if err := d.Decode(&one); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-		return []map[string]any{one}
-	}
-	if err := d.Decode(&list); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return list
-}
-
 // commands gives what a session did, with its outcome.
 func commands(t *testing.T, s *server.Server, args ...string) string {
 	t.Helper()
 	var list []string
-	for _, o := range objects(t, s, append([]string{"Get-ProtocolLog"}, args...)...) {
+	for _, o := range s.Objects(append([]string{"Get-ProtocolLog"}, args...)...) {
 		list = append(list, strings.TrimSpace(fmt.Sprintf("%s %s", o["Command"], o["Parameters"]))+" "+o["Context"].(string))
 	}
 	return strings.Join(list, "\n")
@@ -92,7 +65,7 @@ func TestLive(t *testing.T) {
 	if got := commands(t, s, "-SessionId", "IMAP4-1"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	folder := filepath.Join(s.Folder, "elsewhere")
+	folder := filepath.Join(s.Data, "elsewhere")
 	blocked := filepath.Join(s.Folder, "file", "log")
 	if err := os.WriteFile(filepath.Join(s.Folder, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -171,11 +144,11 @@ func TestSession(t *testing.T) {
 		"OpenSession ", "LOGIN ***** R=NO;Code=PRIVACYREQUIRED", "STARTTLS R=OK;" + overTLS, "ID Tester 1,0 R=OK", "LOGIN ***** R=OK;Code=CAPABILITY",
 		"APPEND INBOX {17} R=OK;Code=APPENDUID", "Unknown R=BAD", "LOGOUT R=OK", "CloseSession ",
 	}
-	server.Eventually(t, 10*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "IMAP4"), "CloseSession") })
+	server.Eventually(t, 60*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "IMAP4"), "CloseSession") })
 	if got := commands(t, s, "-Service", "IMAP4"); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
-	list := objects(t, s, "Get-ProtocolLog", "-User", "ALICE*", "-Address", "127.0.0.0/8")
+	list := s.Objects("Get-ProtocolLog", "-User", "ALICE*", "-Address", "127.0.0.0/8")
 	if len(list) != 5 || list[1]["BytesReceived"].(float64) < 17 || list[0]["User"] != alice.Name {
 		t.Errorf("%v", list)
 	}
@@ -184,7 +157,7 @@ func TestSession(t *testing.T) {
 	p.Want("+OK")
 	p.Send("USER "+bob.Name, "PASS wrong-"+bob.Password, "AUTH NOSUCH x", "STAT", "USER "+bob.Name, "PASS "+bob.Password, "LIST 1", "STAT", "QUIT")
 	p.Ended()
-	server.Eventually(t, 10*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "POP3"), "CloseSession") })
+	server.Eventually(t, 60*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "POP3"), "CloseSession") })
 	got := commands(t, s, "-Service", "POP3")
 	for _, want := range []string{
 		"OpenSession " + overTLS, "USER ***** R=OK", "PASS ***** R=ERR;Code=AUTH", "AUTH R=ERR", "STAT R=ERR", "PASS ***** R=OK", "LIST 1 R=ERR", "STAT R=OK", "QUIT R=OK",
@@ -194,7 +167,7 @@ func TestSession(t *testing.T) {
 		}
 	}
 	s.Deliver(t, "Subject: y\r\n\r\ny\r\n", bob.Name, "nobody@log.example", alice.Name)
-	server.Eventually(t, 10*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "LMTP"), "CloseSession") })
+	server.Eventually(t, 60*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "LMTP"), "CloseSession") })
 	got = commands(t, s, "-Service", "LMTP", "-Address", "unix")
 	for _, want := range []string{
 		"LHLO test R=250", "MAIL FROM:<sender@test.example> R=250", "RCPT TO:<nobody@log.example> R=550", "DATA R=250;Accepted=2;Refused=0", "QUIT R=221",
@@ -203,17 +176,45 @@ func TestSession(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	for range 3 { // crashes: what was written is there, and a new file begins
+	for crash := 1; crash <= 3; crash++ { // what was written is there, and a new file begins
 		s.Kill()
 		s.Restart()
 		server.Dial(t, s.IMAP).Want("* OK")
+		// A kill before the line is written, soon, would leave no file.
+		server.Eventually(t, 60*time.Second, "the files", func() bool {
+			files, _ := filepath.Glob(filepath.Join(s.Data, "log", "IMAP4", "*"))
+			return len(files) > crash
+		})
 	}
-	server.Eventually(t, 10*time.Second, "the files", func() bool {
-		files, _ := filepath.Glob(filepath.Join(s.Data, "log", "IMAP4", "*"))
-		return len(files) >= 3
-	})
 	if got := commands(t, s, "-Service", "IMAP4"); !strings.HasPrefix(got, strings.Join(want, "\n")) {
 		t.Errorf("after crashes:\n%s", got)
+	}
+}
+
+// TestURLs: whoever has the token of a URL may fetch what it means; no log has one.
+func TestURLs(t *testing.T) {
+	s := serve(t)
+	s.MustShell("Set-ImapSettings", "-ProtocolLogEnabled", "$true")
+	c := s.Login(t, alice)
+	c.Append("INBOX", "", "Subject: x\r\n\r\nx\r\n")
+	lines := c.MustIMAP(`GENURLAUTH "imap://%s@h/INBOX/;uid=1;urlauth=anonymous" INTERNAL`, strings.ReplaceAll(alice.Name, "@", "%40"))
+	url := strings.Split(strings.Join(lines, "\n"), `"`)[1]
+	_, token, _ := strings.Cut(url, ":internal:")
+	if len(token) != 66 {
+		t.Fatalf("%q", lines)
+	}
+	c.MustIMAP(`URLFETCH "%s"`, url)
+	c.MustIMAP(`APPEND INBOX CATENATE (URL "%s")`, url)
+	if _, answer := c.IMAP(`APPEND INBOX CATENATE (URL "%s0")`, url); !strings.HasPrefix(answer, "NO [BADURL") {
+		t.Error(answer)
+	}
+	c.IMAP(`URLFETCH ("%s" BINARY) (`, url)
+	c.MustIMAP("LOGOUT")
+	c.Ended()
+	server.Eventually(t, 60*time.Second, "the end of the session", func() bool { return strings.Contains(commands(t, s, "-Service", "IMAP4"), "CloseSession") })
+	got := commands(t, s, "-Service", "IMAP4")
+	if strings.Contains(got, token[:20]) || !strings.Contains(got, "URLFETCH  R=OK") && !strings.Contains(got, "URLFETCH ***** R=OK") || !strings.Contains(got, "APPEND ***** R=NO;Code=BADURL") {
+		t.Errorf("got\n%s", got)
 	}
 }
 
@@ -235,8 +236,8 @@ func TestSizes(t *testing.T) {
 	p.Ended()
 	for _, service := range []string{"IMAP4", "POP3"} {
 		var list []map[string]any
-		server.Eventually(t, 10*time.Second, "the end of the session", func() bool {
-			list = objects(t, s, "Get-ProtocolLog", "-Service", service)
+		server.Eventually(t, 60*time.Second, "the end of the session", func() bool {
+			list = s.Objects("Get-ProtocolLog", "-Service", service)
 			return len(list) > 0 && list[len(list)-1]["Command"] == "CloseSession"
 		})
 		sum, sent := 0.0, 0.0
@@ -269,7 +270,7 @@ func TestFollow(t *testing.T) {
 	audit := server.Begin(t, s.Folder, nil, server.Binary(t), "--socket", s.Socket, "Get-AuditLog", "-Wait", "|", "ConvertTo-Json")
 	b := s.Login(t, bob)
 	c := s.Login(t, alice)
-	follow.Within(t, 30*time.Second, "the followed log", func() bool {
+	follow.Within(t, 60*time.Second, "the followed log", func() bool {
 		b.MustIMAP("STATUS INBOX (UIDNEXT)")
 		c.MustIMAP("EXAMINE INBOX")
 		return strings.Contains(follow.Output(), "EXAMINE")
@@ -277,7 +278,7 @@ func TestFollow(t *testing.T) {
 	if out := follow.Output(); strings.Contains(out, "STATUS") || strings.Count(out, "SessionId") != 1 {
 		t.Errorf("followed:\n%s", out)
 	}
-	audit.Within(t, 30*time.Second, "the followed audit", func() bool {
+	audit.Within(t, 60*time.Second, "the followed audit", func() bool {
 		s.MustShell("Set-ImapSettings", "-MaxConnections", fmt.Sprint(1000+time.Now().UnixNano()%1000))
 		return strings.Contains(audit.Output(), `"MaxConnections"`)
 	})
@@ -298,13 +299,13 @@ func TestFollow(t *testing.T) {
 	ended := make(chan error, 100)
 	ready := make(chan struct{}, 100)
 	begin := func() {
-		ended <- client.Follow(ctx, "Get-ProtocolLog", map[string]string{"Service": "POP3"}, func(*manage.Result) error { ready <- struct{}{}; return nil }, func(manage.Object) error { return nil })
+		ended <- client.Follow(ctx, "Get-ProtocolLog", map[string]string{"Service": "POP3"}, func(*manage.Result) error { ready <- struct{}{}; return nil }, func(manage.Object) error { return nil }, nil)
 	}
 	for range 16 {
 		go begin()
 		<-ready
 	}
-	if err := client.Follow(ctx, "Get-ProtocolLog", map[string]string{"Service": "POP3"}, func(*manage.Result) error { return nil }, nil); err == nil || !strings.Contains(err.Error(), "followed by 16 already") {
+	if err := client.Follow(ctx, "Get-ProtocolLog", map[string]string{"Service": "POP3"}, func(*manage.Result) error { return nil }, nil, nil); err == nil || !strings.Contains(err.Error(), "followed by 16 already") {
 		t.Error(err)
 	}
 	cancel()
@@ -314,7 +315,7 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	ctx = t.Context()
-	server.Eventually(t, 10*time.Second, "a free place", func() bool {
+	server.Eventually(t, 60*time.Second, "a free place", func() bool {
 		go begin()
 		select {
 		case <-ready:
@@ -379,8 +380,8 @@ func TestSessions(t *testing.T) {
 	l.Want("250")
 	other := s.Login(t, bob)
 	byID := map[string]map[string]any{}
-	server.Eventually(t, 10*time.Second, "IDLE", func() bool {
-		for _, o := range objects(t, s, "Get-Session") {
+	server.Eventually(t, 60*time.Second, "IDLE", func() bool {
+		for _, o := range s.Objects("Get-Session") {
 			byID[o["Identity"].(string)] = o
 		}
 		return byID["IMAP4-1"]["Command"] == "IDLE"
@@ -400,7 +401,7 @@ func TestSessions(t *testing.T) {
 		t.Errorf("%v", p)
 	}
 	for args, want := range map[string]int{"-Service POP3": 1, "-User a*": 1, "-User nobody": 0, "-Address 127.0.0.1": 3, "-Address 10.0.0.0/8": 0, "-Address unix": 1, "-Identity IMAP4-*": 2, "-ResultSize 1": 1} {
-		if list := objects(t, s, append([]string{"Get-Session"}, strings.Fields(args)...)...); len(list) != want {
+		if list := s.Objects(append([]string{"Get-Session"}, strings.Fields(args)...)...); len(list) != want {
 			t.Errorf("%s: %v", args, list)
 		}
 	}

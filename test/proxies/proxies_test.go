@@ -5,7 +5,6 @@ package proxies
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -72,7 +71,7 @@ func begin(t *testing.T, name, config string, listens []string, command func(pat
 		p.Interrupt()
 	})
 	for _, addr := range listens {
-		p.Within(t, 30*time.Second, "waiting for "+name, func() bool {
+		p.Within(t, 60*time.Second, "waiting for "+name, func() bool {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {
 				c.Close()
@@ -137,15 +136,11 @@ func signedIn(answer string) bool {
 // session gives alice's session as Get-Session shows it.
 func session(t *testing.T, s *server.Server) map[string]any {
 	t.Helper()
-	var one map[string]any
-	out := s.MustShell("Get-Session", "-User", alice.Name, "|", "ConvertTo-Json")
-	var list []map[string]any
-	if json.Unmarshal([]byte(out), &list) == nil && len(list) == 1 {
-		one = list[0]
-	} else if json.Unmarshal([]byte(out), &one) != nil {
-		t.Fatalf("Get-Session: %s", out)
+	list := s.Objects("Get-Session", "-User", alice.Name)
+	if len(list) != 1 {
+		t.Fatalf("Get-Session: %v", list)
 	}
-	return one
+	return list[0]
 }
 
 // from tests that alice's session is shown with the client's address, through a proxy.
@@ -161,7 +156,7 @@ func from(t *testing.T, s *server.Server, at string) {
 // over waits until alice has no session.
 func over(t *testing.T, s *server.Server) {
 	t.Helper()
-	server.Eventually(t, 20*time.Second, "the session is over", func() bool {
+	server.Eventually(t, 60*time.Second, "the session is over", func() bool {
 		out, _ := s.Shell("Get-Session", "-User", alice.Name, "|", "ConvertTo-Json")
 		return !strings.Contains(out, alice.Name)
 	})

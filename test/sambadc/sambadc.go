@@ -92,7 +92,7 @@ func Start(t testing.TB, ca, certificate, key string) *Server {
 			<-done
 		}
 	})
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		c, err := net.DialTimeout("tcp", s.Address+":636", time.Second)
 		if err == nil {
 			c.Close()

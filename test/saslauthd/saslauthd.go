@@ -88,7 +88,7 @@ func (s *Server) Run() {
 	}
 	s.done = make(chan struct{})
 	go func() { s.process.Wait(); close(s.done) }()
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("unix", s.Socket)
 		if err == nil {
 			c.Close()

@@ -3,11 +3,16 @@ package security
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/postern-mail/postern/test/server"
@@ -63,10 +68,27 @@ func TestSecretsAreNotKept(t *testing.T) {
 	shell("Get-Mailbox", bob, "|", "ConvertTo-Json")
 
 	hidden.all = append(hidden.all, alice.Password)
+	// What the server itself makes, and shows once.
+	made := func(form string, args ...string) string {
+		t.Helper()
+		out := s.MustShell(append(args, "|", "ConvertTo-Json")...)
+		found := regexp.MustCompile(form).FindStringSubmatch(out)
+		if found == nil {
+			t.Fatalf("%q: %s", args, out)
+		}
+		hidden.all = append(hidden.all, found[1])
+		return found[1]
+	}
+	phone := made(`"([a-z0-9]{4}(?:-[a-z0-9]{4}){5})"`, "New-AppPassword", bob, "phone")
+	token := made(`"Token": "([^"]{20,})"`, "New-ApiToken", "monitoring", "-Role", "View-Only Administrator")
+	https(t, s, token)
+	https(t, s, hidden.next())
 	hear := func(c *server.Talk) {
 		for _, line := range c.Ended() {
-			_, text, _ := strings.Cut(line, " ") // the tag is the client's own
-			said.WriteString(text + "\n")
+			_, text, _ := strings.Cut(line, " ")       // the tag is the client's own
+			if !strings.HasPrefix(text, "URLFETCH ") { // which names the URL that was asked for
+				said.WriteString(text + "\n")
+			}
 		}
 	}
 	for _, tls := range []bool{false, true} {
@@ -90,6 +112,11 @@ func TestSecretsAreNotKept(t *testing.T) {
 			{"a LOGIN " + bob + " " + second, "b LOGIN " + bob + " " + p(), "c AUTHENTICATE PLAIN " + b64("\x00"+bob+"\x00"+p()), b64(p()), p(), "d " + p(),
 				"e NOOP " + p(), "f UID " + p(), "g SELECT INBOX " + p(), p() + " NOOP", "h ENABLE " + p() + "*", fmt.Sprintf("i SEARCH SUBJECT {%d+}", len(second)), second,
 				"j IDLE", p(), fmt.Sprintf("k APPEND INBOX {%d+}", len(mailText(second))), mailText(second)},
+			{"a LOGIN " + bob + " " + phone},
+			{"a LOGIN " + bob + " " + phone + "x", "b AUTHENTICATE OAUTHBEARER " + b64("n,a="+bob+",\x01auth=Bearer "+p()+"\x01\x01"), "AQ==", "c AUTHENTICATE XOAUTH2 " + b64("user="+bob+"\x01auth=Bearer "+p()+"\x01\x01"), "",
+				"d AUTHENTICATE XOAUTH2", b64("user=" + bob + "\x01auth=Bearer " + p()), "e AUTHENTICATE CRAM-MD5", b64(bob + " " + p())},
+			{"a LOGIN " + bob + " " + second, "b GENURLAUTH \"imap://" + bob + "@localhost/INBOX/;uid=1;urlauth=anonymous\" INTERNAL", "c URLFETCH \"imap://" + bob + "@localhost/INBOX/;uid=1;urlauth=anonymous:internal:" + p() + "\"",
+				fmt.Sprintf("d SETMETADATA INBOX (/private/comment {%d+}", len(second)), second + ")"},
 			{"a AUTHENTICATE SCRAM-SHA-256 " + b64("n,,n="+bob+",r=once"), b64("c=biws,r=" + p() + ",p=" + b64(p()))},
 		} {
 			c := dial(s.IMAP, s.IMAPS)
@@ -104,6 +131,8 @@ func TestSecretsAreNotKept(t *testing.T) {
 			{"AUTH PLAIN " + b64(p()), "AUTH PLAIN " + p(), "AUTH PLAIN", p() + "*", "AUTH LOGIN", b64(bob), b64(p() + "\xff"), "USER " + bob, "PASS " + strings.Repeat(p(), 100)},
 			{"USER " + p(), "PASS " + p(), "USER", p(), "STLS " + p(), "CAPA " + p(), "LANG " + p(), "RETR " + p()},
 			{"USER " + bob, "PASS " + second, "PASS " + p(), "USER " + p(), "AUTH PLAIN " + b64(p()), p(), "RETR " + p(), "DELE 1 " + p(), "NOOP " + p(), "TOP 1 " + p()},
+			{"USER " + bob, "PASS " + phone},
+			{"AUTH OAUTHBEARER " + b64("n,a="+bob+",\x01auth=Bearer "+p()+"\x01\x01"), "AQ==", "AUTH XOAUTH2 " + b64("user="+bob+"\x01auth=Bearer "+p()+"\x01\x01"), "APOP " + bob + " " + p()},
 			{"AUTH SCRAM-SHA-512 " + b64("n,,n="+bob+",r=once"), b64("c=biws,r=" + p() + ",p=" + b64(p()))},
 		} {
 			c := dial(s.POP3, s.POP3S)
@@ -165,6 +194,49 @@ func TestSecretsAreNotKept(t *testing.T) {
 	})
 	if err != nil || files == 0 || logs != 3 {
 		t.Error(files, logs, err)
+	}
+	t.Logf("prove: passwords, tokens and signatures that no log, file and answer has: %d", len(hidden.all))
+}
+
+// https asks for something with a token: where it belongs, and where it does not.
+func https(t *testing.T, s *server.Server, token string) {
+	t.Helper()
+	base, err := url.Parse(s.Console)
+	if err != nil || base.Host == "" {
+		t.Fatalf("the console is at %q: %v", s.Console, err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS(), DisableKeepAlives: true}, Timeout: time.Minute}
+	for _, place := range []string{"header", "query", "cookie", "path", "password", "agent"} {
+		address := "https://" + base.Host + "/api/openapi.json"
+		switch place {
+		case "query":
+			address += "?token=" + url.QueryEscape(token)
+		case "path":
+			address += "/" + url.PathEscape(token)
+		}
+		request, err := http.NewRequest(http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch place {
+		case "header":
+			request.Header.Set("Authorization", "Bearer "+token)
+		case "cookie":
+			request.Header.Set("Cookie", "__Host-session="+token)
+		case "password":
+			request.SetBasicAuth("x", token)
+		case "agent":
+			request.Header.Set("User-Agent", token)
+		}
+		answer, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || server.Holds(text, token) {
+			t.Errorf("in the %s: %v %.200s", place, err, text)
+		}
 	}
 }
 

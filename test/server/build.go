@@ -2,11 +2,13 @@ package server
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -30,13 +32,39 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "postern")
-	cmd := exec.Command("go", "build", "-o", path, ".")
-	cmd.Dir = root()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
+	return path, Build(path)
 })
+
+// Build builds Postern, as path; flags are go build's. It is built without cgo, as a release
+// is (scripts/release): with it another library asks who a user is, another resolves names,
+// and system calls for all threads at once, with which the sandbox is made, go another way.
+func Build(path string, flags ...string) error {
+	cmd := exec.Command("go", slices.Concat([]string{"build"}, flags, []string{"-o", path, "."})...)
+	cmd.Dir, cmd.Env = root(), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// Overlay writes files into folder that go's -overlay puts into the module's tree, or over what
+// is there, and gives the path of what it takes. files are texts by their paths below Root.
+func Overlay(folder string, files map[string]string) (string, error) {
+	replace := map[string]string{}
+	for path, text := range files {
+		file := filepath.Join(folder, strings.ReplaceAll(path, "/", "-"))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(root(), path)] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "overlay.json")
+	return path, os.WriteFile(path, text, 0o600)
+}
 
 // Binary builds Postern, once a test run, and gives the program's path.
 func Binary(t testing.TB) string {

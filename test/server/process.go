@@ -81,6 +81,19 @@ func (p *Process) Interrupt() (code int, err error) {
 	return p.cmd.ProcessState.ExitCode(), nil
 }
 
+// Running tells whether the program has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// Kill ends the program, with all that it started, at once.
+func (p *Process) Kill() { p.kill() }
+
 // kill ends the group at once.
 func (p *Process) kill() {
 	select {

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-mail/postern/directory/embedded"
 	"github.com/postern-mail/postern/manage"
 	"github.com/postern-mail/postern/role"
 )
@@ -55,6 +58,7 @@ type Server struct {
 
 	t       testing.TB
 	process *Process
+	program string // "" is Binary
 	args    []string
 	env     []string
 	file    string // the ready file
@@ -99,14 +103,23 @@ type Options struct {
 	Engine string
 	// Accounts are made before the start, unless they exist.
 	Accounts []Account
+	// CheapPasswords has the accounts' passwords proved for next to nothing, for tests that
+	// start the server again and again.
+	CheapPasswords bool
 	// Cmdlets run before the start, as "Set-PopSettings", {"LoginType": …}.
 	Cmdlets []Cmdlet
 	// Env is added to the environment, as NAME=VALUE.
 	Env []string
 	// Args are added to `postern serve`.
 	Args []string
+	// Program is what is started; Binary when it is empty.
+	Program string
 	// MaxMessageSize in bytes; the default when it is 0.
 	MaxMessageSize int64
+	// Sandbox are lines of the table [sandbox] of the settings file.
+	Sandbox string
+	// User is whom the server becomes, which root starts; it is given Folder.
+	User string
 	// Directories are the [[directories]] tables of the settings file; our own
 	// directory alone when it is empty. Accounts are made in our own.
 	Directories string
@@ -123,7 +136,7 @@ type Cmdlet struct {
 // ends it with Ctrl-C, unless it did itself, and fails when it does not end cleanly.
 func Serve(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{Folder: folder(t), Data: o.Data, t: t, env: o.Env}
+	s := &Server{Folder: folder(t), Data: o.Data, t: t, env: o.Env, program: o.Program}
 	if s.Data == "" {
 		s.Data = filepath.Join(s.Folder, "data")
 	}
@@ -135,20 +148,49 @@ func Serve(t testing.TB, o Options) *Server {
 	config.Data, config.Name, config.Engine, config.MaxMessageSize = s.Data, "localhost", o.Engine, o.MaxMessageSize
 	config.Socket = filepath.Join(s.Folder, "postern.sock")
 	config.LMTP = []string{filepath.Join(s.Folder, "lmtp.sock"), FreeAddress(t)}
-	path := s.writeConfig(config, o.Directories)
+	tables := o.Directories
+	if o.Sandbox != "" {
+		tables += "\n[sandbox]\n" + o.Sandbox + "\n"
+	}
+	path := s.writeConfig(config, tables)
 	s.args = append([]string{"serve", "--config", path, "--ready-file", s.file}, o.Args...)
 	prepare(t, config, o)
+	if o.User != "" {
+		s.args = append(s.args, "--user", o.User)
+		give(t, s.Folder, o.User)
+	}
 	s.start()
 	s.Accounts = o.Accounts
 	t.Cleanup(s.end)
 	return s
 }
 
-func (s *Server) writeConfig(c role.Config, directories string) string {
+// give makes a folder, and all that is in it, a user's. It needs root; without it the test
+// is NotTested.
+func give(t testing.TB, folder, name string) {
+	t.Helper()
+	u, err := user.Lookup(name)
+	if err != nil || os.Getuid() != 0 {
+		NotTested(t, "only root starts a server as another user: %v", err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	err = filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) writeConfig(c role.Config, tables string) string {
 	s.t.Helper()
 	path := filepath.Join(s.Folder, "postern.toml")
 	text := fmt.Sprintf("data = %q\nname = %q\nengine = %q\nsocket = %q\nlmtp = [%q, %q]\nmax_message_size = %d\n",
-		c.Data, c.Name, c.Engine, c.Socket, c.LMTP[0], c.LMTP[1], c.MaxMessageSize) + directories
+		c.Data, c.Name, c.Engine, c.Socket, c.LMTP[0], c.LMTP[1], c.MaxMessageSize) + tables
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -160,7 +202,12 @@ func (s *Server) writeConfig(c role.Config, directories string) string {
 func prepare(t testing.TB, config role.Config, o Options) {
 	t.Helper()
 	ctx := context.Background()
-	server, err := role.Open(ctx, config, role.Options{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	var options role.Options
+	if o.CheapPasswords {
+		// What is set here keeps its price in the process that is started.
+		options.Directory = embedded.Options{Argon2: embedded.Argon2{Memory: 8, Time: 1, Threads: 1}, ScramIterations: 4096}
+	}
+	server, err := role.Open(ctx, config, options, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatalf("preparing the data folder: %v", err)
 	}
@@ -228,7 +275,10 @@ func FreeAddress(t testing.TB) string {
 func (s *Server) start() {
 	s.t.Helper()
 	os.Remove(s.file)
-	s.process = Begin(s.t, s.Folder, s.env, Binary(s.t), s.args...)
+	if s.program == "" {
+		s.program = Binary(s.t)
+	}
+	s.process = Begin(s.t, s.Folder, s.env, s.program, s.args...)
 	s.process.Within(s.t, startTime, "waiting for the ready file", func() bool {
 		text, err := os.ReadFile(s.file)
 		if err != nil {
@@ -338,6 +388,29 @@ func (s *Server) MustShell(args ...string) string {
 		s.t.Fatalf("postern %s: exit code %d\n%s", strings.Join(args, " "), code, out)
 	}
 	return out
+}
+
+// Objects runs one cmdlet as MustShell does and gives the objects that it shows.
+func (s *Server) Objects(args ...string) []map[string]any {
+	s.t.Helper()
+	out := s.MustShell(append(args, "|", "ConvertTo-Json")...)
+	text := out
+	if i := strings.IndexAny(text, "[{"); i > 0 {
+		text = text[i:] // warnings stand before or behind
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	var list []map[string]any
+	var err error
+	if strings.HasPrefix(text, "{") { // one object stands alone
+		list = make([]map[string]any, 1)
+		err = d.Decode(&list[0])
+	} else {
+		err = d.Decode(&list)
+	}
+	if err != nil {
+		s.t.Fatalf("postern %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return list
 }
 
 // SetLoginType changes the policy of both services.

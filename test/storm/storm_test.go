@@ -6,8 +6,6 @@ package storm
 import (
 	"context"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,7 +82,7 @@ func TestStorm(t *testing.T) {
 	if !strings.Contains(throttle, users[0]) || strings.Contains(throttle, "127.0.0.1 ") {
 		t.Errorf("what is slowed down:\n%s", throttle)
 	}
-	if peak := peak(t, s.PID()); peak > 2*directory.TotalMemory {
+	if peak := s.Memory("VmHWM"); peak > 2*directory.TotalMemory {
 		t.Errorf("the process took %d MiB", peak>>20)
 	}
 	seconds := map[string]int{}
@@ -101,18 +99,4 @@ func TestStorm(t *testing.T) {
 	if log := s.Output(); strings.Contains(log, "Summer20") || strings.Contains(log, "guess-") {
 		t.Error("a password is in the log")
 	}
-}
-
-// peak is the most memory that a process had, in bytes.
-func peak(t *testing.T, pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Skipf("the system does not tell how much memory a process has: %v", err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
-	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kib << 10
 }

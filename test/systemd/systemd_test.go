@@ -106,12 +106,12 @@ func TestService(t *testing.T) {
 	expect("WATCHDOG=1")
 	greets := func(address, want string) {
 		t.Helper()
-		c, err := net.DialTimeout("tcp", address, 10*time.Second)
+		c, err := net.DialTimeout("tcp", address, 30*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(30 * time.Second))
 		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
 			t.Errorf("%s: %q, %v", address, line, err)
 		}
@@ -122,7 +122,7 @@ func TestService(t *testing.T) {
 
 	get := func(where string) *http.Response {
 		t.Helper()
-		client := http.Client{Timeout: 10 * time.Second}
+		client := http.Client{Timeout: 30 * time.Second}
 		r, err := client.Get("http://" + metrics + where)
 		if err != nil {
 			t.Fatal(err)

@@ -152,7 +152,7 @@ func (p *play) timeout() time.Duration {
 	if p.Timeout > 0 {
 		return p.Timeout
 	}
-	return 5 * time.Second
+	return 30 * time.Second
 }
 
 func (p *play) client(n int) (*client, error) {
