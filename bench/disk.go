@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -76,67 +75,9 @@ func (b *bench) disk(out io.Writer) {
 		}
 		p := kept(name, site{})
 		if name == "Postern" {
-			b.giveBack(out, p)
+			b.giveBack(out, p, n)
 		}
 		end(p)
-	}
-}
-
-// giveBack expunges everything and watches the space come back, while somebody else
-// changes a flag again and again.
-func (b *bench) giveBack(out io.Writer, p *peer) {
-	busy := login(p, small)
-	defer busy.Close()
-	put(p, small, 0, 100, messageSize)
-	busy.imap("SELECT INBOX")
-	operations := 0
-	one := func() time.Duration {
-		begun := time.Now()
-		busy.imap("STORE %d %cFLAGS.SILENT (\\Flagged)", 1+operations/2%100, "+-"[operations%2])
-		operations++
-		return time.Since(begun)
-	}
-	watch := func(until func() bool) (took []time.Duration) {
-		for look := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-			took = append(took, one())
-			if time.Since(look) > time.Second {
-				if until() {
-					slices.Sort(took)
-					return took
-				}
-				look = time.Now()
-			}
-		}
-	}
-	begun := time.Now()
-	calm := watch(func() bool { return time.Since(begun) > 60*time.Second || b.ctx.Err() != nil })
-	full := used(p.data)
-	c := selected(login, p, large)
-	c.imap("STORE 1:* +FLAGS.SILENT (\\Deleted)")
-	c.imap("EXPUNGE")
-	c.Close()
-	begun = time.Now()
-	left, last, half := full, time.Duration(0), time.Duration(0)
-	during := watch(func() bool {
-		if now := used(p.data); now < left-left/100 {
-			left, last = now, time.Since(begun)
-		}
-		if half == 0 && left < full/2 {
-			half = time.Since(begun)
-		}
-		// Postern looks once a minute.
-		return time.Since(begun)-last > 70*time.Second || b.ctx.Err() != nil
-	})
-	at := func(d []time.Duration, of float64) string {
-		return number(milliseconds(d[int(float64(len(d)-1)*of)])) + " ms"
-	}
-	fmt.Fprintf(out, "\nAll of it expunged at once: of %s MB half were back after %v, and %s MB, mostly logs of a fixed size, were left after %v. Meanwhile another session set and cleared a flag:\n\n| | operations | median | 99 %% | 99.9 %% | longest |\n| --- | --- | --- | --- | --- | --- |\n",
-		number(float64(full)/1e6), half.Round(time.Second), number(float64(left)/1e6), last.Round(time.Second))
-	for _, row := range []struct {
-		name string
-		took []time.Duration
-	}{{"in the minute before", calm}, {"while space comes back", during}} {
-		fmt.Fprintf(out, "| %s | %d | %s | %s | %s | %s |\n", row.name, len(row.took), at(row.took, 0.5), at(row.took, 0.99), at(row.took, 0.999), at(row.took, 1))
 	}
 }
 

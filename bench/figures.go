@@ -26,11 +26,20 @@ var figures = []figure{
 	}},
 	{name: "start to the first greeting", unit: "ms", goal: goal{ratio: 1}, measure: started},
 	{name: "memory at rest, after a restart", unit: "MiB", goal: goal{most: 32}, measure: atRest},
+	{name: "start, with 1,000 accounts and 1,000,000 messages", unit: "ms", goal: goal{ratio: 1}, without: "Cyrus", prepare: inCrowd, measure: func(b *bench, p *peer) float64 {
+		return b.ofCrowd(p, started)
+	}},
+	{name: "start with them, killed after 2,000 more arrived", unit: "ms", goal: goal{ratio: 1}, without: "Cyrus", prepare: inCrowd, measure: func(b *bench, p *peer) float64 {
+		return b.ofCrowd(p, startedAfterKill)
+	}},
+	{name: "memory at rest with them, after a restart", unit: "MiB", goal: goal{most: 32}, without: "Cyrus", once: true, prepare: inCrowd, measure: func(b *bench, p *peer) float64 {
+		return b.ofCrowd(p, atRest)
+	}},
 	{name: "memory of an idle session, 1,000 of them", unit: "KiB", once: true, goal: goal{most: 8}, prepare: inWorkers, measure: idle(1000, login)},
 	{name: "memory of an idle session over TLS, 1,000 of them", unit: "KiB", once: true, goal: goal{most: 24}, prepare: inWorkers, measure: idle(1000, loginTLS)},
 	{name: "memory of an idle session, 5,000 of them", unit: "KiB", once: true, goal: goal{most: 8}, prepare: inWorkers, measure: idle(5000, login)},
 	{name: "memory of an idle session over TLS, 5,000 of them", unit: "KiB", once: true, goal: goal{most: 24}, prepare: inWorkers, measure: idle(5000, loginTLS)},
-	{name: "an arrival told to 1,000 sessions of one mailbox, of 50,000 over TLS", unit: "ms", once: true, goal: goal{most: 50}, own: true, prepare: inSmall, measure: told(50_000, 1000)},
+	{name: "an arrival told to 1,000 sessions of one mailbox, of 50,000 over TLS", unit: "ms", once: true, goal: goal{most: 50}, without: "Dovecot Cyrus", prepare: inSmall, measure: told(50_000, 1000)},
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -56,7 +65,11 @@ func (b *bench) seen(p *peer, do func(c *conn, i int), word string) float64 {
 		}
 	}()
 	var took []float64
+	begun := time.Now()
 	for i := range max(4, b.count(20)) {
+		if i > 0 && time.Since(begun) > 20*time.Second {
+			break // a server that looks only now and then
+		}
 		do(c, i)
 		ok := time.Now()
 		select {
@@ -97,9 +110,15 @@ func started(b *bench, p *peer) float64 {
 	check(p.cmd.Start())
 	for {
 		if c, err := net.Dial("tcp", p.imap); err == nil {
-			newConn(c).line()
+			// Dovecot may listen, and end the connection, before it serves.
+			err := caught(func() { newConn(c).line() })
 			c.Close()
-			break
+			if err == nil {
+				break
+			}
+		}
+		if time.Since(begun) > time.Minute {
+			fail("%s does not greet within a minute of its start", p.name)
 		}
 		time.Sleep(time.Millisecond)
 	}

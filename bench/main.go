@@ -41,6 +41,7 @@ type bench struct {
 	round  int             // of the row that is measured
 	filled map[string]bool // mailboxes that have their messages
 	grown  map[*peer]int   // how many messages the mailbox that grows has
+	crowds map[*peer]*peer // those of a kind with very many accounts, stopped
 	note   func(*peer)     // is told of each process, so that it is ended
 	window window
 
@@ -72,12 +73,12 @@ func (b *bench) end() {
 }
 
 func main() {
-	b := &bench{filled: map[string]bool{}, grown: map[*peer]int{}}
+	b := &bench{filled: map[string]bool{}, grown: map[*peer]int{}, crowds: map[*peer]*peer{}}
 	flag.IntVar(&b.rounds, "rounds", 3, fmt.Sprintf("how often each row is measured, alternating between the servers; at most %d", maxRounds))
 	flag.Float64Var(&b.scale, "scale", 1, "how much of each workload; 0.1 for a quick look")
 	only := flag.String("only", "", "only rows whose name contains one of these, parted by |")
 	servers := flag.String("servers", "postern,dovecot,cyrus", "the servers; postern is always one")
-	quick := flag.Bool("quick", false, "only look whether processor time of each operation, against Dovecot's, is as it was")
+	quick := flag.Bool("quick", false, "only look whether processor time of each operation, against Dovecot's, is as "+recordPage+" has it")
 	page := flag.String("page", "", "also write the table into this Markdown file")
 	storms := flag.Bool("storm", false, "only measure a known user's sign-in under a storm of wrong ones")
 	growth := flag.Bool("growth", false, "only measure how costs grow with messages and accounts; the page gets a plot beside it")
@@ -147,7 +148,7 @@ func (b *bench) run(which, only, page string, quick, storms, growth bool) (err e
 		return b.growth(page, only)
 	}
 	if quick {
-		return b.guard(os.Stdout)
+		return b.guard(os.Stdout, recordPage)
 	}
 	out := io.Writer(os.Stdout)
 	if page != "" {

@@ -96,12 +96,24 @@ func (p *peer) stop() {
 	select {
 	case <-done:
 	case <-time.After(20 * time.Second):
-		for _, id := range tree(p.cmd.Process.Pid) {
-			syscall.Kill(id, syscall.SIGKILL)
-		}
+		p.end()
 		<-done
 	}
 	p.cmd = nil
+}
+
+// kill ends the server without a word, all its processes, and waits.
+func (p *peer) kill() {
+	p.end()
+	p.cmd.Wait()
+	p.cmd = nil
+}
+
+// end kills the server's processes.
+func (p *peer) end() {
+	for _, id := range tree(p.cmd.Process.Pid) {
+		syscall.Kill(id, syscall.SIGKILL)
+	}
 }
 
 // port gives a free loopback address.

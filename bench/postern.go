@@ -55,6 +55,8 @@ func postern(ctx context.Context, s site) *peer {
 	}
 	shell("Set-ImapSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.imap, "-SSLBindings", p.imaps, "-MaxConnectionsPerUser", "100000", "-X509CertificateName", "bench.example")
 	shell("Set-PopSettings", "-LoginType", "PlainTextLogin", "-UnencryptedOrTLSBindings", p.pop3, "-SSLBindings", p.pop3s, "-X509CertificateName", "bench.example")
+	// What is expunged is gone at once, as it is with the peers.
+	shell("Set-MailboxDatabase", "-DeletedItemRetention", "00:00:00")
 	if s.people == 0 {
 		for i := range accounts {
 			shell("New-Mailbox", accountName(i), "-Password", password)

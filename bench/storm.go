@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/postern-mail/postern/bench/storm"
@@ -72,7 +70,7 @@ func (b *bench) storm(out io.Writer, started func(*peer)) {
 		server, maker, began := cpu(pid), cpu(generator), time.Now()
 		under.measure(p)
 		took, used, made = took+time.Since(began), used+cpu(pid)-server, made+cpu(generator)-maker
-		peak = max(peak, status(pid, "VmHWM"))
+		peak = max(peak, kib(fmt.Sprintf("/proc/%d/status", pid), "VmHWM:"))
 	}
 	stats := stop()
 
@@ -181,18 +179,4 @@ func quantile(took []time.Duration, percent int) string {
 	slices.Sort(took)
 	d := took[min(len(took)-1, len(took)*percent/100)]
 	return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
-}
-
-// status gives a line of /proc/PID/status that counts KiB, in bytes.
-func status(pid int, name string) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	check(err)
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, name+":"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
-			check(err)
-			return kb << 10
-		}
-	}
-	return 0
 }

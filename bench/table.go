@@ -25,7 +25,7 @@ type rate struct {
 	name    string
 	goal    goal
 	bound   bound                       // what the machine itself allows; nil: nobody knows
-	floor   float64                     // of goal.cpu, what a quick look must find; 0: it does not look
+	quick   float64                     // what part of the page's ratio a quick look must find at least; 0: it does not look
 	prepare func(*bench, *peer)         // before each round
 	run     func(*bench, *peer) float64 // gives how many operations it were
 }
@@ -34,8 +34,8 @@ type rate struct {
 type figure struct {
 	name, unit string
 	goal       goal
-	own        bool // it is more than the peers can do: only Postern does
-	once       bool // what is measured hardly varies, and takes long: one round
+	without    string // the servers that it is not measured with: more than they can do, or than filling them is worth
+	once       bool   // what is measured hardly varies, and takes long: one round
 	prepare    func(*bench, *peer)
 	measure    func(*bench, *peer) float64
 }
@@ -69,15 +69,15 @@ type result struct {
 	err               error
 }
 
-// alternate measures each peer, or with own Postern alone, in every round; who goes first
-// alternates.
-func (b *bench) alternate(own bool, rounds int, prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
+// alternate measures each peer but those that without names in every round; who goes
+// first alternates.
+func (b *bench) alternate(without string, rounds int, prepare func(*bench, *peer), once func(p *peer, r *result)) []result {
 	results := make([]result, len(b.peers))
 	for b.round = range rounds {
 		for i := range b.peers {
 			j := (i + b.round) % len(b.peers)
 			p, r := b.peers[j], &results[j]
-			if r.err != nil || b.ctx.Err() != nil || own && j > 0 {
+			if r.err != nil || b.ctx.Err() != nil || strings.Contains(without, p.name) {
 				continue
 			}
 			r.err = caught(func() {
@@ -92,7 +92,7 @@ func (b *bench) alternate(own bool, rounds int, prepare func(*bench, *peer), onc
 }
 
 func (b *bench) rate(row rate) []result {
-	return b.alternate(false, b.rounds, row.prepare, func(p *peer, r *result) {
+	return b.alternate("", b.rounds, row.prepare, func(p *peer, r *result) {
 		b.window = window{pid: p.cmd.Process.Pid}
 		b.begin()
 		n := row.run(b, p)
@@ -110,7 +110,7 @@ func (b *bench) figure(row figure) []result {
 	if row.once {
 		rounds = 1
 	}
-	return b.alternate(row.own, rounds, row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
+	return b.alternate(row.without, rounds, row.prepare, func(p *peer, r *result) { r.speed = append(r.speed, row.measure(b, p)) })
 }
 
 // best gives the peers' best median by better; NaN when there is none.
@@ -130,35 +130,14 @@ func best(results []result, of func(result) samples, better func(a, b float64) f
 func speeds(r result) samples { return r.speed }
 func cpus(r result) samples   { return r.cpu }
 
-// guard measures the rows that have a floor, those that fall below it up to three
-// times, and fails when one stays below.
-func (b *bench) guard(out io.Writer) error {
-	below := 0
-	for _, row := range rates {
-		if row.floor == 0 || b.ctx.Err() != nil {
-			continue
-		}
-		ratio := 0.0
-		for try := 0; try < 3 && ratio < row.floor && b.ctx.Err() == nil; try++ {
-			results := b.rate(row)
-			for _, r := range results {
-				if r.err != nil {
-					return r.err
-				}
-			}
-			ratio = best(results, cpus, math.Min) / results[0].cpu.median()
-		}
-		sign := ""
-		if ratio < row.floor {
-			sign = "  BELOW"
-			below++
-		}
-		fmt.Fprintf(out, "%-52s CPU %8s of Dovecot's, at least %s%s\n", row.name, times(ratio), times(row.floor), sign)
+// fullName gives a row's name, one that begins with "the same" behind that of the row it
+// refers to, which above holds from call to call.
+func fullName(above *string, name string) string {
+	if strings.HasPrefix(name, "the same") {
+		return *above + ": " + name
 	}
-	if below > 0 {
-		return fmt.Errorf("%d rows are slower than they were", below)
-	}
-	return b.ctx.Err()
+	*above = name
+	return name
 }
 
 // report measures the rows that only names and writes them as Markdown.
@@ -187,12 +166,7 @@ func (b *bench) report(out io.Writer, only string) error {
 		strings.Join(names, " | "), strings.Join(names, " | "), strings.Repeat(" --- |", len(names)), strings.Repeat(" --- |", len(names)+1))
 	above := ""
 	for _, row := range rates {
-		full := row.name
-		if strings.HasPrefix(full, "the same") {
-			full = above + ": " + full
-		} else {
-			above = row.name
-		}
+		full := fullName(&above, row.name)
 		if !wanted(full) {
 			continue
 		}
@@ -267,7 +241,8 @@ size of the process tree.
 
 **The peers** are tuned as a good administrator does it, in bench/dovecot.go and bench/cyrus.go. Dovecot: mdbox, login processes in high-performance mode, mail processes at the ready that
 serve many clients one after another, an authentication cache, plain passwords, no limit of connections. Cyrus: processes at the ready for each service, used again, plain passwords, no duplicate suppression, no
-conversations. All speak over loopback, with a P-256 certificate, and keep their mail on the same file system; each OK to APPEND or delivery is durable.
+conversations. All speak over loopback, with a P-256 certificate, and keep their mail on the same file system; each OK to APPEND or delivery is durable. Postern keeps nothing of what is
+expunged here (DeletedItemRetention 0; otherwise 14 days, [recovery.md](recovery.md)), as Dovecot does not.
 
 **How to read it**: × best is Postern against the best peer (2 × is twice as many a second, or half the processor time); ± is half the way from the least to the most round, in percent of the
 median. Figures are medians. The machine's limit is what the machine does for the same without any server (one sync for each change that waits alone; a signature and a key agreement for a

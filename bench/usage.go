@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"slices"
@@ -77,33 +76,28 @@ func memory(pid int) int64 { return rollup(pid, "Pss:") }
 func private(pid int) int64 { return rollup(pid, "Pss_Anon:", "Pss_Shmem:") }
 
 // available is the memory in bytes that programs may still take.
-func available() float64 {
-	text, err := os.ReadFile("/proc/meminfo")
-	check(err)
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemAvailable:" {
-			kb, _ := strconv.ParseInt(f[1], 10, 64)
-			return float64(kb << 10)
-		}
-	}
-	return 0
-}
+func available() float64 { return float64(kib("/proc/meminfo", "MemAvailable:")) }
 
 // rollup sums rows of /proc/PID/smaps_rollup over a process tree, in bytes.
-func rollup(pid int, rows ...string) int64 {
-	var sum int64
+func rollup(pid int, rows ...string) (sum int64) {
 	for _, id := range tree(pid) {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", id))
-		if err != nil {
-			continue
+		sum += kib(fmt.Sprintf("/proc/%d/smaps_rollup", id), rows...)
+	}
+	return sum
+}
+
+// kib sums rows of a file below /proc that counts KiB, in bytes; of a process that has ended it
+// is 0.
+func kib(file string, rows ...string) (sum int64) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && slices.Contains(rows, f[0]) {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			sum += n << 10
 		}
-		for s := bufio.NewScanner(f); s.Scan(); {
-			if f := strings.Fields(s.Text()); len(f) > 1 && slices.Contains(rows, f[0]) {
-				kb, _ := strconv.ParseInt(f[1], 10, 64)
-				sum += kb << 10
-			}
-		}
-		f.Close()
 	}
 	return sum
 }
