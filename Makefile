@@ -1,7 +1,11 @@
 # The few words that are used here and in CI. GO may be another go command.
 GO ?= go
 
-.PHONY: check test fuzz docs bench bench-quick bench-growth bench-storm setup mutate
+# The program that tests start is built without cgo, as a release is; so that all is compiled once,
+# the tests are, too.
+check test mutate prove: export CGO_ENABLED = 0
+
+.PHONY: check test fuzz docs bench bench-quick bench-growth bench-storm setup mutate prove vulnerabilities release
 
 # check is what to run before a commit: formatting, vet, unit tests in seconds.
 check:
@@ -24,18 +28,33 @@ setup:
 mutate:
 	$(GO) run ./test/mutate
 
-# fuzz runs every fuzz target for FUZZTIME.
+# prove runs what docs/reliability.md promises and prints what was counted: some minutes,
+# or hours with PROVE=-long.
+prove: setup
+	$(GO) run ./test/prove $(PROVE)
+
+# vulnerabilities looks for known ones in what the program calls (docs/release.md).
+vulnerabilities:
+	GO=$(GO) ./scripts/vulnerabilities
+
+# release makes VERSION in FOLDER, signed with the SSH key KEY (docs/release.md).
+release:
+	GO=$(GO) ./scripts/release "$(VERSION)" "$(FOLDER)" $(KEY)
+
+# fuzz runs every fuzz target for FUZZTIME; with FUZZ=-exposed those that read what anybody
+# may send (docs/fuzzing.md).
 FUZZTIME ?= 30s
 fuzz:
-	./scripts/fuzz $(FUZZTIME)
+	$(GO) run ./test/fuzz -time $(FUZZTIME) $(FUZZ)
 
 # docs writes the generated pages anew; a test fails when they are stale.
 docs:
 	$(GO) run . docs
 
 # bench measures Postern beside Dovecot and Cyrus (Debian's packages) and writes
-# docs/benchmark.md: half an hour. bench-quick is a look at processor time for each
-# operation, beside Dovecot, in less than five minutes.
+# docs/benchmark.md: an hour. bench-quick is a look at processor time for each operation,
+# beside Dovecot, in less than five minutes: it fails, and says which, when a row went back
+# from what docs/benchmark.md has.
 bench:
 	./scripts/bench-packages
 	$(GO) run ./bench -page docs/benchmark.md

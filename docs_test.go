@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,6 +63,58 @@ func TestDocs(t *testing.T) {
 		got, err := os.ReadFile(path)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s is stale: run make docs (%v)", path, err)
+		}
+	}
+}
+
+// TestCompatibilityPage: each fault of a client that docs/compatibility.md tells of is replayed
+// in a transcript under its name, and each that is replayed is told of.
+func TestCompatibilityPage(t *testing.T) {
+	names := func(pattern string, paths ...string) (found []string) {
+		t.Helper()
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
+				found = append(found, string(m[1]))
+			}
+		}
+		slices.Sort(found)
+		return found
+	}
+	told := names("(?m)^- `([a-z0-9-]+)`:", "docs/compatibility.md")
+	replayed := names("(?m)^([a-z0-9]+-[a-z0-9-]+): ", "imap/testdata/compatibility.txt", "pop3/testdata/compatibility.txt")
+	if !slices.Equal(told, replayed) || len(told) == 0 {
+		t.Errorf("told: %q\nreplayed: %q", told, replayed)
+	}
+}
+
+// TestPages: no page has what a merge left half done, and links lead to what is there.
+func TestPages(t *testing.T) {
+	pages := []string{"README.md", "CONTRIBUTING.md"}
+	for _, pattern := range []string{"docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d pages, %v", pattern, len(found), err)
+		}
+		pages = append(pages, found...)
+	}
+	merge := regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>) .*$`)
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range merge.FindAll(text, -1) {
+			t.Errorf("%s: %s", page, m)
+		}
+		for _, m := range link.FindAllSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), string(m[1]))); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
 		}
 	}
 }
