@@ -1,16 +1,22 @@
 package imap
 
 import (
+	"context"
 	"strings"
 	"testing"
 
 	"github.com/postern-mail/postern/auth"
+	"github.com/postern-mail/postern/store"
 	"github.com/postern-mail/postern/store/memory"
 )
 
 // guests gives clients of alice and of bob, who has her INBOX selected by a group's right.
 func guests(t *testing.T) (ts *testServer, alice, bob *testClient) {
-	ts = newServer(t, memory.New())
+	return guestsOf(t, memory.New())
+}
+
+func guestsOf(t *testing.T, engine store.Engine) (ts *testServer, alice, bob *testClient) {
+	ts = newServer(t, engine)
 	ts.listen(t)
 	ts.group("bob")
 	connect := func(name string) *testClient {
@@ -81,5 +87,56 @@ func TestFetchWithoutRight(t *testing.T) {
 	}
 	if told == messages || !refused {
 		t.Errorf("told of %d messages of %d, refused: %v", told, messages, refused)
+	}
+}
+
+// atMove is an engine that calls between when a message that is moved is in the other
+// account, and still in its own.
+type atMove struct {
+	store.Engine
+	between func()
+}
+
+func (e *atMove) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
+	for _, r := range b.Records {
+		if r.Kind == "move" && r.Value != nil {
+			e.between()
+		}
+	}
+	return e.Engine.Commit(ctx, b)
+}
+
+// TestKnownTooFar: a guest who loses the mailbox during a MOVE out of it is not told to
+// know what the MOVE removed: it hears of no removal any more, and would miss this one
+// when it may read again (RFC 7162, 3.1.2.1).
+func TestKnownTooFar(t *testing.T) {
+	e := &atMove{Engine: memory.New()}
+	_, alice, bob := guestsOf(t, e)
+	alice.must("SETACL INBOX group:team lrste")
+	for range 2 {
+		alice.must("APPEND INBOX {14}", "Subject: one\r\n\r\n")
+	}
+	taken := 0
+	e.between = func() {
+		taken++
+		alice.must("DELETEACL INBOX group:team")
+	}
+	bob.must("ENABLE QRESYNC")
+	var known string
+	bob.conn.Write([]byte("s SELECT " + herInbox + "\r\n"))
+	for line := bob.line(); !strings.HasPrefix(line, "s OK "); line = bob.line() {
+		if code, ok := strings.CutPrefix(line, "* OK [HIGHESTMODSEQ "); ok {
+			known, _, _ = strings.Cut(code, "]")
+		}
+	}
+	bob.conn.Write([]byte("m MOVE 1 INBOX\r\n"))
+	for line := bob.line(); !strings.HasPrefix(line, "* BYE "); line = bob.line() {
+		_, code, ok := strings.Cut(line, "[HIGHESTMODSEQ ")
+		if ok && !strings.HasPrefix(code, known+"]") || strings.HasPrefix(line, "* VANISHED") {
+			t.Errorf("said %q, having told of changes up to %s", line, known)
+		}
+	}
+	if taken != 1 {
+		t.Fatalf("the right was taken away %d times", taken)
 	}
 }
