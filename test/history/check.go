@@ -110,6 +110,10 @@ type instance struct {
 	now    *message
 	birth  *birth
 	births int // how many operations claim it
+	// Where nobody was told its place, all by which it may have come: of two operations that
+	// were not answered one may have happened, and of two copies one may be gone again. By
+	// its id nobody can tell which.
+	origins []*birth
 
 	writes   []write
 	removals []removal
@@ -138,6 +142,7 @@ type write struct {
 	set, clear flags
 	from       *instance // the flags are those that it had then
 	sure       bool
+	birth      bool // by it the instance came
 }
 
 // removal is a reason for a message to be gone.
@@ -195,6 +200,11 @@ func (c *checker) say(kind string, i *instance, format string, args ...any) {
 	for _, o := range c.log {
 		if slices.Contains(o.ids, i.id) && !slices.Contains(ops, o) {
 			ops = append(ops, o)
+		}
+	}
+	for _, b := range i.origins {
+		if !slices.Contains(ops, b.op) {
+			ops = append(ops, b.op)
 		}
 	}
 	slices.SortFunc(ops, func(x, y *op) int { return int(x.start - y.start) })
@@ -286,6 +296,7 @@ func (c *checker) place(b *birth, p place) {
 		i.id = b.id
 	}
 	b.inst, i.birth = i, b
+	i.origins = []*birth{b}
 }
 
 // attach finds out where the messages came from of whose arrival nobody was told: they
@@ -315,6 +326,7 @@ func (c *checker) attach() {
 		for _, b := range order {
 			if b.inst == nil && b.id == i.id && i.id != "" && (b.box == 0 || b.box == i.box) {
 				b.inst, i.birth = i, b
+				i.origins = c.origins(b, i.place)
 				break
 			}
 		}
@@ -332,6 +344,17 @@ func (c *checker) attach() {
 			c.faulty("lost", c.of(b), "message %s was acknowledged and is nowhere", b.id)
 		}
 	}
+}
+
+// origins gives the births that may have brought to a place what b did.
+func (c *checker) origins(b *birth, p place) []*birth {
+	var out []*birth
+	for _, other := range c.loose {
+		if other.id == b.id && (other.box == 0 || other.box == p.box) {
+			out = append(out, other)
+		}
+	}
+	return out
 }
 
 // taken tells whether a message that nobody saw by IMAP may have been removed all the same.

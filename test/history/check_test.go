@@ -125,6 +125,15 @@ func TestStories(t *testing.T) {
 		return o
 	}
 	note := op{kind: Annotate, box: 1, uids: []uint32{5}, values: map[string]string{noteNames[0]: "n1"}}
+	// twice has one message as UIDs 5 and 10, with other flags, and both are copied.
+	twice := func(s *story) {
+		s.do(op{kind: Copy, box: 1, uids: []uint32{5}, name: "INBOX", to: 1, toUIDs: []uint32{10}}, Done)
+		s.do(note, Done)
+		s.do(mark, Done)
+		s.do(op{kind: Store, box: 1, uids: []uint32{10}, set: flagged}, Done)
+		s.do(op{kind: Copy, box: 1, uids: []uint32{5, 10}, name: "A"}, Unanswered)
+		s.do(op{kind: Expunge, box: 2}, Done)
+	}
 	full := op{kind: Append, name: "A", ids: []string{"x"}, bytes: 30, count: 1, full: true}
 	for _, test := range []struct {
 		name  string
@@ -185,6 +194,19 @@ func TestStories(t *testing.T) {
 		{"MOVE not answered and done", func(s *story) { s.do(unknownMove, Unanswered) }, `A m@10`, ""},
 		{"MOVE not answered duplicates", func(s *story) { s.do(unknownMove, Unanswered) }, `INBOX m@5 A m@10`, "duplicate"},
 		{"MOVE not answered loses", func(s *story) { s.do(unknownMove, Unanswered) }, ``, "lost"},
+
+		{"of two copies not answered the first is gone", func(s *story) {
+			twice(s)
+			s.values = map[string]string{noteKey(place{2, 11}, noteNames[0]): ""}
+		}, `INBOX m@5+\Deleted m@10+\Flagged A m@11+\Flagged`, ""},
+		{"of two copies not answered the second is gone", func(s *story) {
+			twice(s)
+			s.values = map[string]string{noteKey(place{2, 11}, noteNames[0]): "n1"}
+		}, `INBOX m@5+\Deleted m@10+\Flagged A m@11+\Deleted`, ""},
+		{"of two copies not answered none had that", func(s *story) {
+			twice(s)
+			s.values = map[string]string{noteKey(place{2, 11}, noteNames[0]): "n2"}
+		}, `INBOX m@5+\Deleted m@10+\Flagged A m@11+\Answered`, "flags value"},
 
 		{"EXPUNGE", func(s *story) { s.do(mark, Done); s.do(expunge, Done) }, ``, ""},
 		{"EXPUNGE does nothing", func(s *story) { s.do(mark, Done); s.do(expunge, Done) }, `INBOX m@5+\Deleted`, "not removed"},

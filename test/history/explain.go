@@ -139,15 +139,13 @@ func (c *checker) naming(name string) []*op {
 // writers enters who changed flags.
 func (c *checker) writers() {
 	for _, i := range c.instances {
-		b := i.birth
-		if b == nil {
-			continue
+		for _, b := range i.origins {
+			w := write{op: b.op, start: b.op.start, end: b.op.end, sure: len(i.origins) == 1, from: b.from, birth: true}
+			if b.from == nil {
+				w.set, w.clear = b.op.set, b.op.clear
+			}
+			i.writes = append(i.writes, w)
 		}
-		w := write{op: b.op, start: b.op.start, end: b.op.end, sure: true, from: b.from}
-		if b.from == nil {
-			w.set, w.clear = b.op.set, b.op.clear
-		}
-		i.writes = append(i.writes, w)
 	}
 	for _, o := range c.log {
 		switch o.kind {
@@ -179,7 +177,7 @@ func (c *checker) possibleWithin(i *instance, flag flags, from, to int64, depth 
 		return true, true
 	}
 	touches := func(w *write) bool {
-		return w.from != nil || w.op == nil || w.isBirth(i) || (w.set|w.clear)&flag != 0
+		return w.from != nil || w.op == nil || w.birth || (w.set|w.clear)&flag != 0
 	}
 	any := false
 	for n := range i.writes {
@@ -217,9 +215,6 @@ func (c *checker) possibleWithin(i *instance, flag flags, from, to int64, depth 
 	return off, on
 }
 
-// isBirth tells whether the write is that by which the instance came.
-func (w *write) isBirth(i *instance) bool { return i.birth != nil && w.op == i.birth.op }
-
 // present compares what is there with what may be.
 func (c *checker) present() {
 	for _, p := range sortedPlaces(c.instances) {
@@ -253,7 +248,7 @@ func (c *checker) present() {
 }
 
 func (c *checker) possiblyRemoves(i *instance, r removal) bool {
-	if r.op.end < c.startOf(i) {
+	if r.op.end < i.startOf() {
 		return false
 	}
 	if !r.marked {
@@ -264,11 +259,15 @@ func (c *checker) possiblyRemoves(i *instance, r removal) bool {
 }
 
 // startOf is when an instance may have come at the earliest.
-func (c *checker) startOf(i *instance) int64 {
-	if i.birth != nil {
-		return i.birth.op.start
+func (i *instance) startOf() int64 {
+	if len(i.origins) == 0 {
+		return 0
 	}
-	return 0
+	start := i.origins[0].op.start
+	for _, b := range i.origins[1:] {
+		start = min(start, b.op.start)
+	}
+	return start
 }
 
 // class is copies of one message in one mailbox whose places nobody was told.
@@ -469,7 +468,7 @@ func (c *checker) order() {
 				continue
 			}
 			for _, t := range c.told {
-				if t.box == b.validity && t.end < i.birth.op.start && t.highest >= m.modSeq {
+				if t.box == b.validity && t.end < i.startOf() && t.highest >= m.modSeq {
 					c.say("MODSEQ", i, "%v has MODSEQ %d, and HIGHESTMODSEQ was %d before it came", i.place, m.modSeq, t.highest)
 					break
 				}

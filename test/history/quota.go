@@ -1,5 +1,7 @@
 package history
 
+import "slices"
+
 // grown is how much larger a delivery may make a message by fields of its own.
 const grown = 4096
 
@@ -29,7 +31,7 @@ func (c *checker) span(i *instance) {
 
 // certain tells that an instance was there all the time between two times.
 func (c *checker) certain(i *instance, from, to int64) bool {
-	if i.before == nil && (i.birth == nil || !i.birth.sure() || i.birth.op.end >= from) {
+	if i.before == nil && (i.birth == nil || slices.ContainsFunc(i.origins, func(b *birth) bool { return !b.sure() || b.op.end >= from })) {
 		return false
 	}
 	c.span(i)
@@ -38,7 +40,7 @@ func (c *checker) certain(i *instance, from, to int64) bool {
 
 // perhaps tells that an instance may have been there at some time between two.
 func (c *checker) perhaps(i *instance, from, to int64) bool {
-	if i.birth != nil && i.birth.op.start > to {
+	if i.startOf() > to {
 		return false
 	}
 	c.span(i)

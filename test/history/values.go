@@ -248,13 +248,15 @@ func (c *checker) register(key string) *register {
 			r.unknown = true
 			return r
 		case i.before == nil:
-			w := valueWrite{op: i.birth.op, start: i.birth.op.start, end: i.birth.op.end, sure: true}
-			if i.birth.from != nil {
-				w.from = noteKey(i.birth.from.place, name)
+			for _, b := range i.origins {
+				w := valueWrite{op: b.op, start: b.op.start, end: b.op.end, sure: len(i.origins) == 1}
+				if b.from != nil {
+					w.from = noteKey(b.from.place, name)
+				}
+				// Who copies what is another's, or from another account, takes along what it may.
+				r.unknown = r.unknown || b.op.kind == Arrive || b.from != nil && b.op.needs != ""
+				r.writes = append(r.writes, w)
 			}
-			// Who copies what is another's, or from another account, takes along what it may.
-			r.unknown = i.birth.op.kind == Arrive || i.birth.from != nil && i.birth.op.needs != ""
-			r.writes = append(r.writes, w)
 		}
 	}
 	if len(r.writes) == 0 {
