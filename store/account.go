@@ -420,7 +420,7 @@ func (a *Account) remove(ctx context.Context) error {
 			batch.Records = c.batch.Records
 			return a.store.engine.Commit(context.WithoutCancel(ctx), batch)
 		}()
-		if err != nil && mail.KindOf(err) == mail.KindConflict && try < maxTries {
+		if tryAgain(err, try) {
 			if err = a.reload(ctx); err == nil {
 				continue
 			}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sort"
 	"time"
@@ -12,6 +13,19 @@ import (
 // maxTries bounds how often a change is computed again because another server was
 // faster.
 const maxTries = 20
+
+// tryAgain tells whether a change that failed is computed again, try is how often it was
+// before. Who was late several times waits for a random while first, up to 32 ms, so that
+// servers that all change one account get through in turn.
+func tryAgain(err error, try int) bool {
+	if err == nil || mail.KindOf(err) != mail.KindConflict || try >= maxTries {
+		return false
+	}
+	if try > 1 {
+		time.Sleep(rand.N(time.Millisecond << min(try-1, 5)))
+	}
+	return true
+}
 
 // change is one change of an account while it is computed. It works on copies;
 // the head moves when the engine has taken the batch.
@@ -106,7 +120,7 @@ func (a *Account) commit(ctx context.Context, compute func(c *change) error) (c 
 		}
 		durable, err := a.store.engine.Commit(context.WithoutCancel(ctx), &c.batch)
 		if err != nil {
-			if mail.KindOf(err) == mail.KindConflict && try < maxTries {
+			if tryAgain(err, try) {
 				if err = a.reload(ctx); err == nil {
 					continue
 				}

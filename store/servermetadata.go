@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-
-	"github.com/postern-mail/postern/mail"
 )
 
 // The server's entries that all users see (RFC 5464, 3.2.1.1) are one record for all
@@ -52,7 +50,7 @@ func (s *Store) SetServerMetadata(ctx context.Context, changes []MetadataEntry) 
 		case err == nil:
 			s.sessions.tell(&Event{What: MetadataChanged, Entries: names}, nil)
 			return nil
-		case mail.KindOf(err) != mail.KindConflict || try == maxTries:
+		case !tryAgain(err, try):
 			return err
 		}
 	}

@@ -245,7 +245,7 @@ func (s *Store) useUpUIDValidity(ctx context.Context, next mail.UIDValidity) err
 		}
 		r.Value = strconv.AppendUint(nil, uint64(next), 10)
 		err = s.PutRecords(ctx, []Record{r})
-		if err == nil || mail.KindOf(err) != mail.KindConflict || try >= maxTries {
+		if !tryAgain(err, try) {
 			return err
 		}
 	}
