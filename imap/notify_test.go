@@ -73,6 +73,38 @@ func TestNotifyParked(t *testing.T) {
 	}
 }
 
+// TestNotifyKnown: who is told at once of a change, and later of the removal before it, hears
+// up to where it knows every change: its connection may break in between (RFC 7162, 3.2).
+func TestNotifyKnown(t *testing.T) {
+	ts := newServer(t, memory.New())
+	ts.listen(t)
+	writer, c := ts.connected(t, "", "alice"), ts.connected(t, "", "alice")
+	for range 2 {
+		writer.must("APPEND Drafts {14}", "Subject: one\r\n\r\n")
+	}
+	writer.must("SELECT Drafts")
+	writer.must("STORE 1 +FLAGS.SILENT (\\Deleted)")
+	c.must("ENABLE QRESYNC")
+	io.WriteString(c.conn, "s SELECT Drafts\r\n")
+	known := ""
+	for line := ""; !strings.HasPrefix(line, "s OK "); line = c.line() {
+		if strings.HasPrefix(line, "* OK [HIGHESTMODSEQ ") {
+			known, _, _ = strings.Cut(line, "]")
+		}
+	}
+	c.must("NOTIFY SET (selected-delayed (MessageNew MessageExpunge FlagChange))")
+	writer.must("EXPUNGE")
+	writer.must("STORE 1 +FLAGS.SILENT (\\Flagged)")
+	line := c.line()
+	for !strings.HasPrefix(line, "* 2 FETCH (UID 2 FLAGS (\\Flagged") {
+		if line != known+"] Known." {
+			t.Fatal(line)
+		}
+		line = c.line()
+	}
+	c.expectLine(t, known+"] Known.")
+}
+
 // TestNotifyOverflow: who does not take what is told hears no more, and knows it.
 func TestNotifyOverflow(t *testing.T) {
 	ts := newServer(t, memory.New())

@@ -60,6 +60,10 @@ func (s *session) woken(expunge bool) error {
 	if s.ending != nil {
 		return s.ending
 	}
+	if s.qresync && s.held != 0 {
+		// As tellKnown, for there may be no next command.
+		s.enc.Status(wire.OK, highestModSeq(s.held), "Known.")
+	}
 	return s.enc.Flush()
 }
 

@@ -236,8 +236,10 @@ func (s *session) next() bool {
 		return false
 	}
 	if !r.done {
-		if !r.bare && s.ending == nil {
-			s.tellAll(row != nil && (!row.holds || r.uid) && !r.holds)
+		if !r.bare {
+			if s.ending == nil {
+				s.tellAll(row != nil && (!row.holds || r.uid) && !r.holds)
+			}
 			s.tellKnown(r, err)
 			s.tellLimit(r, err)
 		}

@@ -61,13 +61,8 @@ func TestIdleOutOfTheGroup(t *testing.T) {
 // when the right r is taken away.
 func TestFetchWithoutRight(t *testing.T) {
 	_, alice, bob := guests(t)
-	const messages, size = 128, 200 << 10
-	alice.must("APPEND INBOX {"+formatUint(size+16)+"}", "Subject: one\r\n\r\n"+strings.Repeat("0123456789abcd\r\n", size/16)+"\r\n")
-	alice.must("SELECT INBOX")
-	for n := 1; n < messages; n *= 2 {
-		alice.must("COPY 1:* INBOX")
-	}
-	alice.must("UNSELECT")
+	const messages = 128
+	fill(alice, messages)
 	bob.must("EXAMINE " + herInbox)
 	bob.conn.Write([]byte("f FETCH 1:* BODY.PEEK[]\r\n"))
 	first := bob.line()
@@ -87,6 +82,58 @@ func TestFetchWithoutRight(t *testing.T) {
 	}
 	if told == messages || !refused {
 		t.Errorf("told of %d messages of %d, refused: %v", told, messages, refused)
+	}
+}
+
+// fill puts so many large messages into alice's INBOX, a power of 2.
+func fill(alice *testClient, messages int) {
+	const size = 200 << 10
+	alice.must("APPEND INBOX {"+formatUint(size+16)+"}", "Subject: one\r\n\r\n"+strings.Repeat("0123456789abcd\r\n", size/16)+"\r\n")
+	alice.must("SELECT INBOX")
+	for n := 1; n < messages; n *= 2 {
+		alice.must("COPY 1:* INBOX")
+	}
+	alice.must("UNSELECT")
+}
+
+// TestKnownAtTheEnd: a guest who loses the mailbox during a command, which told a MODSEQ above
+// that of a removal that was kept for later, is told up to where it knows every change: it
+// hears of the removal when it comes back, and not before (RFC 7162, 3.2).
+func TestKnownAtTheEnd(t *testing.T) {
+	_, alice, bob := guests(t)
+	fill(alice, 128)
+	bob.must("ENABLE QRESYNC")
+	bob.must("EXAMINE " + herInbox)
+	alice.must("SELECT INBOX")
+	alice.must("STORE 128 +FLAGS.SILENT (\\Deleted)")
+	alice.must("EXPUNGE")
+	alice.must("STORE 1 +FLAGS.SILENT (\\Answered)")
+	code := func(line string) string {
+		_, code, _ := strings.Cut(line, "[HIGHESTMODSEQ ")
+		code, _, _ = strings.Cut(code, "]")
+		return code
+	}
+	bob.conn.Write([]byte("k FETCH 2 FLAGS\r\n"))
+	known := ""
+	for line := ""; !strings.HasPrefix(line, "k "); known = code(line) {
+		line = bob.line()
+	}
+	if known == "" {
+		t.Fatal("the removal was kept for later, and nothing says so")
+	}
+	bob.conn.Write([]byte("f FETCH 1:* (MODSEQ BODY.PEEK[])\r\n"))
+	if first := bob.line(); !strings.HasPrefix(first, "* 1 FETCH (") {
+		t.Fatal(first)
+	}
+	alice.must("DELETEACL INBOX group:team")
+	said := ""
+	for line := ""; !strings.HasPrefix(line, "* BYE"); {
+		if line = bob.line(); code(line) != "" {
+			said = code(line)
+		}
+	}
+	if said != known {
+		t.Errorf("it knows every change up to %s, and was told %q", known, said)
 	}
 }
 

@@ -108,15 +108,12 @@ func (s *session) writeExpunged(c store.Changes) {
 func (s *session) tellKnown(r *request, err error) {
 	vanished := s.vanished
 	s.vanished = false
-	if n := s.notify; n != nil && n.asked && n.selected == 0 && strings.HasPrefix(r.code, "HIGHESTMODSEQ") {
+	if n := s.notify; strings.HasPrefix(r.code, "HIGHESTMODSEQ") && (s.ending != nil || n != nil && n.asked && n.selected == 0) {
 		// It was not told what came before that, nor of what it did itself (RFC 5465, 5).
 		r.code = ""
 	}
-	if !s.qresync || s.mailbox == nil || s.held == 0 && !vanished && s.ending == nil {
+	if !s.qresync || s.mailbox == nil || s.held == 0 && !vanished {
 		return
-	}
-	if s.ending != nil && strings.HasPrefix(r.code, "HIGHESTMODSEQ") {
-		r.code = ""
 	}
 	known := s.held
 	if known == 0 {
