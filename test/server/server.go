@@ -303,11 +303,32 @@ func (s *Server) start() {
 // end ends a server that still runs, at the end of the test.
 func (s *Server) end() {
 	if s.t.Failed() {
-		s.t.Logf("the server's output:\n%s", s.Output())
+		if err := os.WriteFile(filepath.Join(s.t.ArtifactDir(), "server.log"), []byte(s.Output()), 0o600); err != nil {
+			s.t.Error(err)
+		}
+		s.t.Logf("of the server's output, all of which go test -artifacts keeps:\n%s", excerpt(s.Output()))
 	}
 	if s.Running() {
 		s.Stop()
 	}
+}
+
+// excerpt gives of a log the warnings and errors, as far as they are not many, and the last
+// lines: where a test failed the reason is not to drown in it.
+func excerpt(text string) string {
+	const most = 20
+	lines := strings.SplitAfter(text, "\n")
+	end := max(0, len(lines)-most)
+	var out []string
+	for _, l := range lines[:end] {
+		if !strings.Contains(l, " level=INFO ") && !strings.Contains(l, " level=DEBUG ") && len(out) < most {
+			out = append(out, l)
+		}
+	}
+	if left := end - len(out); left > 0 {
+		out = append(out, fmt.Sprintf("(%d lines more)\n", left))
+	}
+	return strings.Join(append(out, lines[end:]...), "")
 }
 
 // Running tells whether the process lives.
