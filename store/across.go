@@ -47,10 +47,21 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 			return Copied{}, err
 		}
 	}
-	gone := func(msg *Message) bool {
-		_, there := st.index.Seq(msg.UID)
-		return msg.Gone || !there
+	// A removal may be on its way to the disk: a MOVE that came upon it has ended, and another
+	// one is not to find the message again.
+	var there mail.NumSet
+	m.account.mu.Lock()
+	if err := m.account.open(ctx, m.box); err != nil {
+		m.account.mu.Unlock()
+		return Copied{}, err
 	}
+	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
+		if !msg.Gone && m.stored(msg.UID) != nil {
+			there.Add(uint32(msg.UID))
+		}
+		return true
+	})
+	m.account.mu.Unlock()
 	r, _, ok := v.Mailbox(dest)
 	if !ok {
 		return Copied{}, v.shown(noMailbox(dest))
@@ -59,10 +70,8 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	}
 	var out Copied
 	var bytes int64
-	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
-		if !gone(msg) {
-			bytes += int64(msg.Size)
-		}
+	m.view.EachUID(there, func(_ uint32, msg *Message) bool {
+		bytes += int64(msg.Size)
 		return true
 	})
 	s := m.account.store
@@ -74,10 +83,7 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	var arrivals []Arrival
 	keywords := m.Record().Keywords
 	annotations := m.Annotations()
-	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
-		if gone(msg) {
-			return true
-		}
+	m.view.EachUID(there, func(_ uint32, msg *Message) bool {
 		var body []byte
 		if body, err = m.whole(ctx, msg); err != nil {
 			return false

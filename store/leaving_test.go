@@ -63,6 +63,88 @@ func TestMoveBothWays(t *testing.T) {
 	}
 }
 
+// slowPublish is an engine that keeps who has expunged something waiting when it is durable.
+type slowPublish struct {
+	store.Engine
+	durable, release chan struct{}
+}
+
+func (e *slowPublish) Commit(ctx context.Context, b *store.Batch) (func() error, error) {
+	wait, err := e.Engine.Commit(ctx, b)
+	if len(b.Expunged) == 0 || err != nil {
+		return wait, err
+	}
+	return func() error {
+		err := wait()
+		close(e.durable)
+		<-e.release
+		return err
+	}, nil
+}
+
+// TestMoveWhatGoes: of two who move a message into another account while somebody expunges it,
+// and has not come to show that, only one finds it at most.
+func TestMoveWhatGoes(t *testing.T) {
+	ctx := t.Context()
+	e := &slowPublish{memory.New(), make(chan struct{}), make(chan struct{})}
+	s, err := store.Open(e, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var accounts []*store.Account
+	for range 2 {
+		id, err := s.CreateAccount(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Account(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		accounts = append(accounts, a)
+	}
+	owner, other := accounts[0], accounts[1]
+	done, err := owner.Append(ctx, store.Inbox, store.Arrival{Prepared: s.Prepare([]byte("Subject: one\r\n\r\n"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sessions []*store.Mailbox
+	for range 3 {
+		m, err := owner.Select(ctx, store.Inbox, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		sessions = append(sessions, m)
+	}
+	uids := mail.UIDSet(done.UIDs...)
+	if _, err := sessions[0].CopyTo(ctx, uids, owner.Own(), "Trash"); err != nil { // so that its content stays
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if _, _, err := sessions[0].Remove(ctx, uids); err != nil {
+			t.Error(err)
+		}
+	})
+	<-e.durable
+	found := 0
+	for _, m := range sessions[1:] {
+		moved, err := m.MoveTo(ctx, uids, other.Own(), "Trash")
+		if err != nil {
+			t.Error(err)
+		}
+		found += len(moved.To)
+	}
+	close(e.release)
+	wait.Wait()
+	if found > 1 {
+		t.Errorf("%d moves found the message", found)
+	}
+}
+
 // TestHalfMove: a MOVE into another account that the server's end cut in two is ended when
 // the store is opened, also where what is expunged is kept for a while.
 func TestHalfMove(t *testing.T) {
