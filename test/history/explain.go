@@ -169,13 +169,26 @@ func (c *checker) writers() {
 
 // possible tells which values a flag of an instance may have had between two times.
 func (c *checker) possible(i *instance, flag flags, from, to int64) (off, on bool) {
-	return c.possibleWithin(i, flag, from, to, 0)
+	off, on = c.possibleWithin(i, flag, from, to, map[moment]bool{})
+	if !off && !on {
+		return true, true // each is perhaps a copy of another
+	}
+	return off, on
 }
 
-func (c *checker) possibleWithin(i *instance, flag flags, from, to int64, depth int) (off, on bool) {
-	if depth > 50 {
-		return true, true
+// moment is an instance at some time between two.
+type moment struct {
+	instance *instance
+	from, to int64
+}
+
+// possibleWithin is possible, of what was not asked: two that may be copies of each other lead
+// in a circle, and many of them by more ways than can be gone.
+func (c *checker) possibleWithin(i *instance, flag flags, from, to int64, asked map[moment]bool) (off, on bool) {
+	if asked[moment{i, from, to}] {
+		return false, false
 	}
+	asked[moment{i, from, to}] = true
 	touches := func(w *write) bool {
 		return w.from != nil || w.op == nil || w.birth || (w.set|w.clear)&flag != 0
 	}
@@ -199,7 +212,7 @@ func (c *checker) possibleWithin(i *instance, flag flags, from, to int64, depth 
 		any = true
 		switch {
 		case w.from != nil:
-			x, y := c.possibleWithin(w.from, flag, w.start, w.end, depth+1)
+			x, y := c.possibleWithin(w.from, flag, w.start, w.end, asked)
 			off, on = off || x, on || y
 		case w.set&flag != 0:
 			on = true
