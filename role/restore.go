@@ -139,7 +139,7 @@ func beginRestoring(data string) (t taken, release func(), err error) {
 	if t, err = takeFolder(data); err != nil {
 		return t, nil, cannotWrite(data, err)
 	}
-	if release, err = markRestoring(data); err != nil {
+	if release, err = markRestoring(data, t.note()); err != nil {
 		if x := t.giveBack(); x != nil {
 			err = errors.Join(err, x)
 		}
@@ -163,8 +163,8 @@ func restorable(data string) (marked bool, err error) {
 	return marked, nil
 }
 
-// markRestoring makes and locks the mark, and takes away what a restore left.
-func markRestoring(data string) (release func(), err error) {
+// markRestoring makes and locks the mark, with a note, and takes away what a restore left.
+func markRestoring(data, note string) (release func(), err error) {
 	marked, err := restorable(data)
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func markRestoring(data string) (release func(), err error) {
 		}
 	}
 	if !marked {
-		_, err = f.WriteAt([]byte(restoringText), 0)
+		_, err = f.WriteAt([]byte(restoringText+note), 0)
 		err = errors.Join(err, f.Sync(), syncFolder(data))
 	}
 	// Nothing else was made here since the mark, so it is what that restore left.

@@ -59,6 +59,51 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// TestTakenAndKilled: who restores again after root was killed gives the folder to whose it was;
+// a note that another than root can have written says nothing.
+func TestTakenAndKilled(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("root restores")
+	}
+	for what, c := range map[string]struct {
+		meanwhile func(data, mark string) error
+		owner     uint32
+	}{
+		"killed":           {func(string, string) error { return nil }, 12345},
+		"a note of theirs": {func(_, mark string) error { return os.Chown(mark, 12345, 12346) }, 0},
+		"open to others":   {func(data, _ string) error { return os.Chmod(data, 0o770) }, 0},
+		"another name":     {func(data, mark string) error { return os.Link(mark, data+".mark") }, 0},
+		"no note":          {func(_, mark string) error { return os.WriteFile(mark, []byte(restoringText), 0o600) }, 0},
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		if err := errors.Join(os.Mkdir(data, 0o700), os.Chown(data, 12345, 12346)); err != nil {
+			t.Fatal(err)
+		}
+		_, release, err := beginRestoring(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release() // as the system does of a process that is killed
+		if err := c.meanwhile(data, filepath.Join(data, restoringFile)); err != nil {
+			t.Fatal(err)
+		}
+		folder, release, err := beginRestoring(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		file := filepath.Join(data, storeFolder)
+		if err := errors.Join(os.WriteFile(file, nil, 0o600), folder.giveContents(), folder.giveBack()); err != nil {
+			t.Error(err)
+		}
+		for _, path := range []string{data, file} {
+			if info, err := os.Stat(path); err != nil || info.Sys().(*syscall.Stat_t).Uid != c.owner {
+				t.Errorf("%s: %s does not belong to %d: %v, %v", what, path, c.owner, info, err)
+			}
+		}
+	}
+}
+
 // TestForeignMark: a mark that is a link, in somebody else's folder, is none, and root writes
 // nothing where it leads; nor into one that is another name of a file.
 func TestForeignMark(t *testing.T) {
