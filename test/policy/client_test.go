@@ -26,7 +26,7 @@ type client struct {
 	journal  *journal
 }
 
-const patience = 15 * time.Second
+const patience = time.Minute
 
 // errClosed: the server has closed the connection.
 var errClosed = errors.New("the connection is closed")
