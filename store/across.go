@@ -47,21 +47,10 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 			return Copied{}, err
 		}
 	}
-	// A removal may be on its way to the disk: a MOVE that came upon it has ended, and another
-	// one is not to find the message again.
-	var there mail.NumSet
-	m.account.mu.Lock()
-	if err := m.account.open(ctx, m.box); err != nil {
-		m.account.mu.Unlock()
+	there, err := m.there(ctx, uids)
+	if err != nil {
 		return Copied{}, err
 	}
-	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
-		if !msg.Gone && m.stored(msg.UID) != nil {
-			there.Add(uint32(msg.UID))
-		}
-		return true
-	})
-	m.account.mu.Unlock()
 	r, _, ok := v.Mailbox(dest)
 	if !ok {
 		return Copied{}, v.shown(noMailbox(dest))
@@ -124,6 +113,27 @@ func (m *Mailbox) transferAcross(ctx context.Context, uids mail.NumSet, v Visit,
 	return out, err
 }
 
+// there gives those of uids that are in the view and that nobody has removed. A removal may be
+// on its way to the disk: a MOVE that came upon it has ended, and another one is not to find the
+// message again.
+func (m *Mailbox) there(ctx context.Context, uids mail.NumSet) (there mail.NumSet, err error) {
+	m.account.mu.Lock()
+	defer m.account.mu.Unlock()
+	if m.box.deleted {
+		return nil, nil
+	}
+	if err := m.account.open(ctx, m.box); err != nil {
+		return nil, err
+	}
+	m.view.EachUID(uids, func(_ uint32, msg *Message) bool {
+		if !msg.Gone && m.stored(msg.UID) != nil {
+			there.Add(uint32(msg.UID))
+		}
+		return true
+	})
+	return there, nil
+}
+
 // moving gives the record that messages of m are on their way out.
 func (m *Mailbox) moving(ctx context.Context, uids ...mail.UID) (*Record, error) {
 	value, err := json.Marshal(halfMove{m.account.id, m.box.id, mail.UIDSet(uids...), actorOf(ctx)})
@@ -141,10 +151,10 @@ func (m *Mailbox) replaceAcross(ctx context.Context, uid mail.UID, v Visit, dest
 	}
 	m.account.leaving.Lock()
 	defer m.account.leaving.Unlock()
-	m.account.mu.Lock()
-	gone := m.box.deleted || m.stored(uid) == nil
-	m.account.mu.Unlock()
-	if gone {
+	switch there, err := m.there(ctx, mail.UIDSet(uid)); {
+	case err != nil:
+		return Appended{}, err
+	case len(there) == 0:
 		return Appended{}, errExpunged
 	}
 	journal, err := m.moving(ctx, uid)

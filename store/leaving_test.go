@@ -16,26 +16,8 @@ import (
 // TestMoveBothWays: of two who move a message at the same time, one within the account and
 // one into another account, only one finds it.
 func TestMoveBothWays(t *testing.T) {
-	ctx := context.Background()
-	s, err := store.Open(memory.New(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	var accounts []*store.Account
-	for range 2 {
-		id, err := s.CreateAccount(ctx, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account(ctx, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.Close()
-		accounts = append(accounts, a)
-	}
-	owner, other := accounts[0], accounts[1]
+	s, owner := open(t, memory.New())
+	other, _ := person(t, s)
 	for round := range 200 {
 		done, err := owner.Append(ctx, store.Inbox, store.Arrival{Prepared: s.Prepare(fmt.Appendf(nil, "Subject: %d\r\n\r\n", round))})
 		if err != nil {
@@ -85,39 +67,13 @@ func (e *slowPublish) Commit(ctx context.Context, b *store.Batch) (func() error,
 // TestMoveWhatGoes: of two who move a message into another account while somebody expunges it,
 // and has not come to show that, only one finds it at most.
 func TestMoveWhatGoes(t *testing.T) {
-	ctx := t.Context()
 	e := &slowPublish{memory.New(), make(chan struct{}), make(chan struct{})}
-	s, err := store.Open(e, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	var accounts []*store.Account
-	for range 2 {
-		id, err := s.CreateAccount(ctx, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := s.Account(ctx, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer a.Close()
-		accounts = append(accounts, a)
-	}
-	owner, other := accounts[0], accounts[1]
-	done, err := owner.Append(ctx, store.Inbox, store.Arrival{Prepared: s.Prepare([]byte("Subject: one\r\n\r\n"))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, owner := open(t, e)
+	other, _ := person(t, s)
+	done := put(t, s, owner, store.Inbox, 1, 0)
 	var sessions []*store.Mailbox
 	for range 3 {
-		m, err := owner.Select(ctx, store.Inbox, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
-		sessions = append(sessions, m)
+		sessions = append(sessions, sel(t, owner, store.Inbox))
 	}
 	uids := mail.UIDSet(done.UIDs...)
 	if _, err := sessions[0].CopyTo(ctx, uids, owner.Own(), "Trash"); err != nil { // so that its content stays
